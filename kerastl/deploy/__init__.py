@@ -1,0 +1,1 @@
+"""Models in, files that answer like the model out."""

@@ -1,0 +1,59 @@
+"""The errors that kerastl raises on purpose, and the words "did you mean".
+
+Every message says what happened, what was expected, what was received and what
+to do next. The command line prints such an error as one line and exits with 2;
+anything else is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KerasTLError(ValueError):
+    """Base of every error that a user can mend."""
+
+
+class ConfigError(KerasTLError):
+    """An option or argument has a value that cannot work."""
+
+
+class DataError(KerasTLError):
+    """The images, labels or splits cannot be used as they are."""
+
+
+class WeightsError(KerasTLError):
+    """Pretrained weights are missing, unreadable or of another architecture."""
+
+
+class FrozenPartError(KerasTLError):
+    """A part that must stay frozen moved, or acted at random, during training."""
+
+
+class ExportError(KerasTLError):
+    """An exported model does not answer like the model that it was made from."""
+
+
+def did_you_mean(received: object, known: Iterable[object]) -> str:
+    """Return `` Did you mean 'X'?`` for the nearest known name, or an empty string.
+
+    Args:
+        received: What the user typed.
+        known: The names that would have been right.
+
+    Example:
+        >>> did_you_mean("resnet-50", ["ResNet50", "VGG16"])
+        " Did you mean 'ResNet50'?"
+        >>> did_you_mean("zebra", ["ResNet50", "VGG16"])
+        ''
+    """
+    by_key: dict[str, str] = {}
+    for name in known:
+        by_key.setdefault(_key(name), str(name))
+    matches = difflib.get_close_matches(_key(received), list(by_key), n=1, cutoff=0.6)
+    return f" Did you mean {by_key[matches[0]]!r}?" if matches else ""
+
+
+def _key(name: object) -> str:
+    return "".join(character for character in str(name).casefold() if character.isalnum())

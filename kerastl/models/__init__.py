@@ -1,0 +1,1 @@
+"""Plain `keras.Model` objects: backbones, borders, frozen parts, classifiers. Never a data set."""
