@@ -1,0 +1,416 @@
+"""Every option of a run, once: typed, documented, checked, read from and written to YAML.
+
+The command line of `kerastl.fit` is derived from `FitConfig`, so that a flag, a
+key of a configuration file and an attribute in Python are the same thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from kerastl.errors import ConfigError, did_you_mean
+
+_DATA = Group("Data", sort_key=1)
+_MODEL = Group("Model", sort_key=2)
+_TRAINING = Group("Training", sort_key=3)
+_OUTPUT = Group("Output", sort_key=4)
+
+
+def parse_image_size(value: Any) -> tuple[int, int] | None:
+    """Return (height, width) from 300, "300", "240x320", [240, 320] or None.
+
+    Args:
+        value: What a user wrote.
+
+    Raises:
+        ConfigError: It is not one or two positive whole numbers.
+
+    Example:
+        >>> parse_image_size("240x320")
+        (240, 320)
+        >>> parse_image_size(300)
+        (300, 300)
+    """
+    if value is None:
+        return None
+    parts = list(value) if isinstance(value, tuple | list) else re.split("[x×, ]+", str(value))
+    if len(parts) in (1, 2) and all(re.fullmatch(r"[1-9]\d*", str(part)) for part in parts):
+        height, width = int(parts[0]), int(parts[-1])
+        return height, width
+    raise ConfigError(
+        "`image_size` must be one positive whole number or two as HEIGHTxWIDTH; "
+        f"received image_size={value!r}. Write for example 300 or 240x320."
+    )
+
+
+def parse_unfreeze_blocks(value: Any) -> int | Literal["all"] | None:
+    """Return a whole number >= 0, "all" or None (the recipe decides).
+
+    Args:
+        value: What a user wrote.
+
+    Raises:
+        ConfigError: It is something else.
+
+    Example:
+        >>> parse_unfreeze_blocks("4"), parse_unfreeze_blocks("all")
+        (4, 'all')
+    """
+    if value is None:
+        return None
+    if str(value).casefold() == "all":
+        return "all"
+    if not isinstance(value, bool) and re.fullmatch(r"\d+", str(value)):
+        return int(value)
+    raise ConfigError(
+        "`unfreeze_blocks` must be a whole number of blocks, 0 or more, or 'all'; "
+        f"received unfreeze_blocks={value!r}. Write 0 to keep the whole backbone frozen."
+    )
+
+
+def _one_token(parse: Any) -> Parameter:
+    """Read one word of the command line with `parse`."""
+    return Parameter(
+        converter=lambda _type, tokens: parse(tokens[0].value), n_tokens=1, accepts_keys=False
+    )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FitConfig:
+    """What to learn from which images, how, and where to put the result."""
+
+    data: Annotated[str, Parameter(group=_DATA)]
+    """A folder with one sub-folder per class, a folder with train/ val/ test/, a CSV or
+    JSONL file, tfds:NAME, or demo:solar (tasks demo:solar:P1 to demo:solar:P4)."""
+
+    _: KW_ONLY
+
+    data_dir: Annotated[str | None, Parameter(group=_DATA)] = None
+    """Where relative paths of a CSV or JSONL file start, or where TFDS keeps its data."""
+
+    path_column: Annotated[str | None, Parameter(group=_DATA)] = None
+    """Column of the table with the image paths. Found by its usual names when not given."""
+
+    label_column: Annotated[str | None, Parameter(group=_DATA)] = None
+    """Column of the table with the labels. Found by its usual names when not given."""
+
+    label_separator: Annotated[str | None, Parameter(group=_DATA)] = None
+    """Several labels per image: what stands between them in the label column, such as "|"."""
+
+    split_column: Annotated[str | None, Parameter(group=_DATA)] = None
+    """Column of the table with train, val or test; such rows stay where they are."""
+
+    group_column: Annotated[str | None, Parameter(group=_DATA)] = None
+    """Column of the table with what must not be torn apart by a split: patient, module, scene."""
+
+    val_fraction: Annotated[float, Parameter(group=_DATA)] = 0.15
+    """Part of the images that decides between models."""
+
+    test_fraction: Annotated[float, Parameter(group=_DATA)] = 0.2
+    """Part of the images that is read once, at the end."""
+
+    backbone: Annotated[str, Parameter(group=_MODEL)] = "EfficientNetLite0"
+    """Network to transfer from: EfficientNetLite0 (its ImageNet weights are installed with
+    kerastl) or any architecture of keras.applications, such as ResNet50."""
+
+    weights: Annotated[str, Parameter(group=_MODEL)] = "imagenet"
+    """imagenet, none, or a file of weights (.weights.h5, .h5, .keras)."""
+
+    image_size: Annotated[
+        tuple[int, int] | None, Parameter(group=_MODEL), _one_token(parse_image_size)
+    ] = None
+    """Size that images are brought to, one number or HEIGHTxWIDTH. Default: the backbone's own."""
+
+    resize_mode: Annotated[Literal["stretch", "crop", "pad"], Parameter(group=_MODEL)] = "stretch"
+    """How an image of another shape is fitted: all of it stretched, its middle, or all of it
+    with a grey border."""
+
+    pooling: Annotated[Literal["avg", "max"], Parameter(group=_MODEL)] = "avg"
+    """How the last feature maps become one vector."""
+
+    hidden_units: Annotated[int, Parameter(group=_MODEL)] = 0
+    """Width of a hidden layer in the head; 0 for none."""
+
+    dropout: Annotated[float, Parameter(group=_MODEL)] = 0.0
+    """Part of the head's inputs that is dropped while fine-tuning. Not 0 undoes part of
+    what the probe found, whose weights are large."""
+
+    l1: Annotated[float, Parameter(group=_MODEL)] = 0.0
+    """L1 penalty on the head's kernels while fine-tuning."""
+
+    l2: Annotated[float, Parameter(group=_MODEL)] = 0.0
+    """L2 penalty on the head's kernels while fine-tuning. (The probe finds its own.)"""
+
+    unfreeze_blocks: Annotated[
+        int | Literal["all"] | None,
+        Parameter(group=_TRAINING),
+        _one_token(parse_unfreeze_blocks),
+    ] = None
+    """How many blocks, counted from the top, fine-tuning trains: a number, 0 or all.
+    Default: the top half."""
+
+    fine_tune_epochs: Annotated[int, Parameter(group=_TRAINING)] = 8
+    """Longest length of fine-tuning; 0 for the probe alone."""
+
+    patience_epochs: Annotated[int, Parameter(group=_TRAINING)] = 5
+    """Fine-tuning stops after so many epochs without a better validation loss."""
+
+    batch_size: Annotated[int, Parameter(group=_TRAINING)] = 32
+    """Images per step."""
+
+    learning_rate: Annotated[float | None, Parameter(group=_TRAINING)] = None
+    """Highest rate of fine-tuning. Default: 4e-4 for networks of mobile size, else 1e-4."""
+
+    weight_decay: Annotated[float, Parameter(group=_TRAINING)] = 1e-3
+    """Of AdamW while fine-tuning; none on biases and normalisation."""
+
+    augment: Annotated[
+        Literal["none", "light", "medium", "dihedral"], Parameter(group=_TRAINING)
+    ] = "light"
+    """How training images are varied: light (mirrored, slightly cropped), medium
+    (RandAugment), dihedral (pictures without an up: 8 symmetries, small shifts), none."""
+
+    seed: Annotated[int, Parameter(group=_TRAINING)] = 0
+    """Decides the split, the shuffling, the augmentation and the first weights."""
+
+    out: Annotated[str | None, Parameter(group=_OUTPUT)] = None
+    """Run folder to make. Default: runs/NAME, then runs/NAME-2 and so on."""
+
+    overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False
+    """Replace an existing run folder, once the new one is complete."""
+
+    export: Annotated[bool, Parameter(group=_OUTPUT)] = False
+    """Also write a SavedModel for TF Serving and prove that it answers like the model."""
+
+    export_dir: Annotated[str, Parameter(group=_OUTPUT)] = "saved_models"
+    """Folder of the SavedModels: EXPORT_DIR/NAME/1, then 2 and so on."""
+
+    def __post_init__(self) -> None:
+        """Bring flexible values to their one form and check every range."""
+        object.__setattr__(self, "image_size", parse_image_size(self.image_size))
+        object.__setattr__(self, "unfreeze_blocks", parse_unfreeze_blocks(self.unfreeze_blocks))
+        if not isinstance(self.data, str | os.PathLike) or not str(self.data).strip():
+            raise ConfigError(
+                "`data` must name a folder, a table or a data set; "
+                f"received data={self.data!r}. Type for example: python -m kerastl.fit photos/"
+            )
+        object.__setattr__(self, "data", str(self.data))
+        for name, choices in _choices().items():
+            if getattr(self, name) not in choices:
+                received = getattr(self, name)
+                raise ConfigError(
+                    f"`{name}` must be one of {', '.join(choices)}; received {name}={received!r}."
+                    f"{did_you_mean(received, choices)}"
+                )
+        for name, (low, high) in _RANGES.items():
+            _check_range(name, getattr(self, name), low, high)
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
+                f"received {self.val_fraction} and {self.test_fraction}."
+            )
+
+
+# Smallest and largest value; the smallest of a fraction of rows is not zero,
+# because all three splits are needed: one trains, one decides, one is read once.
+_RANGES: dict[str, tuple[float, float]] = {
+    "val_fraction": (0.01, 0.9),
+    "test_fraction": (0.01, 0.9),
+    "hidden_units": (0, 65536),
+    "dropout": (0, 0.95),
+    "l1": (0, 1e3),
+    "l2": (0, 1e3),
+    "fine_tune_epochs": (0, 100_000),
+    "patience_epochs": (1, 100_000),
+    "batch_size": (1, 65536),
+    "learning_rate": (1e-12, 10),
+    "weight_decay": (0, 10),
+    "seed": (0, 2**31 - 1),
+}
+
+
+def _check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Refuse what is not a number from low to high (None passes where it is the default)."""
+    if value is None:
+        return
+    whole = isinstance(low, int) and isinstance(high, int) and name not in _FRACTIONAL
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    is_number = isinstance(value, kinds) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        raise ConfigError(
+            f"`{name}` must be a {'whole ' if whole else ''}number from {low:g} to {high:g}; "
+            f"received {name}={value!r}."
+        )
+
+
+_FRACTIONAL = {"dropout", "l1", "l2", "learning_rate", "weight_decay"}
+
+
+def _choices() -> dict[str, tuple[str, ...]]:
+    """Return the fields that take one word of a fixed list."""
+    found = {}
+    for name, hint in get_type_hints(FitConfig).items():
+        arguments = get_args(hint)
+        if str(hint).startswith("typing.Literal") and all(isinstance(a, str) for a in arguments):
+            found[name] = arguments
+    return found
+
+
+def option_names() -> tuple[str, ...]:
+    """Return the names of all options, in the order of the help page.
+
+    Example:
+        >>> option_names()[:2]
+        ('data', 'data_dir')
+    """
+    return tuple(field.name for field in dataclasses.fields(FitConfig))
+
+
+def config_from_mapping(mapping: Mapping[str, Any], *, source: str = "mapping") -> FitConfig:
+    """Return the configuration that a mapping of plain values describes.
+
+    Args:
+        mapping: Option names to values, as `config_to_mapping` gives them; missing
+            options keep their defaults. Hyphens in names are taken for underscores.
+        source: Where the mapping comes from, for messages.
+
+    Raises:
+        ConfigError: An option is unknown or its value has the wrong type or range.
+
+    Example:
+        >>> config_from_mapping({"data": "photos", "learning_rate": "1e-4"}).learning_rate
+        0.0001
+    """
+    import pydantic
+
+    values = {str(key).replace("-", "_"): value for key, value in mapping.items()}
+    unknown = [key for key in values if key not in option_names()]
+    if unknown:
+        raise ConfigError(
+            f"{source} has an unknown option {unknown[0]!r}.{did_you_mean(unknown[0], option_names())}"
+            " `python -m kerastl.fit --help` lists the options."
+        )
+    if "data" not in values:
+        raise ConfigError(f"{source} does not say which `data` to use. Add a line: data: FOLDER")
+    for name, parse in (
+        ("image_size", parse_image_size),
+        ("unfreeze_blocks", parse_unfreeze_blocks),
+    ):
+        if name in values:
+            values[name] = parse(values[name])
+    hints = get_type_hints(FitConfig)
+    for name, value in values.items():
+        if name in _choices():
+            continue  # the nearest right one is named by FitConfig itself
+        try:
+            values[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
+        except pydantic.ValidationError as error:
+            raise ConfigError(
+                f"{source}: `{name}` cannot be read: {error.errors()[0]['msg'].lower()}; "
+                f"received {name}={value!r}."
+            ) from None
+    return FitConfig(**values)
+
+
+def config_to_mapping(config: FitConfig) -> dict[str, Any]:
+    """Return the options as plain values that YAML and JSON can hold.
+
+    Args:
+        config: The options.
+
+    Example:
+        >>> config_to_mapping(FitConfig("photos", image_size=(240, 320)))["image_size"]
+        '240x320'
+    """
+    mapping = dataclasses.asdict(config)
+    if config.image_size is not None:
+        height, width = config.image_size
+        mapping["image_size"] = height if height == width else f"{height}x{width}"
+    return mapping
+
+
+def read_config(path: str | os.PathLike[str]) -> FitConfig:
+    """Return the options that a YAML file holds.
+
+    Args:
+        path: A file that `config_to_yaml` or a person wrote.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or has an unknown or wrong option.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The configuration file {str(path)!r} cannot be read ({error}). "
+            "Make one with: python -m kerastl.fit DATA --print-config > config.yaml"
+        ) from None
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"The configuration file {str(path)!r} is not YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(mapping, dict):
+        raise ConfigError(
+            f"The configuration file {str(path)!r} must hold lines of the form 'option: value'; "
+            f"received {type(mapping).__name__}."
+        )
+    return config_from_mapping(mapping, source=f"The configuration file {str(path)!r}")
+
+
+def config_to_yaml(config: FitConfig, *, comments: bool = True) -> str:
+    """Return the options as YAML text that `read_config` reads back unchanged.
+
+    Args:
+        config: The options.
+        comments: Whether each option is preceded by its help text.
+
+    Example:
+        >>> print(config_to_yaml(FitConfig("photos"), comments=False).splitlines()[0])
+        data: photos
+    """
+    import yaml
+
+    lines = []
+    helps = option_helps() if comments else {}
+    for name, value in config_to_mapping(config).items():
+        if comments:
+            lines.append("")
+            lines.extend(f"# {line}" for line in textwrap.wrap(helps[name], 86))
+        lines.append(yaml.safe_dump({name: value}, allow_unicode=True, width=10_000).strip())
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def option_helps() -> dict[str, str]:
+    """Return the help text of every option, in one line each.
+
+    Example:
+        >>> option_helps()["batch_size"]
+        'Images per step.'
+    """
+    import ast
+    import inspect
+
+    body = ast.parse(textwrap.dedent(inspect.getsource(FitConfig))).body[0]
+    helps: dict[str, str] = {}
+    name = ""
+    for node in getattr(body, "body", []):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
+            helps[name] = " ".join(str(node.value.value).split())
+    return helps

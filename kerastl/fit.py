@@ -1,0 +1,97 @@
+"""`python -m kerastl.fit DATA`: train, evaluate and keep an image classifier."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.config import Dict
+
+from kerastl import terminal
+from kerastl.config import FitConfig, config_to_mapping, config_to_yaml, read_config
+from kerastl.errors import KerasTLError
+
+_HELP = """Train, evaluate and keep an image classifier.
+
+Examples:
+
+    python -m kerastl.fit photos/ --export
+
+    python -m kerastl.fit table.csv --group-column patient --backbone ResNet50
+
+    python -m kerastl.fit demo:solar --augment dihedral
+"""
+
+
+def fit(
+    config: FitConfig,
+    *,
+    config_file: Annotated[Path | None, Parameter(name="--config", group="Output")] = None,
+    print_config: Annotated[bool, Parameter(group="Output", negative="")] = False,
+) -> None:
+    """Run the whole job of one configuration.
+
+    Args:
+        config: All options.
+        config_file: Read options from a YAML file; what the command line says wins.
+        print_config: Write the options as YAML to standard output and stop.
+    """
+    del config_file  # `main` has read it before the other options were parsed
+    if print_config:
+        sys.stdout.write(config_to_yaml(config))
+        return
+    with terminal.progress_on_stderr():
+        from kerastl.workflow import run
+
+        result = run(config)
+    terminal.print_lines(result.summary_lines)
+
+
+def build_app(arguments: Sequence[str]) -> App:
+    """Return the command, with the options of `--config FILE` as its defaults.
+
+    Args:
+        arguments: Words of the command line.
+
+    Raises:
+        ConfigError: The file cannot be read or holds an unknown or wrong option.
+    """
+    app = App(name="kerastl.fit", help=_HELP, help_format="markdown", version_flags=[])
+    app.default(fit)
+    path = _config_path(arguments)
+    if path is not None:
+        mapping = config_to_mapping(read_config(path))
+        given = {key.replace("_", "-"): str(v) for key, v in mapping.items() if v is not None}
+        app.config = (Dict(given, source=path),)
+    return app
+
+
+def _config_path(arguments: Sequence[str]) -> str | None:
+    """Return the value of --config, which must be known before the other options are parsed."""
+    for position, word in enumerate(arguments):
+        if word == "--config" and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if word.startswith("--config="):
+            return word.removeprefix("--config=")
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: Words of the command line; those of this process when not given.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app = build_app(words)
+    except KerasTLError as error:
+        terminal.fail(error, app=App(name="kerastl.fit"))
+    terminal.run_app(app, words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What all commands share: options in, one line for each mistake, progress on stderr, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from cyclopts import App, CycloptsError
+
+from kerastl.errors import KerasTLError
+from kerastl.progress import Advance, listen
+
+EXIT_USER_MISTAKE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave the process with its exit code.
+
+    A mistake of the user's is one line on standard error and exit code 2; Ctrl-C is
+    130; a closed pipe ends quietly; any other exception is a fault of ours and keeps
+    its traceback.
+
+    Args:
+        app: The command.
+        arguments: Words of the command line; those of this process when not given.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("kerastl").setLevel(logging.INFO)
+    # TensorFlow's C++ start-up notes drown the answer of a command; 3 keeps only fatal errors.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        code = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        root = error.__cause__
+        fail(root if isinstance(root, KerasTLError) else _plain(error), app=app)
+    except KerasTLError as error:
+        fail(error, app=app)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted; nothing was left under a final name.\n")
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); keep Python quiet at exit as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def fail(message: object, *, app: App) -> NoReturn:
+    """Print one line for a mistake of the user's and exit with 2.
+
+    Args:
+        message: What happened, what was expected, what to do next.
+        app: The command, for its name.
+    """
+    text = " ".join(str(message).split())
+    sys.stderr.write(f"{' '.join(app.name)}: {text}\n")
+    raise SystemExit(EXIT_USER_MISTAKE)
+
+
+def _plain(error: CycloptsError) -> str:
+    """Return the message of the option parser without its frame."""
+    text = str(error)
+    hint = "" if "Did you mean" in text else " Add --help to see all options."
+    return text + hint
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output.
+
+    Args:
+        lines: Text without line ends.
+    """
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def progress_on_stderr() -> Iterator[None]:
+    """Show progress bars on standard error while the block runs (plain lines when it is no terminal)."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+
+    @contextlib.contextmanager
+    def bar(description: str, total: int) -> Iterator[Advance]:
+        if not console.is_terminal:
+            sys.stderr.write(f"{description} …\n")
+            yield lambda _steps: None
+            return
+        columns: tuple[Any, ...] = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda steps: progress.advance(task, steps)
+
+    with listen(bar):
+        yield
