@@ -1,1 +1,69 @@
-"""kerastl."""
+"""kerastl: from labelled images to a trustworthy, deployable classifier.
+
+`kerastl.run(kerastl.FitConfig("photos/"))` is the whole job; every step of it is a plain
+function below. Names are imported when they are first used (PEP 562), so that
+`import kerastl` and every `--help` answer without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kerastl._version import __version__
+
+# Public name -> module that has it. No name here may be that of a command module
+# (`fit`, `predict`, `export`), which `python -m kerastl.fit` needs for itself.
+_PUBLIC = {
+    "FitConfig": "kerastl.config",
+    "read_config": "kerastl.config",
+    "config_to_yaml": "kerastl.config",
+    "KerasTLError": "kerastl.errors",
+    "run": "kerastl.workflow",
+    "RunResult": "kerastl.workflow",
+    "ImageTable": "kerastl.data.sources",
+    "load_table": "kerastl.data.sources",
+    "table_from_arrays": "kerastl.data.sources",
+    "load_pixels": "kerastl.data.pixels",
+    "decode_image": "kerastl.data.decode",
+    "prepare_image": "kerastl.data.decode",
+    "split_rows": "kerastl.data.splits",
+    "fold_rows": "kerastl.data.splits",
+    "training_batches": "kerastl.data.batches",
+    "backbone_names": "kerastl.models.backbones",
+    "build_backbone": "kerastl.models.backbones",
+    "build_classifier": "kerastl.models.classifier",
+    "borders": "kerastl.models.blocks",
+    "top_blocks_border": "kerastl.models.blocks",
+    "extract_features": "kerastl.features.extract",
+    "predict_probabilities": "kerastl.features.extract",
+    "fit_probe": "kerastl.features.probe",
+    "Phase": "kerastl.training.phases",
+    "assign_probe": "kerastl.training.phases",
+    "fine_tune": "kerastl.training.phases",
+    "classification_metrics": "kerastl.evaluation.metrics",
+    "confusion_matrix_figure": "kerastl.evaluation.pictures",
+    "learning_curves_figure": "kerastl.evaluation.pictures",
+    "export_savedmodel": "kerastl.deploy.savedmodel",
+    "load_savedmodel": "kerastl.deploy.savedmodel",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from kerastl.config import FitConfig as FitConfig
+    from kerastl.workflow import run as run
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kerastl' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

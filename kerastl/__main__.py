@@ -1,0 +1,47 @@
+"""The `kerastl` console command: `kerastl VERB …` is `python -m kerastl.VERB …`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from kerastl._version import __version__
+from kerastl.errors import did_you_mean
+
+# Verb, and what it does in one line. The module of the same name is imported when asked for.
+VERBS = {
+    "fit": "train, evaluate and keep an image classifier",
+    "predict": "label images with a run folder or a SavedModel",
+    "export": "write the SavedModel of a run folder and prove that it answers alike",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb.
+
+    Args:
+        arguments: Words of the command line; those of this process when not given.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = words[0] if words else "--help"
+    if verb in VERBS:
+        importlib.import_module(f"kerastl.{verb}").main(words[1:])
+        return
+    if verb == "--version":
+        sys.stdout.write(f"{__version__}\n")
+        return
+    if verb in ("-h", "--help"):
+        lines = [f"  {name:<8} {line}" for name, line in VERBS.items()]
+        sys.stdout.write("\n".join(["Usage: kerastl VERB …", "", *lines, ""]))
+        sys.stdout.write("\n`kerastl VERB --help` lists the options of a verb.\n")
+        return
+    sys.stderr.write(
+        f"kerastl: the verb must be one of {', '.join(VERBS)}; received {verb!r}."
+        f"{did_you_mean(verb, VERBS)}\n"
+    )
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

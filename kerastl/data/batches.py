@@ -1,0 +1,86 @@
+"""tf.data pipelines over decoded pixels: shuffle, gather, augment, batch, prefetch."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+
+
+def training_batches(
+    images: NDArray[np.uint8],
+    targets: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    augment: str = "none",
+    seed: int,
+) -> tf.data.Dataset:
+    """Return shuffled, augmented batches of one epoch; each epoch differs, the seed decides how.
+
+    Augmentation comes after the gathering of cached pixels, so that no epoch sees
+    the pictures of another (the keras.io guide caches after augmenting).
+
+    Args:
+        images: uint8 of shape (n, height, width, 3), 0..255.
+        targets: float32 of shape (n, num_classes): one-hot, or 0/1 for several labels.
+        rows: int64: which of the n images are used.
+        batch_size: Images per batch; the last batch of an epoch may be smaller.
+        augment: Name of a policy, see `kerastl.data.augment`.
+        seed: Decides order and augmentation.
+
+    Returns:
+        A data set of (float32 (batch, height, width, 3) in 0..255, float32 (batch, num_classes)).
+
+    Raises:
+        ConfigError: `augment` is unknown.
+
+    Example:
+        >>> images = np.zeros((4, 8, 8, 3), np.uint8)
+        >>> batches = training_batches(images, np.eye(4, 2, dtype=np.float32), np.arange(4),
+        ...                            batch_size=3, seed=0)
+        >>> [pixels.shape[0] for pixels, _ in batches]
+        [3, 1]
+    """
+    policy = find_augmentation(augment)
+    apply = AUGMENTATIONS[policy]
+    order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
+    order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
+    order = order.batch(batch_size)
+    # One seed per batch, new in every epoch: augmentation is reproducible however many
+    # threads work on it, because no random state is shared between batches.
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(
+        2, drop_remainder=True
+    )
+    gathered = gather(tf.data.Dataset.zip(order, seeds), images, targets)
+
+    def augmented(
+        pixels: tf.Tensor, target: tf.Tensor, batch_seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return apply(tf.cast(pixels, tf.float32), batch_seed), target
+
+    return gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def gather(
+    order: tf.data.Dataset, images: NDArray[np.uint8], targets: NDArray[np.float32]
+) -> tf.data.Dataset:
+    """Turn (rows, seed) into (pixels, targets, seed), without a copy of `images` in the graph.
+
+    Args:
+        order: Data set of (int64 (batch,), int64 (2,)).
+        images: uint8 of shape (n, height, width, 3), in memory or memory-mapped.
+        targets: float32 of shape (n, num_classes).
+    """
+
+    def take(rows: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        pixels, target = tf.numpy_function(
+            lambda r: (images[r], targets[r]), [rows], [tf.uint8, tf.float32]
+        )
+        pixels.set_shape((None, *images.shape[1:]))
+        target.set_shape((None, *targets.shape[1:]))
+        return pixels, target, seed
+
+    return order.map(take, num_parallel_calls=2)

@@ -1,0 +1,376 @@
+"""Where a network can be cut, what its "top N blocks" are, and the cutting itself.
+
+A border lies behind an operation such that only its output (for NASNet: the outputs of
+two cells) is needed by the rest of the network. So a border never opens a residual
+block: there the skip connection would cross it as well.
+
+Keras numbers operations such as `add_7` anew in every build, so a border is known by its
+position in the order of operations, not by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from kerastl.errors import ConfigError
+
+_NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    keras.layers.RMSNormalization,
+)
+# A squeeze-and-excitation gate also joins two branches, but inside a block: no Multiply here.
+_MERGES = (
+    keras.layers.Add,
+    keras.layers.Average,
+    keras.layers.Concatenate,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Subtract,
+)
+# `a + b` and `keras.ops.concatenate` in a functional model are operations, not layers.
+_MERGE_OPERATIONS = frozenset({"Add", "Concatenate", "Maximum", "Minimum", "Subtract"})
+_ACTIVATIONS = (
+    keras.layers.Activation,
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.ReLU,
+)
+_POOLINGS = (
+    keras.layers.AveragePooling2D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.MaxPooling2D,
+)
+_CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
+
+
+@dataclass(frozen=True)
+class Border:
+    """A place where a network can be cut.
+
+    Attributes:
+        name: Name of the last operation below the border, for people to read.
+        position: Index of that operation in the order of operations; identifies the border.
+        num_tensors: How many tensors cross the border.
+    """
+
+    name: str
+    position: int
+    num_tensors: int
+
+
+def nodes_of(model: keras.Model) -> list[Any]:
+    """Return the calls a functional model is made of, each after all that it depends on.
+
+    Only the calls of this model: a layer that other models share remembers all of its calls,
+    and `layer.input`, `layer.output` or its first inbound node may belong to another graph.
+
+    Args:
+        model: A functional or a built sequential model.
+
+    Returns:
+        Keras `Node`s with `operation`, `arguments`, `input_tensors` and `output_tensors`.
+
+    Raises:
+        ConfigError: The model has no graph, because its class defines `call`.
+
+    Example:
+        >>> inputs = keras.Input((8,))
+        >>> model = keras.Model(inputs, keras.layers.Dense(2, name="head")(inputs))
+        >>> [node.operation.name for node in nodes_of(model)][1:]
+        ['head']
+    """
+    graph = getattr(model, "_functional", None) or model
+    by_depth = getattr(graph, "_nodes_by_depth", None)
+    if by_depth is None:
+        raise ConfigError(
+            "The backbone must be a functional (or built sequential) keras.Model, whose graph "
+            f"can be cut; received a {type(model).__name__} named {model.name!r}. Rebuild it "
+            "as keras.Model(inputs, outputs)."
+        )
+    # The order in which Keras itself runs a functional model (keras.Function).
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def replay(
+    nodes: Iterable[Any], tensors: dict[int, Any], call: Callable[..., Any] | None = None
+) -> None:
+    """Repeat recorded calls on other tensors, in place in `tensors`.
+
+    Args:
+        nodes: Calls in the order of `nodes_of`.
+        tensors: From the `id` of each tensor of the recorded graph to the tensor that takes
+            its place; the outputs of the calls are added.
+        call: Called with the node and its new arguments in place of the node's own operation.
+    """
+    for node in nodes:
+        if node.is_input:
+            continue
+        args, kwargs = node.arguments.fill_in(tensors)
+        outputs = node.operation(*args, **kwargs) if call is None else call(node, *args, **kwargs)
+        for recorded, new in zip(node.output_tensors, keras.tree.flatten(outputs), strict=True):
+            tensors[id(recorded)] = new
+
+
+def borders(
+    backbone: keras.Model, pattern: str | None, *, max_tensors: int = 1
+) -> tuple[Border, ...]:
+    """Return the borders between the blocks of a network, from input to output.
+
+    Without a pattern, a structural rule finds them among the places where one tensor passes: a
+    block ends where branches join (add, concatenate; not multiply, which is a gate
+    inside a block), after a pooling, and after a strided convolution with the normalisation
+    behind it; activations that follow belong to the block before them.
+
+    With either, a block holds at least one layer with weights other than a normalisation, so
+    that there is something to train in it: of two ends with nothing but normalisations and
+    activations between them only the later one counts, and an end with no more than that
+    behind it is the output, not a border.
+
+    Args:
+        backbone: A functional `keras.Model`.
+        pattern: Regular expression for the whole name of the operations that end a block, as in
+            `Backbone.border_pattern`; None for the structural rule.
+        max_tensors: How many tensors may cross a border (`Backbone.border_tensors`).
+
+    Returns:
+        Borders with increasing positions; empty if the network is a single block.
+
+    Raises:
+        ConfigError: The model has no graph, because its class defines `call`.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.MaxPooling2D(name="pool")(keras.layers.Conv2D(4, 3)(inputs))
+        >>> model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(x))
+        >>> [border.name for border in borders(model, None)]
+        ['pool']
+    """
+    nodes = nodes_of(backbone)
+    below = _ancestors(nodes)
+    matches = range(len(nodes))
+    if pattern is not None:
+        matches = [i for i in matches if re.fullmatch(pattern, nodes[i].operation.name)]
+    crossing = {i: len(_crossing(backbone, nodes, below[i])) for i in matches}
+    positions = [i for i in matches if crossing[i] <= max_tensors]
+    if pattern is None:
+        positions = _structural_ends(nodes, positions)
+    found: list[int] = []
+    above = (1 << len(nodes)) - 1
+    for position in sorted(positions, reverse=True):
+        nested = not below[position] & ~above
+        if nested and _trainable_between(nodes, below[position], above):
+            found.append(position)
+            above = below[position]
+    if found and not _trainable_between(nodes, 0, below[found[-1]]):
+        found.pop()
+    return tuple(
+        Border(name=nodes[i].operation.name, position=i, num_tensors=crossing[i])
+        for i in reversed(found)
+    )
+
+
+def count_blocks(backbone: keras.Model, pattern: str | None, *, max_tensors: int = 1) -> int:
+    """Return how many blocks a network has: one more than it has borders.
+
+    Args:
+        backbone: A functional `keras.Model`.
+        pattern: See `borders`.
+        max_tensors: See `borders`.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+        >>> count_blocks(keras.Model(inputs, keras.layers.Conv2D(4, 3)(x)), None)
+        2
+    """
+    return len(borders(backbone, pattern, max_tensors=max_tensors)) + 1
+
+
+def top_blocks_border(
+    backbone: keras.Model, pattern: str | None, unfreeze_blocks: int, *, max_tensors: int = 1
+) -> Border | None:
+    """Return the border below the top blocks of a network.
+
+    Layers with weights behind the last border, such as EfficientNet's `top_conv`, are a block
+    of their own, the first from the top; a mere normalisation belongs to the block before it.
+
+    Args:
+        backbone: A functional `keras.Model`.
+        pattern: See `borders`.
+        unfreeze_blocks: How many blocks, counted from the output, lie above the border, 1 to
+            `count_blocks`.
+        max_tensors: See `borders`.
+
+    Returns:
+        The border, or None if these are all blocks.
+
+    Raises:
+        ConfigError: The network has fewer blocks, or `unfreeze_blocks` is below 1.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.MaxPooling2D(name="pool")(keras.layers.Conv2D(4, 3)(inputs))
+        >>> model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(x))
+        >>> top_blocks_border(model, None, 1).name
+        'pool'
+        >>> top_blocks_border(model, None, 2) is None
+        True
+    """
+    cuts = borders(backbone, pattern, max_tensors=max_tensors)
+    if not 1 <= unfreeze_blocks <= len(cuts) + 1:
+        raise ConfigError(
+            f"`unfreeze_blocks` must be 1 to {len(cuts) + 1}, the number of blocks of "
+            f"{backbone.name}; received unfreeze_blocks={unfreeze_blocks!r}. "
+            "Write 'all' to train the whole backbone, or 0 to keep it frozen."
+        )
+    return None if unfreeze_blocks > len(cuts) else cuts[len(cuts) - unfreeze_blocks]
+
+
+def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Model]:
+    """Cut a network in two models that share its layers.
+
+    `suffix(prefix(x))` is `backbone(x)`, and training the suffix trains the backbone.
+
+    Args:
+        backbone: A functional `keras.Model`.
+        border: One of its borders.
+
+    Returns:
+        The part from the input to the border and the part from the border to the output. Where
+        more than one tensor crosses, the prefix returns and the suffix takes a list of tensors.
+
+    Raises:
+        ConfigError: The border is of another model.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+        >>> model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(x))
+        >>> prefix, suffix = split(model, borders(model, None)[0])
+        >>> prefix.output_shape, suffix.output_shape
+        ((None, 3, 3, 4), (None, 1, 1, 2))
+    """
+    nodes = nodes_of(backbone)
+    _check_border(backbone, nodes, border)
+    below = _ancestors(nodes)[border.position]
+    crossing = _crossing(backbone, nodes, below)
+    entries = [
+        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
+        for index, tensor in enumerate(crossing)
+    ]
+    tensors = {id(tensor): entry for tensor, entry in zip(crossing, entries, strict=True)}
+    replay((node for index, node in enumerate(nodes) if not below >> index & 1), tensors)
+    outputs = [tensors[id(tensor)] for tensor in backbone.outputs]
+    prefix = keras.Model(
+        _single(backbone.inputs), _single(crossing), name=f"{backbone.name}_prefix"
+    )
+    suffix = keras.Model(_single(entries), _single(outputs), name=f"{backbone.name}_suffix")
+    return prefix, suffix
+
+
+def _single(tensors: list[Any]) -> Any:
+    """Return the only tensor of a list, or the list if it has several."""
+    return tensors[0] if len(tensors) == 1 else list(tensors)
+
+
+def _check_border(backbone: keras.Model, nodes: list[Any], border: Border) -> None:
+    """Refuse a border that this model does not have."""
+    if border.position < len(nodes) and nodes[border.position].operation.name == border.name:
+        return
+    raise ConfigError(
+        f"`border` must be a border of {backbone.name}; received {border}, which is of another "
+        "model. Ask kerastl.models.blocks.borders for the borders of this one."
+    )
+
+
+def _ancestors(nodes: list[Any]) -> list[int]:
+    """Return for each node the bit set of the nodes that it depends on, itself and all inputs."""
+    inputs = sum(1 << index for index, node in enumerate(nodes) if node.is_input)
+    producer = {id(t): i for i, node in enumerate(nodes) for t in node.output_tensors}
+    below: list[int] = []
+    for index, node in enumerate(nodes):
+        bits = inputs | 1 << index
+        for tensor in node.input_tensors:
+            bits |= below[producer[id(tensor)]]
+        below.append(bits)
+    return below
+
+
+def _crossing(backbone: keras.Model, nodes: list[Any], below: int) -> list[Any]:
+    """Return the tensors made by the nodes in the bit set `below` and needed outside of it."""
+    needed = {id(tensor) for tensor in backbone.outputs}
+    for index, node in enumerate(nodes):
+        if not below >> index & 1:
+            needed.update(id(tensor) for tensor in node.input_tensors)
+    return [
+        tensor
+        for index, node in enumerate(nodes)
+        if below >> index & 1
+        for tensor in node.output_tensors
+        if id(tensor) in needed
+    ]
+
+
+def _trainable_between(nodes: list[Any], below: int, above: int) -> bool:
+    """Tell whether there is more than normalisations to train between two borders."""
+    between = above & ~below
+    return any(
+        _has_kernel(node.operation) for index, node in enumerate(nodes) if between >> index & 1
+    )
+
+
+def _has_kernel(operation: Any) -> bool:
+    """Tell whether a layer has weights and is not a normalisation."""
+    if isinstance(operation, keras.Model):
+        return any(_has_kernel(layer) for layer in operation.layers)
+    if isinstance(operation, _NORMALIZATIONS):
+        return False
+    return bool(getattr(operation, "weights", ()))
+
+
+def _structural_ends(nodes: list[Any], cuts: list[int]) -> list[int]:
+    """Return the positions at which a block ends, judged by the operations alone."""
+    users: dict[int, list[int]] = {}
+    for index, node in enumerate(nodes):
+        for tensor in node.input_tensors:
+            users.setdefault(id(tensor), []).append(index)
+    ends: list[int] = []
+    for cut in cuts:
+        followers = _followers(nodes[cut])
+        end = cut
+        while followers:
+            (user, *others) = users.get(id(nodes[end].output_tensors[0]), [end])
+            if user == end or others or not isinstance(nodes[user].operation, followers):
+                ends.append(end)
+                break
+            end = user
+    return ends
+
+
+def _followers(node: Any) -> tuple[type, ...]:
+    """Return what still belongs to a block that ends with this call, nothing if none does."""
+    operation = node.operation
+    if isinstance(operation, _MERGES):
+        return _ACTIVATIONS
+    if type(operation).__name__ in _MERGE_OPERATIONS:
+        # `x + 3` is no merge.
+        return _ACTIVATIONS if len({id(tensor) for tensor in node.input_tensors}) > 1 else ()
+    if isinstance(operation, _POOLINGS):
+        return _ACTIVATIONS
+    if isinstance(operation, _CONVOLUTIONS) and max(operation.strides) > 1:
+        return (*_NORMALIZATIONS, *_ACTIVATIONS)
+    return ()

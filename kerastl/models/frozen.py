@@ -1,0 +1,240 @@
+"""What "frozen" means, and the proof that a frozen part is.
+
+A part is frozen when no training step changes a variable of it (BatchNorm statistics
+are variables too) and nothing in it acts at random. On keras 3.3 to 3.15 the usual
+recipe `base(x, training=False)` gives neither: `fit` calls the outer model with
+`training=True`, which overrides the flag of every call inside a functional graph
+(keras #20285, fixed after 3.15.1 by keras PR #23364). So kerastl never trains through
+the frozen part: the network is cut at the border, the frozen part becomes an inert
+inference graph of its own, and a check proves it on one real batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.errors import FrozenPartError
+from kerastl.models.blocks import Border, split
+from kerastl.models.classifier import parts_of
+from kerastl.models.fold import fold_batch_norm
+
+# Largest difference between the folded frozen part and the model's own, in units of the
+# standard deviation of what leaves the border. Folding is exact but for rounding.
+FOLD_TOLERANCE = 1e-3
+
+
+FROZEN = "frozen"
+
+
+class Inert(keras.layers.Layer):
+    """Run a network in inference mode whatever the mode of the model around it.
+
+    A layer's `call` is not part of the functional graph, so the `training=False` inside
+    it is not overridden (see the head of this file). The network is no sublayer of a
+    trainable model either: it is made non-trainable for good.
+
+    Args:
+        network: Model from one tensor to one tensor or a list of tensors.
+    """
+
+    def __init__(self, network: keras.Model, **kwargs: Any) -> None:
+        super().__init__(trainable=False, **kwargs)
+        network.trainable = False
+        self.network = network
+
+    def call(self, inputs: Any) -> Any:
+        """Return what the network answers in inference mode."""
+        return self.network(inputs, training=False)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Return shapes and dtypes without running the network."""
+        return self.network.compute_output_spec(inputs, training=False)
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """A classifier as fine-tuning sees it: an inert frozen part and a trainable suffix.
+
+    Attributes:
+        model: From pixels to probabilities; its trainable variables are those of the
+            classifier above the border, so training it trains the classifier.
+        frozen: The part below the border as a folded inference model of its own.
+        reference: The same part with the classifier's own layers, unfolded.
+        num_folded: How many BatchNorm layers were folded.
+    """
+
+    model: keras.Model
+    frozen: keras.Model
+    reference: keras.Model
+    num_folded: int
+
+
+def training_view(classifier: keras.Model, *, border: Border | None) -> TrainingView:
+    """Cut a classifier at a border, for training what lies above it.
+
+    Sets `trainable` of the classifier's layers in place: everything below the border and
+    every BatchNorm above it is frozen (its statistics come from far more images than a
+    fine-tuning set has; Keras guide on transfer learning), the rest is trainable.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        border: Where the trained part begins, see `kerastl.models.blocks`; None to train
+            the whole backbone.
+
+    Returns:
+        The model to compile and fit, and its frozen part.
+    """
+    parts = parts_of(classifier)
+    pixels = keras.Input(classifier.input_shape[1:], name="pixels", dtype="float32")
+    prepared = parts.preprocessing(pixels)
+    if border is None:
+        suffix, num_folded = parts.backbone, 0
+        frozen = reference = keras.Model(pixels, prepared, name="below_border")
+    else:
+        prefix, suffix = split(parts.backbone, border)
+        reference = keras.Model(pixels, prefix(prepared, training=False), name="below_border")
+        folded, num_folded = fold_batch_norm(prefix)
+        frozen = keras.Model(pixels, folded(prepared, training=False), name="below_border_folded")
+    unfreeze(parts.backbone, suffix)
+    x = parts.pooling(suffix(Inert(frozen, name=FROZEN)(pixels)))
+    for layer in parts.head:
+        layer.trainable = True
+        x = layer(x)
+    model = keras.Model(pixels, x, name="training_view")
+    return TrainingView(model, frozen=frozen, reference=reference, num_folded=num_folded)
+
+
+def unfreeze(backbone: keras.Model, suffix: keras.Model) -> None:
+    """Make the layers of `suffix`, less BatchNorm, the only trainable ones of `backbone`, in place.
+
+    Args:
+        backbone: The whole network.
+        suffix: The part above the border, which shares its layers with the backbone.
+    """
+    backbone.trainable = True
+    above = {id(layer) for layer in _layers_within(suffix)}
+    for layer in _layers_within(backbone):
+        if isinstance(layer, keras.layers.BatchNormalization) or id(layer) not in above:
+            if not any(id(part) in above for part in _layers_within(layer)):
+                layer.trainable = False
+
+
+def _layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return all layers inside a layer, at every depth.
+
+    `Model.layers` ends at the first level and misses what a custom layer holds; this
+    method of Keras' own is what its `trainable` setter walks.
+    """
+    return list(layer._flatten_layers(include_self=False, recursive=True))
+
+
+def frozen_variables(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of a model that no training step may change.
+
+    Args:
+        model: The model, after its `trainable` flags were set.
+    """
+    trainable = {id(variable) for variable in model.trainable_variables}
+    return [variable for variable in model.variables if id(variable) not in trainable]
+
+
+def prove_inert(
+    part: keras.Model, *, reference: keras.Model, pixels: NDArray[np.uint8] | NDArray[np.float32]
+) -> float:
+    """Prove on one batch that a frozen part is deterministic, and is the part it stands for.
+
+    Args:
+        part: From pixels to what leaves the frozen part; called in *training* mode.
+        reference: The classifier's own layers for it; called in inference mode.
+        pixels: (batch, height, width, 3), 0..255.
+
+    Returns:
+        The largest difference between the two, in units of the standard deviation.
+
+    Raises:
+        FrozenPartError: Two calls differ, a variable moved, or the difference is larger
+            than `FOLD_TOLERANCE`.
+    """
+    batch = tf.cast(pixels, tf.float32)
+    before = [np.array(variable) for variable in part.variables]
+    first, second = (keras.tree.flatten(part(batch, training=True)) for _ in range(2))
+    expected = keras.tree.flatten(reference(batch, training=False))
+    _check_still(part.variables, before)
+    largest = 0.0
+    for one, two, wanted in zip(first, second, expected, strict=True):
+        one, two, wanted = (np.asarray(t, np.float32) for t in (one, two, wanted))
+        if not np.array_equal(one, two):
+            raise FrozenPartError(
+                "The frozen part acts at random during training: two passes over the same batch "
+                f"differ by up to {np.abs(one - two).max():.3g}. A Dropout or stochastic depth "
+                "layer in it is active. Please report this with your versions of keras and kerastl."
+            )
+        largest = max(largest, float(np.abs(one - wanted).max() / (wanted.std() + 1e-12)))
+    if largest > FOLD_TOLERANCE:
+        raise FrozenPartError(
+            "The frozen part answers differently in training and in inference: largest difference "
+            f"{largest:.3g} standard deviations, expected at most {FOLD_TOLERANCE:g}. "
+            "Please report this with your backbone and your versions of keras and kerastl."
+        )
+    return largest
+
+
+def prove_frozen(
+    model: keras.Model,
+    *,
+    must_not_move: list[keras.Variable],
+    pixels: NDArray[np.uint8] | NDArray[np.float32],
+    targets: NDArray[np.float32],
+) -> None:
+    """Run one real training step, compare every frozen variable bit for bit, take the step back.
+
+    Args:
+        model: The compiled model that is about to be trained.
+        must_not_move: Everything that belongs to the frozen part, statistics included.
+        pixels: One batch, (batch, height, width, 3), 0..255.
+        targets: float32 of shape (batch, num_classes).
+
+    Raises:
+        FrozenPartError: A frozen variable moved, or no trainable variable did.
+    """
+    model.optimizer.build(model.trainable_variables)
+    restored = [*model.trainable_variables, *model.optimizer.variables]
+    saved = [np.array(variable) for variable in restored]
+    before = [np.array(variable) for variable in must_not_move]
+    model.train_on_batch(tf.cast(pixels, tf.float32), tf.convert_to_tensor(targets))
+    try:
+        _check_still(must_not_move, before)
+        moved = [
+            not np.array_equal(old, np.array(variable))
+            for old, variable in zip(saved, model.trainable_variables, strict=False)
+        ]
+        if not any(moved):
+            raise FrozenPartError(
+                "One training step moved no variable at all, though "
+                f"{len(moved)} are trainable. Is the learning rate 0, or the loss not a number?"
+            )
+    finally:
+        for variable, value in zip(restored, saved, strict=True):
+            variable.assign(value)
+
+
+def _check_still(variables: list[keras.Variable], before: list[NDArray[Any]]) -> None:
+    """Raise unless every variable is what it was, bit for bit."""
+    moved = [
+        variable.path
+        for variable, old in zip(variables, before, strict=True)
+        if not np.array_equal(old, np.array(variable), equal_nan=True)
+    ]
+    if moved:
+        raise FrozenPartError(
+            f"{len(moved)} of {len(variables)} frozen variables moved in one training step, the "
+            f"first is {moved[0]!r}; expected none to move. BatchNorm statistics or unfrozen "
+            "layers act below the border. Please report this with your versions of keras and "
+            "kerastl."
+        )

@@ -1,0 +1,174 @@
+"""The run folder: what a user keeps. Files only; written under another name until complete."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kerastl.errors import ConfigError, DataError
+
+CONFIG = "config.yaml"
+MODEL = "model.keras"
+LABELS = "labels.json"
+METRICS = "metrics.json"
+SPLIT = "split.csv"
+HISTORY = "history.csv"
+PREDICTIONS = "test_predictions.csv"
+UNREADABLE = "unreadable.csv"
+ENVIRONMENT = "environment.json"
+REPORT = "report.html"
+HELD_OUT = "held_out"
+
+
+def choose_run_folder(out: str | None, *, name: str, overwrite: bool) -> Path:
+    """Return where the run folder will be, before any work is done.
+
+    Args:
+        out: What the user asked for; None for runs/NAME, runs/NAME-2 and so on.
+        name: Of the data set, for the default.
+        overwrite: Whether an existing run folder may be replaced.
+
+    Raises:
+        ConfigError: `out` exists and may not be replaced, or is no run folder at all, or
+            cannot be written.
+
+    Example:
+        >>> choose_run_folder(None, name="my photos", overwrite=False).name
+        'my-photos'
+    """
+    if out is None:
+        base = Path("runs") / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
+        path, number = base, 1
+        while path.exists() and not overwrite:
+            number += 1
+            path = base.with_name(f"{base.name}-{number}")
+    else:
+        path = Path(out)
+        if path.exists() and not overwrite:
+            raise ConfigError(
+                f"The run folder {str(path)!r} exists already and is never overwritten by "
+                "itself. Choose another --out, or add --overwrite to replace it."
+            )
+    if path.exists() and not _may_replace(path):
+        raise ConfigError(
+            f"{str(path)!r} is not a run folder (it has no {CONFIG} and {MODEL}), so --overwrite "
+            "does not touch it. Choose another --out."
+        )
+    _check_writable(path)
+    return path
+
+
+def _may_replace(path: Path) -> bool:
+    """Whether a folder is a run folder of ours, or empty."""
+    if not path.is_dir():
+        return False
+    return not any(path.iterdir()) or ((path / CONFIG).is_file() and (path / MODEL).is_file())
+
+
+def _check_writable(path: Path) -> None:
+    """Fail before the hours of work, not after."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.{os.getpid()}.writable"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise ConfigError(
+            f"Nothing can be written in {str(path.parent)!r} ({error.strerror}). "
+            "Choose another place with --out."
+        ) from None
+
+
+@contextlib.contextmanager
+def new_run_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path` that takes its name when the block ends well.
+
+    When it does not (an error, Ctrl-C), the temporary folder is removed and an existing
+    folder at `path` stays as it was.
+
+    Args:
+        path: From `choose_run_folder`.
+
+    Raises:
+        DataError: The disk is full, or writing failed otherwise.
+    """
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _replace(partial, path)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        raise DataError(
+            f"The run folder {str(path)!r} could not be written: {error.strerror or error}. "
+            "Make room or choose another --out; nothing was left under its name."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Move the new folder into place; the old one is kept until that has worked."""
+    if not path.exists():
+        partial.rename(path)
+        return
+    old = path.parent / f".{path.name}.{os.getpid()}.replaced"
+    path.rename(old)
+    try:
+        partial.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON that people can read.
+
+    Args:
+        path: File to make.
+        value: Plain values.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of one kind as CSV, with a header.
+
+    Args:
+        path: File to make.
+        rows: Column names to values; all with the same names.
+    """
+    import pandas as pd
+
+    pd.DataFrame(list(rows)).to_csv(path, index=False)
+
+
+def read_labels(path: Path) -> dict[str, Any]:
+    """Return class names, image size and resize mode of a run folder.
+
+    Args:
+        path: The run folder.
+
+    Raises:
+        ConfigError: It is not a finished run folder.
+    """
+    try:
+        labels = json.loads((path / LABELS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"{str(path)!r} is not a finished run folder (it has no readable {LABELS}). "
+            "Give a folder that kerastl.fit made."
+        ) from None
+    if not isinstance(labels, dict):
+        raise ConfigError(f"{str(path / LABELS)!r} must hold a JSON object.")
+    return labels

@@ -1,0 +1,264 @@
+"""Compile and train one phase: a classifier and its images in, a better classifier out.
+
+The frozen part is cut off at the border and runs inert (see `kerastl.models.frozen`);
+before the first step a check proves on one batch that it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.data.batches import training_batches
+from kerastl.errors import ConfigError, DataError
+from kerastl.features.probe import Probe
+from kerastl.models.blocks import Border
+from kerastl.models.classifier import parts_of
+from kerastl.models.frozen import (
+    frozen_variables,
+    prove_frozen,
+    prove_inert,
+    training_view,
+)
+from kerastl.progress import Advance, track
+from kerastl.training.recipes import warmup_steps
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase of training does.
+
+    Attributes:
+        epochs: Longest length; the rate falls along a cosine to 0 at its end.
+        learning_rate: Highest rate, reached after the warm-up.
+        weight_decay: Of AdamW, on kernels only.
+        batch_size: Images per step.
+        patience_epochs: Ends after so many epochs without a better validation loss.
+        augment: Name of a policy, see `kerastl.data.augment`.
+        clip_norm: Largest global norm of the gradients.
+        seed: Decides order and augmentation.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float = 1e-3
+    batch_size: int = 32
+    patience_epochs: int = 5
+    augment: str = "light"
+    clip_norm: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """How a phase went; the classifier holds the weights of its best epoch.
+
+    Attributes:
+        history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
+            val_accuracy, learning_rate. Losses in nats per image.
+        best_epoch: The epoch with the smallest validation loss, from 1.
+        num_trainable: Numbers that the phase trained.
+        num_folded: BatchNorm layers of the frozen part that were folded.
+        largest_difference: Of the frozen part's outputs to the classifier's own layers,
+            in standard deviations, on the batch of the check.
+    """
+
+    history: tuple[dict[str, Any], ...] = field(repr=False)
+    best_epoch: int
+    num_trainable: int
+    num_folded: int
+    largest_difference: float
+
+
+def assign_probe(classifier: keras.Model, probe: Probe) -> None:
+    """Make the probe the last Dense layer of the classifier, in place.
+
+    Args:
+        classifier: With no hidden layer in its head.
+        probe: Fitted on the classifier's features.
+
+    Raises:
+        ConfigError: The head has a hidden layer, so that the probe does not fit.
+    """
+    output = parts_of(classifier).output
+    if tuple(output.kernel.shape) != probe.kernel.shape:
+        raise ConfigError(
+            f"The probe has shape {probe.kernel.shape} but the last Dense layer takes "
+            f"{tuple(output.kernel.shape)}: a head with `hidden_units` cannot hold the probe. "
+            "Build it with hidden_units=0."
+        )
+    output.kernel.assign(probe.kernel)
+    output.bias.assign(probe.bias)
+
+
+def fine_tune(
+    classifier: keras.Model,
+    images: NDArray[np.uint8],
+    targets: NDArray[np.float32],
+    *,
+    train_rows: NDArray[np.int64],
+    val_rows: NDArray[np.int64],
+    border: Border | None,
+    phase: Phase,
+) -> PhaseResult:
+    """Train a classifier above a border, in place, and keep its best epoch by validation.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        targets: float32 of shape (n, num_classes): one-hot, or 0/1 for several labels.
+        train_rows: int64: rows to train on.
+        val_rows: int64: rows that decide which epoch is kept.
+        border: Where the trained part begins; None for the whole backbone.
+        phase: How to train.
+
+    Returns:
+        History, best epoch and what the check of the frozen part found.
+
+    Raises:
+        FrozenPartError: The frozen part moves or acts at random; nothing was trained.
+        DataError: The loss is not a number.
+    """
+    view = training_view(classifier, border=border)
+    steps = math.ceil(len(train_rows) / phase.batch_size)
+    multi_label = parts_of(classifier).output.activation is keras.activations.sigmoid
+    _compile(view.model, phase, total_steps=steps * phase.epochs, multi_label=multi_label)
+    sample = train_rows[: phase.batch_size]
+    difference = prove_inert(view.frozen, reference=view.reference, pixels=images[sample])
+    prove_frozen(
+        view.model,
+        must_not_move=[*frozen_variables(classifier), *view.frozen.variables],
+        pixels=images[sample],
+        targets=targets[sample],
+    )
+    batches = training_batches(
+        images,
+        targets,
+        train_rows,
+        batch_size=phase.batch_size,
+        augment=phase.augment,
+        seed=phase.seed,
+    )
+    with track("Fine-tuning", total=phase.epochs * steps) as advance:
+        keeper = _BestEpoch(
+            images[val_rows], targets[val_rows], phase=phase, advance=advance
+        )
+        view.model.fit(batches, epochs=phase.epochs, verbose=0, callbacks=[keeper])
+    keeper.restore(view.model)
+    return PhaseResult(
+        history=tuple(keeper.history),
+        best_epoch=keeper.best_epoch,
+        num_trainable=int(sum(math.prod(v.shape) for v in view.model.trainable_variables)),
+        num_folded=view.num_folded,
+        largest_difference=difference,
+    )
+
+
+def _compile(model: keras.Model, phase: Phase, *, total_steps: int, multi_label: bool) -> None:
+    """Compile with a new optimizer: state of an earlier phase belongs to other variables."""
+    warmup = warmup_steps(total_steps=total_steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=phase.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(1, total_steps - warmup),
+    )
+    optimizer = keras.optimizers.AdamW(
+        rate, weight_decay=phase.weight_decay, global_clipnorm=phase.clip_norm
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if multi_label:
+        loss: Any = keras.losses.BinaryCrossentropy()
+        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
+    else:
+        loss = keras.losses.CategoricalCrossentropy()
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
+
+
+class _BestEpoch(keras.callbacks.Callback):
+    """After each epoch: measure on validation, remember the best weights, end when patience does."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        targets: NDArray[np.float32],
+        *,
+        phase: Phase,
+        advance: Advance,
+    ) -> None:
+        super().__init__()
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self._images = images
+        self._targets = targets
+        self._phase = phase
+        self._advance = advance
+        self._best_loss = math.inf
+        self._best_weights: list[NDArray[Any]] = []
+        self._step = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop at once when the loss is no number: every later step would be wasted."""
+        self._advance(1)
+        self._step += 1
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise DataError(
+                f"The loss became {loss} in step {self._step} of fine-tuning, at a learning rate "
+                f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
+                f"Try --learning-rate {self._phase.learning_rate / 10:g}."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write one row of history."""
+        logs = logs or {}
+        loss, accuracy = self._validate()
+        self.history.append(
+            {
+                "phase": "fine-tune",
+                "epoch": epoch + 1,
+                "loss": float(logs["loss"]),
+                "accuracy": float(logs["accuracy"]),
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "learning_rate": float(self.model.optimizer.learning_rate),
+            }
+        )
+        if loss < self._best_loss:
+            self._best_loss, self.best_epoch = loss, epoch + 1
+            self._best_weights = [np.array(v) for v in self.model.trainable_variables]
+        elif epoch + 1 - self.best_epoch >= self._phase.patience_epochs:
+            self.model.stop_training = True
+
+    def restore(self, model: keras.Model) -> None:
+        """Put the weights of the best epoch back, in place."""
+        for variable, value in zip(model.trainable_variables, self._best_weights, strict=True):
+            variable.assign(value)
+
+    def _validate(self) -> tuple[float, float]:
+        """Return the log-loss in nats, without penalties on weights, and the accuracy."""
+        probabilities = self._forward_all().astype(np.float64).clip(1e-7, 1 - 1e-7)
+        if self.model.loss.name == "binary_crossentropy":
+            of_others = np.log(1 - probabilities) * (1 - self._targets)
+            loss = -np.mean(np.log(probabilities) * self._targets + of_others)
+            return float(loss), float(np.mean((probabilities > 0.5) == (self._targets > 0.5)))
+        loss = -np.mean(np.sum(np.log(probabilities) * self._targets, axis=1))
+        hits = probabilities.argmax(axis=1) == self._targets.argmax(axis=1)
+        return float(loss), float(hits.mean())
+
+    def _forward_all(self) -> NDArray[np.float32]:
+        """Return the probabilities of the validation images."""
+        size = self._phase.batch_size
+        return np.concatenate(
+            [
+                np.asarray(self.model.predict_on_batch(tf.cast(self._images[i : i + size], tf.float32)))
+                for i in range(0, len(self._images), size)
+            ]
+        )

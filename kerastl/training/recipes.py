@@ -1,0 +1,50 @@
+"""The default recipe as pure functions of the data's size and the backbone."""
+
+from __future__ import annotations
+
+# Above this a network is not of mobile size (MobileNetV3Large has 5.5 million, ResNet50 25.6).
+_MOBILE_PARAMETERS = 10_000_000
+
+
+def default_learning_rate(*, num_parameters: int) -> float:
+    """Return the highest rate of fine-tuning with AdamW.
+
+    1e-4, or 4e-4 for networks of mobile size (AutoGluon's defaults).
+
+    Args:
+        num_parameters: Of the backbone.
+
+    Example:
+        >>> default_learning_rate(num_parameters=3_400_000)
+        0.0004
+    """
+    return 4e-4 if num_parameters < _MOBILE_PARAMETERS else 1e-4
+
+
+def default_unfreeze_blocks(*, num_blocks: int) -> int:
+    """Return how many blocks fine-tuning trains: the upper half.
+
+    Early blocks hold edges and textures that serve every task; the upper half holds most
+    of the parameters and costs a third of the time of training everything.
+
+    Args:
+        num_blocks: Blocks that the backbone has, see `kerastl.models.blocks`.
+
+    Example:
+        >>> default_unfreeze_blocks(num_blocks=17)
+        9
+    """
+    return max(1, (num_blocks + 1) // 2)
+
+
+def warmup_steps(*, total_steps: int) -> int:
+    """Return the steps in which the rate climbs to its highest value: 10 % (AutoGluon, ViT).
+
+    Args:
+        total_steps: Of the whole phase.
+
+    Example:
+        >>> warmup_steps(total_steps=500)
+        50
+    """
+    return max(1, round(0.1 * total_steps))
