@@ -16,7 +16,7 @@ from kerastl.errors import KerasTLError
 
 _HELP = """Train, evaluate and keep an image classifier.
 
-Examples:
+Type for example:
 
     python -m kerastl.fit photos/ --export
 
@@ -43,9 +43,10 @@ def fit(
     if print_config:
         sys.stdout.write(config_to_yaml(config))
         return
-    with terminal.progress_on_stderr():
-        from kerastl.workflow import run
+    terminal.import_tensorflow_quietly()
+    from kerastl.workflow import run
 
+    with terminal.progress_on_stderr():
         result = run(config)
     terminal.print_lines(result.summary_lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -32,8 +33,6 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kerastl").setLevel(logging.INFO)
-    # TensorFlow's C++ start-up notes drown the answer of a command; 3 keeps only fatal errors.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         code = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
@@ -80,6 +79,26 @@ def print_lines(lines: Iterable[str]) -> None:
     """
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
+
+
+def import_tensorflow_quietly() -> None:
+    """Import TensorFlow without its start-up notes, which drown the answer of a command.
+
+    `TF_CPP_MIN_LOG_LEVEL` silences its kernels, but the notes that are written while it is
+    imported (TensorFlow 2.21: oneDNN, CUDA) heed no setting; so what native code writes to
+    standard error during the import is held back. A failing import still raises.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("tensorflow")
+        importlib.import_module("keras")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextlib.contextmanager

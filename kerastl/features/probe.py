@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 
 from kerastl.progress import track
 
@@ -90,7 +89,7 @@ def fit_probe(
                 held_out[index] = _cross_validate(
                     standard, labels, folds, PENALTIES[index], warm=warm
                 )
-                losses[index] = _log_loss(labels, held_out[index])
+                losses[index] = log_loss_nats(labels, held_out[index])
                 worse = worse + 1 if losses[index] > min(losses.values()) else 0
                 advance(1)
                 if worse == stop_after:
@@ -172,13 +171,21 @@ def _probabilities(logits: NDArray[Any], *, multi_label: bool) -> NDArray[np.flo
     return values.astype(np.float32)
 
 
-def _log_loss(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> float:
-    """Return the mean negative log-likelihood in nats, per image (and per class if several)."""
+def log_loss_nats(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> float:
+    """Return the mean negative log-likelihood in nats, per image (and per class if several).
+
+    Args:
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        probabilities: float32 of shape (n, num_classes).
+
+    Example:
+        >>> round(log_loss_nats(np.array([0]), np.array([[0.5, 0.5]], np.float32)), 3)
+        0.693
+    """
     clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     if labels.ndim == 2:
         return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log(1 - clipped))))
-    clipped /= clipped.sum(axis=1, keepdims=True)
-    return float(log_loss(labels, clipped, labels=np.arange(probabilities.shape[1])))
+    return float(-np.mean(np.log(clipped[np.arange(len(labels)), labels])))
 
 
 def _fit(

@@ -112,13 +112,15 @@ BACKBONES: dict[str, Backbone] = {row.name: row for row in _ROWS}
 # y = x * scale + offset, per channel; "caffe" turns RGB into BGR first. Means and standard
 # deviations of ImageNet as in keras.applications.imagenet_utils; "lite" as in the TPU
 # repository's efficientnet_lite_builder.py (MEAN_RGB 127, STDDEV_RGB 128).
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 _SCALE_AND_OFFSET: dict[str, tuple[float | list[float], float | list[float]]] = {
     "caffe": (1.0, [-103.939, -116.779, -123.68]),
     "lite": (1.0 / 128.0, -127.0 / 128.0),
     "tf": (1.0 / 127.5, -1.0),
     "torch": (
-        [1.0 / (255.0 * std) for std in (0.229, 0.224, 0.225)],
-        [-mean / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))],
+        [1.0 / (255.0 * std) for std in _IMAGENET_STD],
+        [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)],
     ),
 }
 PREPROCESSING_MODES = ("identity", *sorted(_SCALE_AND_OFFSET))
@@ -190,7 +192,7 @@ def build_backbone(
     backbone = _builder(row, image_size)(None)
     if str(weights) != "none":
         load_backbone_weights(backbone, weights)
-        _correct_efficientnet_scaling(backbone)
+        _correct_scaling(backbone)
     return backbone
 
 
@@ -208,6 +210,25 @@ def _builder(row: Backbone, image_size: tuple[int, int]) -> Callable[[str | None
             )
 
     return build
+
+
+def _correct_scaling(backbone: keras.Model) -> None:
+    """Let Keras' own files for EfficientNetB0 to B7 mean the same by path as by "imagenet".
+
+    They hold standard deviations where the normalisation layer takes variances. Keras mends
+    that with a `Rescaling` by 1/sqrt(std), but only if it fetches the file itself
+    (keras.applications.efficientnet; tensorflow #49930).
+    """
+    import keras
+    import numpy as np
+
+    for layer in backbone.layers:
+        if not isinstance(layer, keras.layers.Normalization) or not layer.weights:
+            continue
+        variance = layer.adapt_variance.numpy()
+        if variance.shape == (3,) and np.allclose(variance, _IMAGENET_STD, atol=1e-3):
+            layer.adapt_variance.assign(variance * np.asarray(_IMAGENET_STD))
+            layer.finalize_state()
 
 
 def _check_image_size(row: Backbone, image_size: tuple[int, int]) -> None:

@@ -11,7 +11,6 @@ position in the order of operations, not by its name.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,17 +26,6 @@ _NORMALIZATIONS = (
     keras.layers.Normalization,
     keras.layers.RMSNormalization,
 )
-# A squeeze-and-excitation gate also joins two branches, but inside a block: no Multiply here.
-_MERGES = (
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Concatenate,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Subtract,
-)
-# `a + b` and `keras.ops.concatenate` in a functional model are operations, not layers.
-_MERGE_OPERATIONS = frozenset({"Add", "Concatenate", "Maximum", "Minimum", "Subtract"})
 _ACTIVATIONS = (
     keras.layers.Activation,
     keras.layers.ELU,
@@ -72,6 +60,34 @@ class Border:
     num_tensors: int
 
 
+def has_graph(model: Any) -> bool:
+    """Tell whether a layer is a model that is made of recorded calls.
+
+    Args:
+        model: A functional or a built sequential model has a graph; other layers and models
+            whose class defines `call` have none.
+    """
+    return hasattr(getattr(model, "_functional", None) or model, "_nodes_by_depth")
+
+
+def graph_of(model: keras.Model) -> Any:
+    """Return a functional model, or the functional model inside a sequential one.
+
+    Args:
+        model: A functional or a built sequential model.
+
+    Raises:
+        ConfigError: The model has no graph.
+    """
+    if not has_graph(model):
+        raise ConfigError(
+            "The model must be a functional (or built sequential) keras.Model, whose graph "
+            f"can be cut; received a {type(model).__name__} named {model.name!r}. Rebuild it "
+            "as keras.Model(inputs, outputs)."
+        )
+    return getattr(model, "_functional", None) or model
+
+
 def nodes_of(model: keras.Model) -> list[Any]:
     """Return the calls a functional model is made of, each after all that it depends on.
 
@@ -93,14 +109,7 @@ def nodes_of(model: keras.Model) -> list[Any]:
         >>> [node.operation.name for node in nodes_of(model)][1:]
         ['head']
     """
-    graph = getattr(model, "_functional", None) or model
-    by_depth = getattr(graph, "_nodes_by_depth", None)
-    if by_depth is None:
-        raise ConfigError(
-            "The backbone must be a functional (or built sequential) keras.Model, whose graph "
-            f"can be cut; received a {type(model).__name__} named {model.name!r}. Rebuild it "
-            "as keras.Model(inputs, outputs)."
-        )
+    by_depth = graph_of(model)._nodes_by_depth
     # The order in which Keras itself runs a functional model (keras.Function).
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
@@ -131,9 +140,9 @@ def borders(
     """Return the borders between the blocks of a network, from input to output.
 
     Without a pattern, a structural rule finds them among the places where one tensor passes: a
-    block ends where branches join (add, concatenate; not multiply, which is a gate
-    inside a block), after a pooling, and after a strided convolution with the normalisation
-    behind it; activations that follow belong to the block before them.
+    block ends where branches join (but not in a product, the gate inside a block), after a
+    pooling, and after a strided convolution with the normalisation behind it; activations that
+    follow belong to the block before them.
 
     With either, a block holds at least one layer with weights other than a normalisation, so
     that there is something to train in it: of two ends with nothing but normalisations and
@@ -159,12 +168,14 @@ def borders(
         >>> [border.name for border in borders(model, None)]
         ['pool']
     """
-    nodes = nodes_of(backbone)
+    graph, nodes = graph_of(backbone), nodes_of(backbone)
     below = _ancestors(nodes)
-    matches = range(len(nodes))
-    if pattern is not None:
-        matches = [i for i in matches if re.fullmatch(pattern, nodes[i].operation.name)]
-    crossing = {i: len(_crossing(backbone, nodes, below[i])) for i in matches}
+    matches = [
+        index
+        for index, node in enumerate(nodes)
+        if pattern is None or re.fullmatch(pattern, node.operation.name)
+    ]
+    crossing = {i: len(_crossing(graph, nodes, below[i])) for i in matches}
     positions = [i for i in matches if crossing[i] <= max_tensors]
     if pattern is None:
         positions = _structural_ends(nodes, positions)
@@ -264,21 +275,23 @@ def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Mod
         >>> prefix.output_shape, suffix.output_shape
         ((None, 3, 3, 4), (None, 1, 1, 2))
     """
-    nodes = nodes_of(backbone)
+    graph, nodes = graph_of(backbone), nodes_of(backbone)
     _check_border(backbone, nodes, border)
     below = _ancestors(nodes)[border.position]
-    crossing = _crossing(backbone, nodes, below)
+    crossing = _crossing(graph, nodes, below)
     entries = [
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
         for index, tensor in enumerate(crossing)
     ]
     tensors = {id(tensor): entry for tensor, entry in zip(crossing, entries, strict=True)}
     replay((node for index, node in enumerate(nodes) if not below >> index & 1), tensors)
-    outputs = [tensors[id(tensor)] for tensor in backbone.outputs]
-    prefix = keras.Model(
-        _single(backbone.inputs), _single(crossing), name=f"{backbone.name}_prefix"
+    outputs = [tensors[id(tensor)] for tensor in graph.outputs]
+    prefix = keras.Model(graph.input, _single(crossing), name=f"{backbone.name}_prefix")
+    suffix = keras.Model(
+        _single(entries),
+        keras.tree.pack_sequence_as(graph.output, outputs),
+        name=f"{backbone.name}_suffix",
     )
-    suffix = keras.Model(_single(entries), _single(outputs), name=f"{backbone.name}_suffix")
     return prefix, suffix
 
 
@@ -310,9 +323,9 @@ def _ancestors(nodes: list[Any]) -> list[int]:
     return below
 
 
-def _crossing(backbone: keras.Model, nodes: list[Any], below: int) -> list[Any]:
+def _crossing(graph: Any, nodes: list[Any], below: int) -> list[Any]:
     """Return the tensors made by the nodes in the bit set `below` and needed outside of it."""
-    needed = {id(tensor) for tensor in backbone.outputs}
+    needed = {id(tensor) for tensor in graph.outputs}
     for index, node in enumerate(nodes):
         if not below >> index & 1:
             needed.update(id(tensor) for tensor in node.input_tensors)
@@ -364,11 +377,9 @@ def _structural_ends(nodes: list[Any], cuts: list[int]) -> list[int]:
 def _followers(node: Any) -> tuple[type, ...]:
     """Return what still belongs to a block that ends with this call, nothing if none does."""
     operation = node.operation
-    if isinstance(operation, _MERGES):
-        return _ACTIVATIONS
-    if type(operation).__name__ in _MERGE_OPERATIONS:
-        # `x + 3` is no merge.
-        return _ACTIVATIONS if len({id(tensor) for tensor in node.input_tensors}) > 1 else ()
+    if len({id(tensor) for tensor in node.input_tensors}) > 1:
+        # Branches join; a product is the gate of squeeze-and-excitation, inside a block.
+        return () if type(operation).__name__ == "Multiply" else _ACTIVATIONS
     if isinstance(operation, _POOLINGS):
         return _ACTIVATIONS
     if isinstance(operation, _CONVOLUTIONS) and max(operation.strides) > 1:

@@ -11,6 +11,7 @@ inference graph of its own, and a check proves it on one real batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,12 +67,15 @@ class TrainingView:
             classifier above the border, so training it trains the classifier.
         frozen: The part below the border as a folded inference model of its own.
         reference: The same part with the classifier's own layers, unfolded.
+        must_not_move: Every variable that no step may change: the whole frozen part, and every
+            BatchNorm above it. (The random state of a Dropout above it may.)
         num_folded: How many BatchNorm layers were folded.
     """
 
     model: keras.Model
     frozen: keras.Model
     reference: keras.Model
+    must_not_move: tuple[keras.Variable, ...]
     num_folded: int
 
 
@@ -107,7 +111,17 @@ def training_view(classifier: keras.Model, *, border: Border | None) -> Training
         layer.trainable = True
         x = layer(x)
     model = keras.Model(pixels, x, name="training_view")
-    return TrainingView(model, frozen=frozen, reference=reference, num_folded=num_folded)
+    may_move = {id(v) for v in model.trainable_variables}
+    may_move |= {id(v) for v in model.variables if v.path.endswith("seed_generator_state")}
+    return TrainingView(
+        model,
+        frozen=frozen,
+        reference=reference,
+        must_not_move=tuple(
+            v for v in (*classifier.variables, *frozen.variables) if id(v) not in may_move
+        ),
+        num_folded=num_folded,
+    )
 
 
 def unfreeze(backbone: keras.Model, suffix: keras.Model) -> None:
@@ -134,16 +148,6 @@ def _layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=True))
 
 
-def frozen_variables(model: keras.Model) -> list[keras.Variable]:
-    """Return the variables of a model that no training step may change.
-
-    Args:
-        model: The model, after its `trainable` flags were set.
-    """
-    trainable = {id(variable) for variable in model.trainable_variables}
-    return [variable for variable in model.variables if id(variable) not in trainable]
-
-
 def prove_inert(
     part: keras.Model, *, reference: keras.Model, pixels: NDArray[np.uint8] | NDArray[np.float32]
 ) -> float:
@@ -162,10 +166,9 @@ def prove_inert(
             than `FOLD_TOLERANCE`.
     """
     batch = tf.cast(pixels, tf.float32)
-    before = [np.array(variable) for variable in part.variables]
+    before = [np.array(variable.numpy()) for variable in part.variables]
     first, second = (keras.tree.flatten(part(batch, training=True)) for _ in range(2))
     expected = keras.tree.flatten(reference(batch, training=False))
-    _check_still(part.variables, before)
     largest = 0.0
     for one, two, wanted in zip(first, second, expected, strict=True):
         one, two, wanted = (np.asarray(t, np.float32) for t in (one, two, wanted))
@@ -176,6 +179,7 @@ def prove_inert(
                 "layer in it is active. Please report this with your versions of keras and kerastl."
             )
         largest = max(largest, float(np.abs(one - wanted).max() / (wanted.std() + 1e-12)))
+    _check_still(part.variables, before)
     if largest > FOLD_TOLERANCE:
         raise FrozenPartError(
             "The frozen part answers differently in training and in inference: largest difference "
@@ -188,7 +192,7 @@ def prove_inert(
 def prove_frozen(
     model: keras.Model,
     *,
-    must_not_move: list[keras.Variable],
+    must_not_move: Sequence[keras.Variable],
     pixels: NDArray[np.uint8] | NDArray[np.float32],
     targets: NDArray[np.float32],
 ) -> None:
@@ -204,14 +208,16 @@ def prove_frozen(
         FrozenPartError: A frozen variable moved, or no trainable variable did.
     """
     model.optimizer.build(model.trainable_variables)
-    restored = [*model.trainable_variables, *model.optimizer.variables]
-    saved = [np.array(variable) for variable in restored]
-    before = [np.array(variable) for variable in must_not_move]
+    # The random states of Dropout above the border are among the variables of the model.
+    restored = [*model.trainable_variables, *model.non_trainable_variables]
+    restored += model.optimizer.variables
+    saved = [np.array(variable.numpy()) for variable in restored]
+    before = [np.array(variable.numpy()) for variable in must_not_move]
     model.train_on_batch(tf.cast(pixels, tf.float32), tf.convert_to_tensor(targets))
     try:
         _check_still(must_not_move, before)
         moved = [
-            not np.array_equal(old, np.array(variable))
+            not np.array_equal(old, np.array(variable.numpy()))
             for old, variable in zip(saved, model.trainable_variables, strict=False)
         ]
         if not any(moved):
@@ -224,12 +230,12 @@ def prove_frozen(
             variable.assign(value)
 
 
-def _check_still(variables: list[keras.Variable], before: list[NDArray[Any]]) -> None:
+def _check_still(variables: Sequence[keras.Variable], before: list[NDArray[Any]]) -> None:
     """Raise unless every variable is what it was, bit for bit."""
     moved = [
         variable.path
         for variable, old in zip(variables, before, strict=True)
-        if not np.array_equal(old, np.array(variable), equal_nan=True)
+        if not np.array_equal(old, np.array(variable.numpy()), equal_nan=True)
     ]
     if moved:
         raise FrozenPartError(

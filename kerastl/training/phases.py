@@ -20,12 +20,7 @@ from kerastl.errors import ConfigError, DataError
 from kerastl.features.probe import Probe
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import parts_of
-from kerastl.models.frozen import (
-    frozen_variables,
-    prove_frozen,
-    prove_inert,
-    training_view,
-)
+from kerastl.models.frozen import prove_frozen, prove_inert, training_view
 from kerastl.progress import Advance, track
 from kerastl.training.recipes import warmup_steps
 
@@ -97,6 +92,64 @@ def assign_probe(classifier: keras.Model, probe: Probe) -> None:
     output.bias.assign(probe.bias)
 
 
+def fit_head(
+    classifier: keras.Model,
+    features: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    val_features: NDArray[np.float32],
+    val_targets: NDArray[np.float32],
+    *,
+    epochs: int = 100,
+    patience_epochs: int = 10,
+    learning_rate: float = 1e-3,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> keras.Model:
+    """Train a head with a hidden layer on frozen features, in place; keep its best epoch.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        features: float32 of shape (n, num_features), of the training rows.
+        targets: float32 of shape (n, num_classes).
+        val_features: float32 of shape (num_val, num_features).
+        val_targets: float32 of shape (num_val, num_classes).
+        epochs: Longest length.
+        patience_epochs: Ends after so many epochs without a better validation loss.
+        learning_rate: Of Adam.
+        batch_size: Rows per step.
+        seed: Of the shuffling.
+
+    Returns:
+        The head as a model from features to probabilities; it shares the classifier's
+        variables.
+    """
+    inputs = keras.Input((features.shape[1],), name="features")
+    x = inputs
+    for layer in parts_of(classifier).head:
+        layer.trainable = True
+        x = layer(x)
+    head = keras.Model(inputs, x, name="head")
+    multi_label = parts_of(classifier).output.activation is keras.activations.sigmoid
+    head.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="binary_crossentropy" if multi_label else "categorical_crossentropy",
+    )
+    batches = (
+        tf.data.Dataset.from_tensor_slices((features, targets))
+        .shuffle(len(features), seed=seed)
+        .batch(batch_size)
+    )
+    stop = keras.callbacks.EarlyStopping(patience=patience_epochs, restore_best_weights=True)
+    head.fit(
+        batches,
+        epochs=epochs,
+        validation_data=(val_features, val_targets),
+        callbacks=[stop],
+        verbose=0,
+    )
+    return head
+
+
 def fine_tune(
     classifier: keras.Model,
     images: NDArray[np.uint8],
@@ -133,7 +186,7 @@ def fine_tune(
     difference = prove_inert(view.frozen, reference=view.reference, pixels=images[sample])
     prove_frozen(
         view.model,
-        must_not_move=[*frozen_variables(classifier), *view.frozen.variables],
+        must_not_move=view.must_not_move,
         pixels=images[sample],
         targets=targets[sample],
     )
@@ -233,7 +286,7 @@ class _BestEpoch(keras.callbacks.Callback):
         )
         if loss < self._best_loss:
             self._best_loss, self.best_epoch = loss, epoch + 1
-            self._best_weights = [np.array(v) for v in self.model.trainable_variables]
+            self._best_weights = [np.array(v.numpy()) for v in self.model.trainable_variables]
         elif epoch + 1 - self.best_epoch >= self._phase.patience_epochs:
             self.model.stop_training = True
 

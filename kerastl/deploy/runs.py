@@ -1,0 +1,118 @@
+"""A run folder and what can be made from it: its model again, and its SavedModel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerastl.deploy.savedmodel import ExportResult, export_savedmodel
+from kerastl.errors import ConfigError, ExportError
+from kerastl.run_folder import HELD_OUT, MODEL, read_labels
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run folder says of its model.
+
+    Attributes:
+        path: The folder.
+        model: From float32 (batch, height, width, 3), RGB 0..255, to probabilities.
+        class_names: In the order of the probabilities.
+        image_size: (height, width) in pixels.
+        resize_mode: How images of other sizes are fitted.
+        multi_label: Whether an image can have several classes.
+    """
+
+    path: Path
+    model: keras.Model
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    resize_mode: str
+    multi_label: bool
+
+
+def load_run(path: str | Path) -> FinishedRun:
+    """Load the model of a run folder.
+
+    Args:
+        path: A folder that `kerastl.fit` made.
+
+    Raises:
+        ConfigError: It is not a finished run folder, or its model is damaged.
+    """
+    path = Path(path)
+    labels = read_labels(path)
+    try:
+        model = keras.saving.load_model(path / MODEL, compile=False, safe_mode=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"The model of the run folder {str(path)!r} cannot be loaded: "
+            f"{' '.join(str(error).split())[:200]} "
+            f"Make the run again with: python -m kerastl.fit --config {path / 'config.yaml'}"
+        ) from None
+    height, width = labels["image_size"]
+    return FinishedRun(
+        path=path,
+        model=model,
+        class_names=tuple(labels["class_names"]),
+        image_size=(int(height), int(width)),
+        resize_mode=str(labels["resize_mode"]),
+        multi_label=bool(labels["multi_label"]),
+    )
+
+
+def export_run(
+    path: str | Path, *, export_dir: str | Path = "saved_models", name: str | None = None
+) -> ExportResult:
+    """Write the SavedModel of a run folder, proven on the run's held-out images.
+
+    Two proofs: the model loaded from the run folder must give the probabilities that were
+    measured when it was trained, and the SavedModel must give what the model gives.
+
+    Args:
+        path: The run folder.
+        export_dir: The model goes to EXPORT_DIR/NAME/VERSION.
+        name: Name of the served model; that of the run folder when not given.
+
+    Raises:
+        ConfigError: It is not a finished run folder.
+        ExportError: The answers differ, or nothing can be written.
+    """
+    run = load_run(path)
+    contents, measured = read_held_out(run.path)
+    return export_savedmodel(
+        run.model,
+        Path(export_dir) / (name or run.path.resolve().name),
+        class_names=run.class_names,
+        image_size=run.image_size,
+        resize_mode=run.resize_mode,
+        multi_label=run.multi_label,
+        held_out=contents,
+        measured=measured,
+    )
+
+
+def read_held_out(path: Path) -> tuple[list[bytes], list[list[float]]]:
+    """Return the held-out images of a run folder, and what its model answered to them.
+
+    Args:
+        path: The run folder.
+
+    Raises:
+        ExportError: They are gone, so that nothing can be proven.
+    """
+    folder = path / HELD_OUT
+    try:
+        rows: list[dict[str, Any]] = json.loads((folder / "answers.json").read_text("utf-8"))
+        contents = [(folder / row["file"]).read_bytes() for row in rows]
+    except (OSError, ValueError):
+        raise ExportError(
+            f"The held-out images of the run folder {str(path)!r} are gone or damaged "
+            f"({folder}); without them an export cannot be proven. Make the run again with: "
+            f"python -m kerastl.fit --config {path / 'config.yaml'}"
+        ) from None
+    return contents, [row["probabilities"] for row in rows]

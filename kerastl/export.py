@@ -1,0 +1,57 @@
+"""`python -m kerastl.export RUN`: a SavedModel for TF Serving, proven to answer like the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App
+
+from kerastl import terminal
+
+_HELP = """Write the SavedModel of a run folder and prove that it answers alike.
+
+The new version is loaded in a fresh process without Keras and must answer the run's
+held-out images as the model does; otherwise nothing is left under its name.
+
+Type for example:
+
+    python -m kerastl.export runs/photos
+"""
+
+
+def export(run: Path, /, *, export_dir: Path = Path("saved_models"), name: str | None = None) -> None:
+    """Export one run folder.
+
+    Args:
+        run: The run folder.
+        export_dir: Folder of the SavedModels: EXPORT_DIR/NAME/1, then 2 and so on.
+        name: Name that TF Serving knows the model by. Default: that of the run folder.
+    """
+    terminal.import_tensorflow_quietly()
+    from kerastl.deploy.runs import export_run
+
+    with terminal.progress_on_stderr():
+        result = export_run(run, export_dir=export_dir, name=name)
+    terminal.print_lines(result.summary_lines)
+
+
+def build_app() -> App:
+    """Return the command."""
+    app = App(name="kerastl.export", help=_HELP, help_format="markdown", version_flags=[])
+    app.default(export)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: Words of the command line; those of this process when not given.
+    """
+    terminal.run_app(build_app(), list(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""`python -m kerastl.predict MODEL PATHS…`: label images with a run folder or a SavedModel."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from kerastl import terminal
+from kerastl.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from kerastl.deploy.predictor import Predictor
+
+_HELP = """Label images with a run folder or a SavedModel.
+
+A table on a terminal, JSON lines in a pipe. Files that cannot be read are named on
+standard error, skipped, and make the exit code 1.
+
+Type for example:
+
+    python -m kerastl.predict runs/photos new/ --top 3
+
+    python -m kerastl.predict saved_models/photos "new/*.jpg" --format csv > labels.csv
+"""
+
+_BATCH_SIZE = 32
+EXIT_SOME_UNREADABLE = 1
+_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
+
+
+def predict(
+    model: Path,
+    paths: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    top: int = 1,
+    output_format: Annotated[
+        Literal["auto", "table", "jsonl", "csv"], Parameter(name="--format")
+    ] = "auto",
+) -> int:
+    """Print the labels of images.
+
+    Args:
+        model: A run folder, or a SavedModel (EXPORT_DIR/NAME or one version in it).
+        paths: Images, folders (searched to the bottom) and glob patterns.
+        top: How many labels for each image, best first.
+        output_format: auto is a table on a terminal and JSON lines in a pipe.
+    """
+    if top < 1:
+        raise ConfigError(f"`top` must be 1 or more; received top={top}.")
+    files = find_images(paths)
+    terminal.import_tensorflow_quietly()
+    from kerastl.deploy.predictor import open_predictor
+
+    predictor = open_predictor(model)
+    if output_format == "auto":
+        output_format = "table" if sys.stdout.isatty() else "jsonl"
+    rows = _Rows(predictor, files, top=top)
+    if output_format == "table":
+        _print_table(rows, top=top)
+    else:
+        _WRITERS[output_format](rows, top)
+    return EXIT_SOME_UNREADABLE if rows.num_unreadable else 0
+
+
+def find_images(paths: Iterable[str]) -> list[Path]:
+    """Return the image files that a user means, in the order given, each once.
+
+    Args:
+        paths: Files, folders and glob patterns.
+
+    Raises:
+        DataError: A path or pattern matches nothing, or a folder has no images.
+    """
+    found: dict[Path, None] = {}
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            matches = sorted(p for p in path.rglob("*") if _is_visible_image(p, below=path))
+            if not matches:
+                raise DataError(
+                    f"The folder {text!r} has no images; expected files ending in "
+                    f"{', '.join(sorted(_SUFFIXES))}."
+                )
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(Path(p) for p in glob.glob(text, recursive=True))
+            matches = [p for p in matches if p.is_file()]
+            if not matches:
+                raise DataError(f"{text!r} is no file or folder, and no file matches it.")
+        found.update(dict.fromkeys(matches))
+    if not found:
+        raise DataError("Name at least one image, folder or pattern after the model.")
+    return list(found)
+
+
+def _is_visible_image(path: Path, *, below: Path) -> bool:
+    """Whether a file inside a folder is meant: an image by its suffix, nowhere hidden."""
+    hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
+    return path.suffix.casefold() in _SUFFIXES and not hidden and path.is_file()
+
+
+class _Rows:
+    """The answers, file by file, a batch at a time; unreadable files go to standard error."""
+
+    def __init__(self, predictor: Predictor, files: Sequence[Path], *, top: int) -> None:
+        self.num_unreadable = 0
+        self._predictor = predictor
+        self._files = files
+        self._top = top
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self._files), _BATCH_SIZE):
+            files = self._files[start : start + _BATCH_SIZE]
+            contents: list[bytes] = []
+            readable: list[Path] = []
+            for path in files:
+                try:
+                    contents.append(path.read_bytes())
+                    readable.append(path)
+                except OSError as error:
+                    self._complain(path, error.strerror or str(error))
+            answers = self._predictor.predict(contents) if contents else []
+            for path, answer in zip(readable, answers, strict=True):
+                if answer.error is not None:
+                    self._complain(path, answer.error)
+                    continue
+                yield {
+                    "path": str(path),
+                    "label": answer.classes[0],
+                    "score": answer.scores[0],
+                    "top": [
+                        {"label": label, "score": score}
+                        for label, score in zip(answer.classes, answer.scores, strict=True)
+                    ][: self._top],
+                }
+
+    def _complain(self, path: Path, reason: str) -> None:
+        self.num_unreadable += 1
+        sys.stderr.write(f"{path}: {reason}\n")
+
+
+def _print_table(rows: Iterable[dict[str, Any]], *, top: int) -> None:
+    """Print a table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("image", overflow="fold")
+    for rank in range(1, top + 1):
+        table.add_column("label" if rank == 1 else f"label {rank}", overflow="fold")
+        table.add_column("score", justify="right")
+    for row in rows:
+        cells = [cell for hit in row["top"] for cell in (hit["label"], f"{hit['score']:.3f}")]
+        table.add_row(row["path"], *cells)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _write_jsonl(rows: Iterable[dict[str, Any]], top: int) -> None:
+    """Write one JSON object for each image."""
+    for row in rows:
+        if top == 1:
+            row = {key: value for key, value in row.items() if key != "top"}
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def _write_csv(rows: Iterable[dict[str, Any]], top: int) -> None:
+    """Write a header and one line for each image."""
+    names = [f"{what}{'' if rank == 1 else rank}" for rank in range(1, top + 1) for what in _PAIR]
+    sys.stdout.write(_csv_line(["path", *names]))
+    for row in rows:
+        values = [value for hit in row["top"] for value in (hit["label"], hit["score"])]
+        sys.stdout.write(_csv_line([row["path"], *values]))
+        sys.stdout.flush()
+
+
+_PAIR = ("label", "score")
+_WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv}
+
+
+def _csv_line(values: Sequence[Any]) -> str:
+    """Return one line, quoted where it must be."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+def build_app() -> App:
+    """Return the command."""
+    app = App(name="kerastl.predict", help=_HELP, help_format="markdown", version_flags=[])
+    app.default(predict)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: Words of the command line; those of this process when not given.
+    """
+    terminal.run_app(build_app(), list(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Probe, then fine-tuning, side by side: the better one by validation is kept.
+
+The test split is read once, at the end, by both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.splits import fold_rows
+from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
+from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
+from kerastl.models.blocks import Border
+from kerastl.models.classifier import HIDDEN, feature_model, parts_of
+from kerastl.models.frozen import prove_inert
+from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune, fit_head
+
+PROBE = "probe"
+FINE_TUNED = "fine-tuned"
+
+# Folds that the probe's penalty is chosen by; fewer would waste training rows, more only time.
+NUM_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model says of the two splits that it was not fitted on.
+
+    Attributes:
+        validation: float32 of shape (num_val, num_classes): probabilities.
+        test: float32 of shape (num_test, num_classes).
+        validation_loss: Log-loss on validation in nats.
+    """
+
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
+    validation_loss: float
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Both models' answers, and the one that was kept.
+
+    Attributes:
+        classifier: Holds the weights of the kept model.
+        kept: "probe" or "fine-tuned".
+        answers: By name of the model: "probe", and "fine-tuned" if that was run.
+        probe: The linear probe.
+        phase: How fine-tuning went, None if it was not run.
+        num_features: Length of the pooled feature vector.
+    """
+
+    classifier: keras.Model = field(repr=False)
+    kept: str
+    answers: dict[str, Answers] = field(repr=False)
+    probe: Probe = field(repr=False)
+    phase: PhaseResult | None
+    num_features: int
+
+
+def probe_then_fine_tune(
+    classifier: keras.Model,
+    images: NDArray[np.uint8],
+    labels: NDArray[Any],
+    *,
+    splits: NDArray[np.str_],
+    groups: NDArray[np.str_] | None = None,
+    border: Border | None = None,
+    phase: Phase | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Experiment:
+    """Fit the head on frozen features, fine-tune from there, keep the better, in place.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        splits: Of shape (n,): "train", "val" or "test".
+        groups: Of shape (n,): rows of one group stay in one fold of the probe's
+            cross-validation.
+        border: Where fine-tuning begins; None for the whole backbone.
+        phase: How to fine-tune; None for the probe alone.
+        batch_size: Images per step of the frozen part.
+        seed: Of the folds and the head.
+
+    Returns:
+        Answers of both on validation and test, and which was kept: the one with the
+        smaller log-loss on validation.
+
+    Raises:
+        FrozenPartError: A frozen part is not frozen.
+    """
+    train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
+    targets = one_hot(labels, num_classes=classifier.output_shape[-1])
+    extractor = folded_feature_model(classifier)
+    prove_inert(extractor, reference=feature_model(classifier), pixels=images[train[:batch_size]])
+
+    def features_of(rows: NDArray[np.int64], what: str) -> NDArray[np.float32]:
+        description = f"Extracting features ({what})"
+        return run_in_batches(
+            extractor, images[rows], batch_size=batch_size, description=description
+        )
+
+    known = features_of(np.concatenate([train, val]), "train, val")
+    of_train, of_val = known[: len(train)], known[len(train) :]
+    folds = fold_rows(
+        labels[train],
+        groups=None if groups is None else groups[train],
+        num_folds=NUM_FOLDS,
+        seed=seed,
+    )
+    probe = fit_probe(of_train, labels[train], folds=folds)
+    answer_features = _head_answers(
+        classifier, probe, of_train, of_val, targets[train], targets[val], seed=seed
+    )
+    probe_val = answer_features(of_val)
+    before = classifier.get_weights()
+    result, tuned_val = None, None
+    if phase is not None:
+        result = fine_tune(
+            classifier, images, targets, train_rows=train, val_rows=val, border=border, phase=phase
+        )
+        tuned_val = predict_probabilities(classifier, images[val], batch_size=batch_size)
+
+    # From here on nothing is decided any more but by validation; the test split is read.
+    answers = {}
+    if tuned_val is not None:
+        tuned_test = predict_probabilities(
+            classifier, images[test], batch_size=batch_size, description="Testing"
+        )
+        answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test)
+        after = classifier.get_weights()
+        classifier.set_weights(before)
+    probe_test = answer_features(features_of(test, "test"))
+    answers[PROBE] = _answers(labels[val], probe_val, probe_test)
+    kept = min(answers, key=lambda name: answers[name].validation_loss)
+    if kept == FINE_TUNED:
+        classifier.set_weights(after)
+    return Experiment(
+        classifier=classifier,
+        kept=kept,
+        answers={name: answers[name] for name in (PROBE, FINE_TUNED) if name in answers},
+        probe=probe,
+        phase=result,
+        num_features=of_train.shape[1],
+    )
+
+
+def one_hot(labels: NDArray[Any], *, num_classes: int) -> NDArray[np.float32]:
+    """Return labels as training targets.
+
+    Args:
+        labels: int64 of shape (n,), or already 0/1 of shape (n, num_classes).
+        num_classes: Number of columns.
+
+    Example:
+        >>> one_hot(np.array([1, 0]), num_classes=2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
+    return np.eye(num_classes, dtype=np.float32)[labels]
+
+
+def _answers(
+    labels: NDArray[Any], validation: NDArray[np.float32], test: NDArray[np.float32]
+) -> Answers:
+    return Answers(validation, test, log_loss_nats(labels, validation))
+
+
+def _head_answers(
+    classifier: keras.Model,
+    probe: Probe,
+    of_train: NDArray[np.float32],
+    of_val: NDArray[np.float32],
+    train_targets: NDArray[np.float32],
+    val_targets: NDArray[np.float32],
+    *,
+    seed: int,
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Fit the head of the classifier in place; return the function from features to its answers.
+
+    Without a hidden layer the probe is the head; with one, the head is trained on the
+    same features.
+    """
+    multi_label = parts_of(classifier).output.activation is keras.activations.sigmoid
+    if all(layer.name != HIDDEN for layer in parts_of(classifier).head):
+        assign_probe(classifier, probe)
+        return lambda features: probe_probabilities(probe, features, multi_label=multi_label)
+    head = fit_head(classifier, of_train, train_targets, of_val, val_targets, seed=seed)
+    return lambda features: np.asarray(head.predict(features, verbose=0), np.float32)

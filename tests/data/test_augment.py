@@ -1,0 +1,81 @@
+"""Every policy of the table keeps shape, range and label; seeds make the same batch again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerastl.config import FitConfig
+from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.errors import ConfigError
+
+RNG = np.random.default_rng(0)
+IMAGES = tf.constant(RNG.integers(0, 256, (8, 24, 24, 3)).astype("float32"))
+SEED = tf.constant([3, 4], tf.int64)
+STATELESS = [name for name in AUGMENTATIONS if name != "medium"]
+
+
+def test_options_and_table_are_the_same_set():
+    for name in AUGMENTATIONS:
+        assert FitConfig("photos", augment=name).augment == name
+    with pytest.raises(ConfigError, match="must be one of none, light, medium, dihedral;"):
+        FitConfig("photos", augment="heavy")
+    with pytest.raises(ConfigError, match="Did you mean 'dihedral'"):
+        find_augmentation("dihedrl")
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("shape", [(24, 24), (20, 32)])
+def test_shape_range_and_variety(name, shape):
+    images = tf.image.resize(IMAGES, shape)
+    varied = AUGMENTATIONS[name](images, SEED)
+    assert varied.shape == images.shape
+    assert varied.dtype == tf.float32
+    assert float(tf.reduce_min(varied)) >= 0
+    assert float(tf.reduce_max(varied)) <= 255.001
+    if name == "none":
+        np.testing.assert_array_equal(varied, images)
+        return
+    changed = [not np.allclose(a, b, atol=1) for a, b in zip(varied, images, strict=True)]
+    assert sum(changed) >= 6
+    # Not noise: what is varied still has the mean colour of its picture, roughly.
+    if name != "medium":
+        np.testing.assert_allclose(
+            np.mean(varied, axis=(1, 2)), np.mean(images, axis=(1, 2)), atol=15
+        )
+
+
+@pytest.mark.parametrize("name", STATELESS)
+def test_seeds_make_the_same_batch_again(name):
+    first, again = (AUGMENTATIONS[name](IMAGES, SEED) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    if name != "none":
+        other = AUGMENTATIONS[name](IMAGES, SEED + 1)
+        assert not np.allclose(first, other)
+
+
+def test_dihedral_draws_all_eight_symmetries():
+    """Undo the small turn by nearest match: each varied picture is close to one symmetry."""
+    ramp = np.zeros((32, 32, 3), np.float32)
+    ramp[:16, :16], ramp[:16, 16:], ramp[16:, :16], ramp[16:, 16:] = 0, 80, 160, 240
+    symmetries = [np.rot90(f, k) for f in (ramp, ramp[:, ::-1]) for k in range(4)]
+    varied = AUGMENTATIONS["dihedral"](tf.constant(np.stack([ramp] * 128)), SEED).numpy()
+    distance = [[np.abs(v - s).mean() for s in symmetries] for v in varied]
+    assert np.max(np.min(distance, axis=1)) < 15
+    assert np.unique(np.argmin(distance, axis=1), return_counts=True)[1].min() >= 5
+    assert len(np.unique(np.argmin(distance, axis=1))) == 8
+
+
+def test_light_mirrors_about_half_and_never_upside_down():
+    ramp = np.zeros((32, 32, 3), np.float32)
+    ramp[:16], ramp[:, 16:] = 100, 250
+    ramp[16:, 16:] = 0
+    varied = AUGMENTATIONS["light"](tf.constant(np.stack([ramp] * 100)), SEED).numpy()
+    mirrored = [
+        np.abs(v - ramp[:, ::-1]).mean() < np.abs(v - ramp).mean() for v in varied
+    ]
+    assert 30 <= sum(mirrored) <= 70
+    assert all(
+        min(np.abs(v - ramp).mean(), np.abs(v - ramp[:, ::-1]).mean())
+        < min(np.abs(v - ramp[::-1]).mean(), np.abs(v - ramp[::-1, ::-1]).mean())
+        for v in varied
+    )

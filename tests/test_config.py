@@ -1,0 +1,121 @@
+"""Options: one definition, three ways in, the nearest right one named."""
+
+import dataclasses
+
+import pytest
+
+from kerastl.config import (
+    FitConfig,
+    config_from_mapping,
+    config_to_mapping,
+    config_to_yaml,
+    option_helps,
+    option_names,
+    read_config,
+)
+from kerastl.errors import ConfigError
+
+EVERYTHING = {
+    "data": "photos",
+    "data_dir": "/data",
+    "path_column": "file",
+    "label_column": "kind",
+    "label_separator": "|",
+    "split_column": "part",
+    "group_column": "patient",
+    "val_fraction": 0.11,
+    "test_fraction": 0.22,
+    "backbone": "ResNet50",
+    "weights": "none",
+    "image_size": "240x320",
+    "resize_mode": "pad",
+    "pooling": "max",
+    "hidden_units": 7,
+    "dropout": 0.3,
+    "l1": 1e-5,
+    "l2": 2e-5,
+    "unfreeze_blocks": "all",
+    "fine_tune_epochs": 3,
+    "patience_epochs": 2,
+    "batch_size": 5,
+    "learning_rate": 3e-5,
+    "weight_decay": 0.01,
+    "augment": "dihedral",
+    "seed": 9,
+    "out": "somewhere",
+    "overwrite": True,
+    "export": True,
+    "export_dir": "elsewhere",
+}
+
+
+def test_every_option_survives_a_file(tmp_path):
+    assert set(EVERYTHING) == set(option_names())
+    config = config_from_mapping(EVERYTHING)
+    for comments in (True, False):
+        path = tmp_path / "config.yaml"
+        path.write_text(config_to_yaml(config, comments=comments), encoding="utf-8")
+        assert read_config(path) == config
+    assert config_to_mapping(config) == EVERYTHING
+    assert all(
+        getattr(config, field.name) != field.default
+        for field in dataclasses.fields(FitConfig)
+        if field.name != "data"
+    ), "an option that equals its default proves nothing"
+
+
+def test_every_option_has_a_help_text():
+    assert set(option_helps()) == set(option_names())
+
+
+def test_words_that_yaml_takes_for_text_are_numbers(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: photos\nlearning-rate: 1e-4\n")  # YAML 1.1: a string
+    assert read_config(path).learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"augment": "dihedrel"}, "Did you mean 'dihedral'?"),
+        ({"resize_mode": "strech"}, "Did you mean 'stretch'?"),
+        ({"backbon": "VGG16"}, "Did you mean 'backbone'?"),
+        ({"image_size": "big"}, "Write for example 300 or 240x320"),
+        ({"image_size": 0}, "Write for example 300 or 240x320"),
+        ({"unfreeze_blocks": -1}, "a whole number of blocks, 0 or more, or 'all'"),
+        ({"val_fraction": 0}, "`val_fraction` must be a number from 0.01 to 0.9; received"),
+        ({"val_fraction": 0.6, "test_fraction": 0.5}, "must leave images to train on"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number from 1"),
+        ({"batch_size": "many"}, "`batch_size` cannot be read"),
+        ({"learning_rate": 0}, "`learning_rate` must be a number from 1e-12"),
+        ({"data": ""}, "python -m kerastl.fit photos/"),
+    ],
+)
+def test_advice(changes, advice):
+    with pytest.raises(ConfigError) as caught:
+        config_from_mapping({"data": "photos", **changes})
+    assert advice in str(caught.value)
+
+
+def test_a_wrong_type_from_python_is_named():
+    with pytest.raises(ConfigError, match="`batch_size` must be a whole number"):
+        FitConfig("photos", batch_size=2.5)
+    with pytest.raises(ConfigError, match="`learning_rate` must be a number"):
+        FitConfig("photos", learning_rate="fast")
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("- a\n- b\n", "must hold lines of the form 'option: value'"),
+        ("data: [\n", "is not YAML"),
+        ("seed: 3\n", "does not say which `data`"),
+    ],
+)
+def test_broken_files(tmp_path, text, advice):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=advice):
+        read_config(path)
+    with pytest.raises(ConfigError, match="--print-config > config.yaml"):
+        read_config(tmp_path / "absent.yaml")

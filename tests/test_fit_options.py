@@ -1,0 +1,59 @@
+"""The command line of fit is its configuration: same names, one line for each mistake."""
+
+import pytest
+
+from kerastl.config import config_to_yaml, option_names, read_config
+from kerastl.fit import main
+
+
+def run_main(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def test_flags_and_fields_are_the_same_set(capsys):
+    code, out, _ = run_main(capsys, "--help")
+    assert code == 0
+    for name in option_names():
+        assert f"--{name.replace('_', '-')}" in out
+
+
+def test_print_config_and_config_are_inverse(capsys, tmp_path):
+    words = ["photos", "--image-size", "240x320", "--unfreeze-blocks", "all", "--export"]
+    words += ["--learning-rate", "1e-4", "--augment", "dihedral", "--label-separator", "|"]
+    code, first, _ = run_main(capsys, *words, "--print-config")
+    assert code == 0
+    path = tmp_path / "config.yaml"
+    path.write_text(first, encoding="utf-8")
+    assert config_to_yaml(read_config(path)) == first
+    assert run_main(capsys, "--config", str(path), "--print-config")[1] == first
+
+
+def test_the_command_line_wins_over_the_file(capsys, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: photos\nseed: 3\nbatch_size: 8\n")
+    _, out, _ = run_main(capsys, f"--config={path}", "--seed", "4", "--print-config")
+    assert "seed: 4\n" in out
+    assert "batch_size: 8\n" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["photos", "--backbon", "VGG16"], "Did you mean --backbone?"),
+        (["photos", "--augment", "lihgt"], 'Did you mean "light"?'),
+        (["photos", "--image-size", "3q"], "Write for example 300 or 240x320"),
+        (["photos", "--batch-size", "many"], "--batch-size"),
+        (["photos", "--val-fraction", "3"], "from 0.01 to 0.9"),
+        (["photos", "--config", "absent.yaml"], "--print-config > config.yaml"),
+        ([], "--help"),
+    ],
+)
+def test_one_line_and_exit_code_2(capsys, words, advice):
+    code, out, err = run_main(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert advice in err
+    assert err.count("\n") == 1, err

@@ -1,0 +1,101 @@
+"""The house keeps its rules: floors, lazy imports, public names, documented arguments."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kerastl
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "kerastl"
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_imports_point_down():
+    result = subprocess.run(
+        [sys.executable, "-m", "importlinter.cli", "lint"]
+        if importlib.util.find_spec("importlinter.__main__") is None
+        else [sys.executable, "-m", "importlinter", "lint"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "kept" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kerastl",
+        "import kerastl; kerastl.FitConfig('photos')",
+        "import kerastl; kerastl.backbone_names()",
+        "import kerastl.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
+        "import kerastl.fit as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
+        "import kerastl.predict as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
+        "import kerastl.export as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_no_tensorflow_before_it_is_needed(code):
+    heavy = "{'tensorflow', 'keras', 'keras_cv', 'tensorflow_datasets', 'sklearn', 'matplotlib'}"
+    result = run_python(f"{code}\nimport sys\nassert not {heavy} & set(sys.modules)")
+    assert result.returncode == 0, result.stderr
+
+
+def test_public_names_resolve_and_are_documented():
+    modules = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])}
+    for name in kerastl.__all__:
+        value = getattr(kerastl, name)
+        assert name not in modules, f"{name} hides the module of the same name"
+        if callable(value):
+            assert inspect.getdoc(value), f"{name} has no docstring"
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        kerastl.nonsense
+
+
+def public_functions():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                yield pytest.param(node, id=f"{path.relative_to(PACKAGE)}:{node.name}")
+
+
+@pytest.mark.parametrize("function", public_functions())
+def test_docstring_names_the_arguments(function):
+    """`Args:` lists the parameters of the signature, in its order; no more, no fewer."""
+    docstring = ast.get_docstring(function) or ""
+    assert docstring, "no docstring"
+    arguments = function.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, flags=re.MULTILINE)
+    documented = re.findall(r"^ {4}(\w+):", section.group(1), flags=re.MULTILINE) if section else []
+    assert documented == names
+    returns = function.returns is not None and ast.unparse(function.returns)
+    if returns in ("None", "NoReturn"):
+        assert "Returns:" not in docstring
+
+
+def test_no_file_is_a_drawer():
+    """Small rooms: no utils.py, no file over 400 lines, no function over 60."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert path.stem not in {"utils", "helpers", "common", "misc"}
+        assert text.count("\n") <= 400, f"{path} has grown: what is it really?"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= 60, f"{path}: {node.name} has {lines} lines"
