@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +13,18 @@ from numpy.typing import NDArray
 
 from kerastl.config import FitConfig
 from kerastl.data.augment import find_augmentation
-from kerastl.data.pixels import Pixels, load_pixels
+from kerastl.data.pixels import load_pixels
 from kerastl.data.sources import ImageTable, load_table, subset
-from kerastl.data.splits import fold_rows, split_rows
-from kerastl.errors import ConfigError
-from kerastl.features.extract import (
-    folded_feature_model,
-    predict_probabilities,
-    run_in_batches,
-)
-from kerastl.features.probe import Probe, fit_probe
-from kerastl.models.backbones import build_backbone, find_backbone
-from kerastl.models.blocks import Border, count_blocks, top_blocks_border
-from kerastl.models.classifier import build_classifier, feature_model, parts_of
-from kerastl.models.frozen import prove_inert
+from kerastl.data.splits import split_rows
+from kerastl.deploy.runs import export_run
+from kerastl.deploy.savedmodel import ExportResult
+from kerastl.models.classifier import build_classifier
+from kerastl.models.network import Network, build_network
+from kerastl.record import Record, summary_lines, write_record
 from kerastl.run_folder import choose_run_folder, new_run_folder
-from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune
-from kerastl.training.recipes import default_learning_rate, default_unfreeze_blocks
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one model says of the two splits that it was not fitted on.
-
-    Attributes:
-        validation: float32 of shape (num_val, num_classes): probabilities.
-        test: The same for the test split.
-    """
-
-    validation: NDArray[np.float32]
-    test: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A backbone and how it wants its pixels and may be cut.
-
-    Attributes:
-        name: For people.
-        backbone: The model, on preprocessed pixels.
-        image_size: (height, width) in pixels.
-        preprocessing: Mode of `kerastl.models.backbones.preprocess`.
-        border: Where the trained part begins; None to train all of it.
-        num_blocks: Blocks that it has.
-        unfreeze_blocks: Blocks above the border.
-    """
-
-    name: str
-    backbone: keras.Model
-    image_size: tuple[int, int]
-    preprocessing: str
-    border: Border | None
-    num_blocks: int
-    unfreeze_blocks: int
+from kerastl.training.experiment import Experiment, probe_then_fine_tune
+from kerastl.training.phases import Phase
+from kerastl.training.recipes import default_learning_rate
 
 
 @dataclass(frozen=True)
@@ -88,12 +42,12 @@ class RunResult:
     """
 
     path: Path
-    model: keras.Model
+    model: keras.Model = field(repr=False)
     class_names: tuple[str, ...]
     kept: str
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = field(repr=False)
     export: ExportResult | None
-    summary_lines: tuple[str, ...]
+    summary_lines: tuple[str, ...] = field(repr=False)
 
 
 def run(
@@ -123,13 +77,10 @@ def run(
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
     find_augmentation(config.augment)
-    if backbone is None:
-        find_backbone(config.backbone)
-    if table is None:
-        table = read_table(config)
+    table = table or read_table(config)
     folder = choose_run_folder(config.out, name=table.name, overwrite=config.overwrite)
     with new_run_folder(folder) as partial:
-        network = build_network(config, backbone=backbone, preprocessing=preprocessing)
+        network = find_network(config, backbone=backbone, preprocessing=preprocessing)
         pixels = load_pixels(
             table,
             image_size=network.image_size,
@@ -137,12 +88,12 @@ def run(
             directory=partial,
         )
         table = subset(table, pixels.rows)
-        split = split_table(table, config)
-        experiment = train(network, table, pixels.images, split, config)
+        splits = split_table(table, config)
+        experiment = train(network, table, pixels.images, splits, config)
         record = Record(
             config=config,
             table=table,
-            split=split,
+            splits=splits,
             unreadable=pixels.unreadable,
             network=network,
             experiment=experiment,
@@ -158,4 +109,114 @@ def run(
         metrics=metrics,
         export=exported,
         summary_lines=summary_lines(record, metrics, folder=folder, export=exported),
+    )
+
+
+def read_table(config: FitConfig) -> ImageTable:
+    """Return the images and labels that the options name.
+
+    Args:
+        config: All options.
+    """
+    return load_table(
+        config.data,
+        data_dir=config.data_dir,
+        path_column=config.path_column,
+        label_column=config.label_column,
+        label_separator=config.label_separator,
+        split_column=config.split_column,
+        group_column=config.group_column,
+    )
+
+
+def find_network(
+    config: FitConfig, *, backbone: keras.Model | None, preprocessing: str
+) -> Network:
+    """Return the backbone that the options name, or the user's own, and where it is cut.
+
+    Args:
+        config: All options.
+        backbone: The user's own model, or None.
+        preprocessing: What the user's own model expects.
+    """
+    return build_network(
+        config.backbone,
+        weights=config.weights,
+        image_size=config.image_size,
+        unfreeze_blocks=config.unfreeze_blocks if config.fine_tune_epochs else 0,
+        own=backbone,
+        own_preprocessing=preprocessing,
+    )
+
+
+def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
+    """Return which row goes where: "train", "val" or "test".
+
+    Args:
+        table: The images.
+        config: All options.
+    """
+    return split_rows(
+        table.labels,
+        strata=table.strata,
+        groups=table.groups,
+        given=table.splits,
+        class_names=table.class_names,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+
+
+def train(
+    network: Network,
+    table: ImageTable,
+    images: NDArray[np.uint8],
+    splits: NDArray[np.str_],
+    config: FitConfig,
+) -> Experiment:
+    """Build the classifier, fit the probe, fine-tune, keep the better.
+
+    Args:
+        network: The backbone and where it is cut.
+        table: The images' labels and groups.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        splits: Of shape (n,).
+        config: All options.
+    """
+    classifier = build_classifier(
+        network.backbone,
+        num_classes=len(table.class_names),
+        image_size=network.image_size,
+        preprocessing=network.preprocessing,
+        pooling=config.pooling,
+        hidden_units=config.hidden_units,
+        dropout=config.dropout,
+        l1=config.l1,
+        l2=config.l2,
+        multi_label=table.multi_label,
+        seed=config.seed,
+    )
+    rate = config.learning_rate or default_learning_rate(
+        num_parameters=network.backbone.count_params()
+    )
+    phase = Phase(
+        epochs=config.fine_tune_epochs,
+        learning_rate=rate,
+        weight_decay=config.weight_decay,
+        batch_size=config.batch_size,
+        patience_epochs=config.patience_epochs,
+        augment=config.augment,
+        seed=config.seed,
+    )
+    return probe_then_fine_tune(
+        classifier,
+        images,
+        table.labels,
+        splits=splits,
+        groups=table.groups,
+        border=network.border,
+        phase=phase if network.unfreeze_blocks else None,
+        batch_size=config.batch_size,
+        seed=config.seed,
     )

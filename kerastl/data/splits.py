@@ -6,16 +6,24 @@ the same split on every machine.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerastl.errors import ConfigError, DataError, did_you_mean
+from kerastl.data.given_splits import rows_to_divide, settle_splits
+from kerastl.data.stratification import (
+    Integers,
+    deal_groups,
+    deal_label_sets,
+    deal_rows,
+    shuffled_order,
+)
+from kerastl.errors import ConfigError, DataError
 
-SPLIT_NAMES = ("train", "val", "test")
+logger = logging.getLogger(__name__)
 
 # Orders of groups (or of rows with several labels) that are tried before giving up.
 ATTEMPTS = 20
@@ -51,7 +59,8 @@ def split_rows(
         val_fraction: Part of the divided rows for validation, between 0 and 1.
         test_fraction: Part of the divided rows for the test, between 0 and 1.
         seed: Same seed, same split.
-        strata: Shape (n,): values to keep in proportion within each class.
+        strata: Shape (n,): values to keep in proportion within each class. Not used for rows
+            with several labels and no groups.
         groups: Shape (n,): rows with one value stay together.
         given: Shape (n,): "train", "val", "test" or "" (free).
         class_names: For messages; the numbers are used when not given.
@@ -71,10 +80,11 @@ def split_rows(
     count = len(label_array)
     stratum_codes = _codes(strata, count, "strata")
     group_codes = None if groups is None else _codes(groups, count, "groups")
-    settled = _settled(given, groups, count)
-    check_class_sizes(label_array, given=settled, class_names=class_names)
-    pool, missing = _pool(settled)
+    settled = settle_splits(given, groups=groups, count=count)
+    check_class_sizes(label_array, given=settled, groups=groups, class_names=class_names)
+    pool, missing = rows_to_divide(settled)
     split = np.where(settled == "", "train", settled)
+    _warn_of_absent_classes(label_array, settled, class_names)
     if not missing:
         return split
     fractions = {"val": val_fraction, "test": test_fraction}
@@ -141,28 +151,21 @@ def fold_rows(
     num_folds = min(num_folds, units)
     rng = np.random.default_rng(seed)
     if group_codes is None and label_array.ndim == 1:
-        order = _shuffled_order(label_array, stratum_codes, rng)
+        order = shuffled_order(label_array, strata=stratum_codes, rng=rng)
         folds = np.empty(count, np.int64)
         folds[order] = np.arange(count) % num_folds
         return folds
     shares = np.full(num_folds, 1 / num_folds)
     if group_codes is None:
-        return _deal_rarest_first(label_array, shares, rng=rng, every_class=False)
-    return _deal_groups(
-        label_array,
-        shares,
-        strata=stratum_codes,
-        groups=group_codes,
-        rng=rng,
-        by_size=True,
-        every_class=False,
-    )
+        return deal_label_sets(label_array, shares, rng=rng)
+    return deal_groups(label_array, shares, strata=stratum_codes, groups=group_codes, rng=rng)
 
 
 def check_class_sizes(
     labels: ArrayLike,
     *,
     given: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
 ) -> None:
     """Refuse labels that cannot be in training, validation and test.
@@ -170,44 +173,123 @@ def check_class_sizes(
     Args:
         labels: Class numbers of shape (n,), or 0 and 1 of shape (n, num_classes).
         given: Shape (n,): "train", "val", "test" or "" (free); None when all are free.
+        groups: Shape (n,): rows with one value stay together.
         class_names: For messages, and to notice classes without images.
 
     Raises:
-        DataError: A class has fewer images than there are splits to fill, or is in given
-            validation or test rows but in no training row.
+        DataError: A class has fewer images or groups than there are splits to fill, or is in
+            given validation or test rows but in no training row.
 
     Example:
         >>> check_class_sizes([0, 0, 0, 1, 1, 1])
     """
     label_array = _label_array(labels)
-    settled = _settled(given, None, len(label_array))
-    pool, missing = _pool(settled)
+    settled = settle_splits(given, groups=groups, count=len(label_array))
+    pool, missing = rows_to_divide(settled)
     held_out = (settled == "val") | (settled == "test")
     total = _class_counts(label_array, class_names)
     untrained = np.flatnonzero((_class_counts(label_array[~held_out], total) == 0) & (total > 0))
     if untrained.size:
-        rows = _class_counts(label_array[settled == "test"], total)
-        place = "test" if rows[untrained[0]] else "val"
+        in_test = _class_counts(label_array[settled == "test"], total)[untrained[0]]
         raise DataError(
-            f"Class {_named(untrained[0], class_names)} is in {place} but not in train, so it "
-            "cannot be learnt. Add training images of it or remove it; check the spelling."
+            f"Class {_named(untrained[0], class_names)} is in {'test' if in_test else 'val'} but "
+            "not in train, so it cannot be learnt. Add training images of it or remove it; check "
+            "the spelling."
         )
     needed = 1 + len(missing)
-    counts = _class_counts(label_array[pool], total)
-    counts = np.minimum(counts, total) if missing else total
+    counts = _class_counts(label_array[pool], total) if missing else total
     small = np.flatnonzero(counts < needed)
     if small.size:
+        one = small.size == 1
         listed = ", ".join(
             f"{_named(number, class_names)} has {_plural(counts[number], 'image')}"
             for number in small[:5]
         )
-        more = f" and {small.size - 5} more classes too few" if small.size > 5 else ""
-        splits = " and ".join(["train", *missing]) if needed < 3 else "train, val and test"
+        where = " to divide" if (settled != "").any() and missing else ""
         raise DataError(
-            f"{'Class' if small.size == 1 else 'Classes'} {listed}{more}; every class needs at "
-            f"least {needed}, one for each of {splits}. Add images or drop the "
-            f"{'class' if small.size == 1 else 'classes'}."
+            f"{'Class' if one else 'Classes'} {listed}{where}"
+            + (f" and {small.size - 5} more classes have too few" if small.size > 5 else "")
+            + f"; every class needs at least {needed}, one for each of "
+            f"{', '.join(['train', *missing])}. Add images or drop the "
+            f"{'class' if one else 'classes'}."
         )
+    if groups is not None and missing:
+        _check_groups(
+            label_array[pool], np.asarray(groups)[pool], needed=needed, class_names=class_names
+        )
+
+
+def _divide(
+    labels: Integers,
+    shares: NDArray[np.float64],
+    *,
+    strata: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    seed: int,
+    class_names: Sequence[str] | None,
+) -> NDArray[np.int64]:
+    """Return the part of every row, every class in every part, or say which cannot be."""
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1]
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([seed, attempt])
+        if groups is not None:
+            # Groups of very different sizes have one order only; then any order is tried.
+            parts = deal_groups(
+                labels,
+                shares,
+                strata=strata,
+                groups=groups,
+                rng=rng,
+                by_size=attempt < ATTEMPTS // 2,
+            )
+        elif labels.ndim == 2:
+            parts = deal_label_sets(labels, shares, rng=rng)
+        else:
+            parts = deal_rows(labels, shares, strata=strata, rng=rng)
+        if _everywhere(labels, parts, num_parts=len(shares)):
+            return parts
+    unit = "groups" if groups is not None else "images"
+    raise DataError(
+        f"No division of {unit} in {ATTEMPTS} tries had every class in each of {len(shares)} "
+        f"splits; the rarest is {_rarest(labels, class_names)}. Add {unit} with the rare "
+        "classes, drop those classes, or give a split column."
+    )
+
+
+def _everywhere(labels: Integers, parts: NDArray[np.int64], *, num_parts: int) -> bool:
+    """Whether every class that has rows is in every part."""
+    total = _class_counts(labels, None)
+    counts = [_class_counts(labels[parts == part], total) for part in range(num_parts)]
+    return bool((np.minimum.reduce(counts)[total > 0] > 0).all())
+
+
+def _check_groups(
+    labels: Integers,
+    groups: NDArray[Any],
+    *,
+    needed: int,
+    class_names: Sequence[str] | None,
+) -> None:
+    """Refuse classes that are in fewer groups than there are splits."""
+    num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    for number in range(num_classes):
+        has = labels[:, number] > 0 if labels.ndim == 2 else labels == number
+        found = len(np.unique(groups[has]))
+        if has.any() and found < needed:
+            raise DataError(
+                f"Class {_named(number, class_names)} is in {_plural(found, 'group')}; every "
+                f"class needs at least {needed}, one for each split, because a group is never "
+                "torn apart. Add images of other groups, drop the class, or group by something "
+                "finer."
+            )
+
+
+def _rarest(labels: Integers, class_names: Sequence[str] | None) -> str:
+    """Return the name and count of the rarest class, for a message."""
+    counts = _class_counts(labels, None)
+    number = int(np.argmin(np.where(counts > 0, counts, np.iinfo(np.int64).max)))
+    return f"class {_named(number, class_names)} with {_plural(int(counts[number]), 'image')}"
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -219,7 +301,7 @@ def _check_fractions(val_fraction: float, test_fraction: float) -> None:
         )
 
 
-def _label_array(labels: ArrayLike) -> NDArray[np.integer[Any]]:
+def _label_array(labels: ArrayLike) -> Integers:
     """Return labels as an array of whole numbers with one or two axes."""
     array = np.asarray(labels)
     if array.ndim not in (1, 2) or array.dtype.kind not in "iub" or not len(array):
@@ -227,7 +309,12 @@ def _label_array(labels: ArrayLike) -> NDArray[np.integer[Any]]:
             "`labels` must be class numbers of shape (n,) or 0 and 1 of shape (n, num_classes); "
             f"received dtype {array.dtype} and shape {array.shape}."
         )
-    return array.astype(np.int8) if array.dtype.kind == "b" else array
+    if array.min() < 0 or (array.ndim == 2 and array.max() > 1):
+        raise DataError(
+            "`labels` must be class numbers from 0, or 0 and 1 in columns; received values from "
+            f"{array.min()} to {array.max()}."
+        )
+    return array.astype(np.int64 if array.ndim == 1 else np.int8)
 
 
 def _codes(values: ArrayLike | None, count: int, name: str) -> NDArray[np.int64]:
@@ -243,62 +330,33 @@ def _codes(values: ArrayLike | None, count: int, name: str) -> NDArray[np.int64]
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
-def _settled(given: ArrayLike | None, groups: ArrayLike | None, count: int) -> NDArray[np.str_]:
-    """Return the given splits, completed within groups, "" where a row is free."""
-    if given is None:
-        return np.full(count, "", "<U5")
-    settled = np.asarray(given).astype(np.str_)
-    if settled.shape != (count,):
-        raise DataError(
-            f"`given` must have one value for each of the {count} rows; received shape "
-            f"{settled.shape}."
-        )
-    known = ("", *SPLIT_NAMES)
-    wrong = settled[~np.isin(settled, known)]
-    if wrong.size:
-        raise DataError(
-            f"A given split must be train, val, test or empty; received {str(wrong[0])!r}."
-            f"{did_you_mean(wrong[0], SPLIT_NAMES)}"
-        )
-    settled = settled.astype("<U5")
-    if groups is None:
-        return settled
-    names, codes = np.unique(np.asarray(groups), return_inverse=True)
-    split_of_group = np.full(len(names), "", "<U5")
-    for name in SPLIT_NAMES:
-        members = np.unique(codes[settled == name])
-        torn = members[split_of_group[members] != ""]
-        if torn.size:
-            raise DataError(
-                f"The given splits put group {str(names[torn[0]])!r} into both "
-                f"{split_of_group[torn[0]]} and {name}"
-                + (f" ({torn.size - 1} more groups too)" if torn.size > 1 else "")
-                + ", so the test would flatter. Give whole groups one split, or leave the "
-                "split column out."
-            )
-        split_of_group[members] = name
-    return np.where(settled == "", split_of_group[codes], settled)
-
-
-def _pool(settled: NDArray[np.str_]) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the rows that missing splits are cut from, and the names of those splits."""
-    free = settled == ""
-    missing = [name for name in ("val", "test") if not (settled == name).any()]
-    pool = np.flatnonzero(free if free.any() else settled == "train")
-    if not pool.size and not (settled == "train").any():
-        raise DataError(
-            "The given splits leave no image for training. Give some images the split 'train'."
-        )
-    return pool, missing
-
-
 def _class_counts(
-    labels: NDArray[np.integer[Any]], like: Sequence[str] | NDArray[np.int64] | None
+    labels: Integers, like: Sequence[str] | NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
     """Return images per class, for as many classes as `like` has."""
     if labels.ndim == 2:
-        return labels.sum(axis=0, dtype=np.int64)
-    return np.bincount(labels, minlength=0 if like is None else len(like)).astype(np.int64)
+        return np.asarray(labels.sum(axis=0, dtype=np.int64))
+    counts: NDArray[np.int64] = np.bincount(labels, minlength=0 if like is None else len(like))
+    return counts
+
+
+def _warn_of_absent_classes(
+    labels: Integers, settled: NDArray[np.str_], class_names: Sequence[str] | None
+) -> None:
+    """Log classes that given validation or test rows do not have."""
+    total = _class_counts(labels, None)
+    for name in ("val", "test"):
+        if not (settled == name).any():
+            continue
+        absent = np.flatnonzero((total > 0) & (_class_counts(labels[settled == name], total) == 0))
+        if absent.size:
+            logger.warning(
+                "The given %s split has no image of %s of %d classes, such as %s.",
+                name,
+                absent.size,
+                len(total),
+                _named(absent[0], class_names),
+            )
 
 
 def _named(number: Any, class_names: Sequence[str] | None) -> str:

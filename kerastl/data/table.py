@@ -171,9 +171,7 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
-def encode_names(
-    names: Sequence[str], class_names: Sequence[str]
-) -> NDArray[np.int64]:
+def encode_names(names: Sequence[str], class_names: Sequence[str]) -> NDArray[np.int64]:
     """Return the index of each name in `class_names`.
 
     Args:

@@ -9,6 +9,7 @@ against fine-tuning from a random head).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,8 @@ from sklearn.linear_model import LogisticRegression
 
 from kerastl.progress import track
 
-# 45 values, log-spaced, as Kornblith et al. (CVPR 2019) sweep them; here every fourth
-# first, then all between the neighbours of the best.
+# 45 values, log-spaced, as Kornblith et al. (CVPR 2019) sweep them.
 PENALTIES = np.logspace(-6, 5, 45)
-_COARSE_STEP = 4
 _LARGEST_ITERATIONS = 300
 # Logit of a class that the rows at hand do not show.
 _ABSENT_BIAS = -10.0
@@ -76,30 +75,31 @@ def fit_probe(
         (3, 2)
     """
     mean, scale = _standardisation(features)
-    standard = ((features - mean) / scale).astype(np.float64)
+    # In float64 the same solutions take four times as long (measured, 1,300 × 1,280).
+    standard = ((features - mean) / scale).astype(np.float32)
     losses: dict[int, float] = {}
     held_out: dict[int, NDArray[np.float32]] = {}
 
-    def sweep(indices: list[int], *, stop_after: int) -> None:
-        """Walk from strong to weak penalties, until `stop_after` in a row were worse."""
+    def sweep(indices: Iterable[int], *, until_worse: bool = False) -> None:
+        """Cross-validate penalties from strong to weak, each from where the last one ended."""
+        wanted = sorted({i for i in indices if 0 <= i < len(PENALTIES)} - set(losses), reverse=True)
         warm: dict[int, dict[int, LogisticRegression]] = {}
-        worse = 0
-        with track("Fitting the probe", total=len(indices)) as advance:
-            for index in sorted(indices, reverse=True):
+        with track("Fitting the probe", total=len(wanted)) as advance:
+            for index in wanted:
                 held_out[index] = _cross_validate(
                     standard, labels, folds, PENALTIES[index], warm=warm
                 )
                 losses[index] = log_loss_nats(labels, held_out[index])
-                worse = worse + 1 if losses[index] > min(losses.values()) else 0
                 advance(1)
-                if worse == stop_after:
+                if until_worse and losses[index] > min(losses.values()):
                     break
 
-    # The loss over the penalty has one valley, and the weakest penalties cost most steps.
-    sweep(list(range(0, len(PENALTIES), _COARSE_STEP)), stop_after=2)
-    coarse_best = min(losses, key=losses.__getitem__)
-    near = range(coarse_best - _COARSE_STEP + 1, coarse_best + _COARSE_STEP)
-    sweep([i for i in near if 0 <= i < len(PENALTIES) and i not in losses], stop_after=len(PENALTIES))
+    # The loss over the penalty has one valley, and the weakest penalties cost most steps:
+    # every fourth from strong to weak until the loss rises, then ever finer about the best.
+    sweep(range(0, len(PENALTIES), 4), until_worse=True)
+    for step in (2, 1):
+        best = min(losses, key=losses.__getitem__)
+        sweep([best - step, best + step])
     best = min(losses, key=losses.__getitem__)
     kernel, bias = _fit(
         standard, labels, PENALTIES[best], num_classes=_num_classes(labels)

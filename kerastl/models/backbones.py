@@ -182,26 +182,32 @@ def build_backbone(
         >>> build_backbone("MobileNet", image_size=(32, 64), weights="none").output_shape
         (None, 1, 2, 1024)
     """
-    from kerastl.models.weights import fetch_imagenet, load_backbone_weights
-
     row = find_backbone(name)
     _check_image_size(row, image_size)
+    build = _builder(row, image_size)
+    if str(weights) == "none":
+        return build(None)
+
+    from kerastl.models.weights import fetch_imagenet, load_backbone_weights
+
     if str(weights) == "imagenet":
-        backbone: keras.Model = fetch_imagenet(_builder(row, image_size), name=row.name)
-        return backbone
-    backbone = _builder(row, image_size)(None)
-    if str(weights) != "none":
-        load_backbone_weights(backbone, weights)
-        _correct_scaling(backbone)
+        return fetch_imagenet(build, name=row.name)
+    backbone = build(None)
+    load_backbone_weights(backbone, weights)
+    _correct_scaling(backbone)
     return backbone
 
 
-def _builder(row: Backbone, image_size: tuple[int, int]) -> Callable[[str | None], Any]:
+def _builder(row: Backbone, image_size: tuple[int, int]) -> Callable[[str | None], keras.Model]:
     """Return a function of Keras' `weights` argument that builds the network."""
 
-    def build(weights: str | None) -> Any:
+    def build(weights: str | None) -> keras.Model:
         import keras
 
+        if row.name == "EfficientNetLite0":
+            from kerastl.models.efficientnet_lite import efficientnet_lite0
+
+            return efficientnet_lite0(input_shape=(*image_size, 3))
         with warnings.catch_warnings():
             # MobileNets come in one file per size; the file for 224 pixels serves all others.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")

@@ -217,7 +217,8 @@ def _compile(model: keras.Model, phase: Phase, *, total_steps: int, multi_label:
     """Compile with a new optimizer: state of an earlier phase belongs to other variables."""
     warmup = warmup_steps(total_steps=total_steps)
     rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
+        # Not 0: a first step that moves nothing could prove nothing (`prove_frozen`).
+        initial_learning_rate=phase.learning_rate / warmup,
         warmup_target=phase.learning_rate,
         warmup_steps=warmup,
         decay_steps=max(1, total_steps - warmup),

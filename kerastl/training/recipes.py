@@ -21,22 +21,6 @@ def default_learning_rate(*, num_parameters: int) -> float:
     return 4e-4 if num_parameters < _MOBILE_PARAMETERS else 1e-4
 
 
-def default_unfreeze_blocks(*, num_blocks: int) -> int:
-    """Return how many blocks fine-tuning trains: the upper half.
-
-    Early blocks hold edges and textures that serve every task; the upper half holds most
-    of the parameters and costs a third of the time of training everything.
-
-    Args:
-        num_blocks: Blocks that the backbone has, see `kerastl.models.blocks`.
-
-    Example:
-        >>> default_unfreeze_blocks(num_blocks=17)
-        9
-    """
-    return max(1, (num_blocks + 1) // 2)
-
-
 def warmup_steps(*, total_steps: int) -> int:
     """Return the steps in which the rate climbs to its highest value: 10 % (AutoGluon, ViT).
 

@@ -20,21 +20,22 @@ def calibrate() -> Callable[[keras.Model, tf.Tensor], np.ndarray]:
 
     def run(network: keras.Model, images: tf.Tensor) -> np.ndarray:
         rng = np.random.default_rng(0)
-        norms = [
-            layer
-            for layer in network._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        momenta = [norm.momentum for norm in norms]
+        layers = network._flatten_layers()
+        norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
         for norm in norms:
             if norm.scale:
                 norm.gamma.assign(rng.uniform(0.5, 1.5, norm.gamma.shape))
             if norm.center:
                 norm.beta.assign(rng.normal(0.0, 0.3, norm.beta.shape))
-            norm.momentum = 0.0
+        # Momentum 0 takes this batch's statistics alone; dropped values would spoil them.
+        switched_off = [(norm, "momentum") for norm in norms]
+        switched_off += [(layer, "rate") for layer in layers if hasattr(layer, "rate")]
+        settings = [getattr(layer, name) for layer, name in switched_off]
+        for layer, name in switched_off:
+            setattr(layer, name, 0.0)
         network(images, training=True)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for (layer, name), value in zip(switched_off, settings, strict=True):
+            setattr(layer, name, value)
         answer = network(images, training=False).numpy()
         assert np.isfinite(answer).all()
         # Spread between images, in units of the spread over everything.

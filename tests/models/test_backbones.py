@@ -25,10 +25,10 @@ from kerastl.models.fold import fold_batch_norm
 
 ROWS = [pytest.param(row, id=row.name) for row in BACKBONES.values()]
 
-# Above it (ConvNeXtLarge and XLarge, which differ from ConvNeXtBase in width alone) the
-# contract checks build, scaling, borders and freezing only: three float64 copies of
-# XLarge would take 8 GB.
-MAX_PARAMETERS_TO_RUN = 150e6
+# Above it (ConvNeXtBase, Large and XLarge, EfficientNetB7 and V2L, NASNetLarge) the contract
+# checks build, scaling, borders and freezing only: their smaller sisters run the same code, and
+# copies of these would take most of the time and 8 GB.
+MAX_PARAMETERS_TO_RUN = 60e6
 
 
 def family_preprocess_input(name):
@@ -50,8 +50,10 @@ def test_preprocessing_is_that_of_the_family(row):
 @pytest.mark.parametrize("row", ROWS)
 def test_contract(row, calibrate, tmp_path):
     # In float64, because a deep network with random weights blows rounding up by 1e4 to 1e8:
-    # float32 could not tell a wrong fold from a right one.
-    keras.config.set_dtype_policy("float64")
+    # float32 could not tell a wrong fold from a right one. ConvNeXt has no BatchNorm, and
+    # TensorFlow compiles its grouped convolutions one by one, in float64 for minutes.
+    convnext = row.name.startswith("ConvNeXt")
+    keras.config.set_dtype_policy("float32" if convnext else "float64")
     backbone = build_backbone(row.name, image_size=row.smallest_size, weights="none")
     assert backbone.input_shape == (None, *row.smallest_size, 3)
     assert len(backbone.output_shape) == 4
@@ -65,7 +67,8 @@ def test_contract(row, calibrate, tmp_path):
         answer = calibrate(backbone, images)
         assert_splits(backbone, cuts, images, answer)
         assert_folds(backbone, images, answer)
-        assert_survives_saving(row, backbone, cuts, images, answer, tmp_path / "network.keras")
+        path = tmp_path / "network.keras"
+        assert_survives_saving(row, backbone, cuts=cuts, images=images, answer=answer, path=path)
 
     backbone.trainable = False
     assert backbone.trainable_variables == []
@@ -76,7 +79,7 @@ def test_contract(row, calibrate, tmp_path):
 def assert_scaled_once(row, backbone):
     """What enters the first convolution spans about what it was trained on."""
     kernels = (n for n in blocks.nodes_of(backbone) if blocks._has_kernel(n.operation))
-    entry = keras.Model(backbone.inputs, next(kernels).input_tensors[0])
+    entry = keras.Model(backbone.input, next(kernels).input_tensors[0])
     black_and_white = np.zeros((2, *row.smallest_size, 3), "float32")
     black_and_white[1] = 255.0
     centre = row.smallest_size[0] // 2
@@ -131,7 +134,7 @@ def count_norms(network):
     )
 
 
-def assert_survives_saving(row, backbone, cuts, images, answer, path):
+def assert_survives_saving(row, backbone, *, cuts, images, answer, path):
     """A saved network answers the same, and has the same borders at the same positions."""
     backbone.save(path)
     loaded = keras.models.load_model(path, safe_mode=True)
@@ -139,8 +142,6 @@ def assert_survives_saving(row, backbone, cuts, images, answer, path):
     np.testing.assert_array_equal(loaded(images, training=False).numpy(), answer)
     found = blocks.borders(loaded, row.border_pattern, max_tensors=row.border_tensors)
     assert found == cuts
-    prefix, suffix = blocks.split(loaded, found[-1])
-    np.testing.assert_array_equal(suffix(prefix(images)).numpy(), answer)
 
 
 def test_table_is_all_of_keras_applications():
@@ -152,7 +153,9 @@ def test_table_is_all_of_keras_applications():
 @pytest.mark.parametrize("row", ROWS)
 def test_smaller_images_are_refused_with_a_way_out(row):
     height, width = row.smallest_size
-    with pytest.raises(ConfigError, match=f"at least {height}.*larger images.*another backbone"):
+    with pytest.raises(
+        ConfigError, match=rf"at least \({height}, {width}\).*larger images.*another backbone"
+    ):
         build_backbone(row.name, image_size=(height, width - 1), weights="none")
 
 
@@ -236,13 +239,13 @@ def test_keras_own_efficientnet_file_scales_the_same_by_path(tmp_path):
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     source = build_backbone("EfficientNetB0", image_size=(32, 32), weights="none")
     # As in Keras' file efficientnetb0_notop.h5, which stores std where variance is meant.
-    source.get_layer(index=2).set_weights([mean, std, 0])
+    source.get_layer(index=2).set_weights([mean, std, np.zeros((), int)])
     source.save_weights(tmp_path / "network.weights.h5")
     backbone = build_backbone(
         "EfficientNetB0", image_size=(32, 32), weights=tmp_path / "network.weights.h5"
     )
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
-    scaled = keras.Model(backbone.inputs, backbone.get_layer(index=2).output)(pixels)
+    scaled = keras.Model(backbone.input, backbone.get_layer(index=2).output)(pixels)
     np.testing.assert_allclose(scaled.numpy(), (pixels / 255.0 - mean) / std, rtol=1e-4, atol=1e-4)
 
 

@@ -132,12 +132,12 @@ def test_the_proof_takes_its_step_back(backbone):
     view = training_view(classifier, border=borders(backbone, r"drop0|add\d")[0])
     view.model.compile(optimizer=keras.optimizers.Adam(0.1), loss="categorical_crossentropy")
     before = values(classifier.variables)
-    prove_frozen(
-        view.model, must_not_move=view.must_not_move, pixels=PIXELS, targets=TARGETS
-    )
+    prove_frozen(view.model, must_not_move=view.must_not_move, pixels=PIXELS, targets=TARGETS)
     assert moved(before, classifier.variables) == set()
     assert int(view.model.optimizer.iterations) == 0
-    assert all(not np.any(v.numpy()) for v in view.model.optimizer.variables if "momentum" in v.path)
+    assert all(
+        not np.any(v.numpy()) for v in view.model.optimizer.variables if "momentum" in v.path
+    )
 
 
 def test_the_view_answers_like_the_classifier(backbone):

@@ -1,0 +1,116 @@
+"""A backbone ready for use: weights, image size, preprocessing, and where fine-tuning cuts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import keras
+
+from kerastl.errors import ConfigError
+from kerastl.models.backbones import build_backbone, find_backbone
+from kerastl.models.blocks import Border, count_blocks, top_blocks_border
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone and all that must be known to use it.
+
+    Attributes:
+        name: For people.
+        weights: For people: imagenet, none, a file, or "own".
+        backbone: The model, on preprocessed pixels.
+        image_size: (height, width) in pixels.
+        preprocessing: Mode of `kerastl.models.backbones.preprocess`.
+        num_blocks: Blocks that it has.
+        unfreeze_blocks: Blocks, counted from the top, that fine-tuning trains; 0 for none.
+        border: Where the trained part begins; None when all of it is trained, or nothing.
+    """
+
+    name: str
+    weights: str
+    backbone: keras.Model = field(repr=False)
+    image_size: tuple[int, int]
+    preprocessing: str
+    num_blocks: int
+    unfreeze_blocks: int
+    border: Border | None
+
+
+def build_network(
+    name: str,
+    *,
+    weights: str = "imagenet",
+    image_size: tuple[int, int] | None = None,
+    unfreeze_blocks: int | Literal["all"] | None = None,
+    own: keras.Model | None = None,
+    own_preprocessing: str = "identity",
+) -> Network:
+    """Return a known backbone, or one's own, and where it is cut.
+
+    Args:
+        name: A known backbone, see `kerastl.models.backbones.backbone_names`.
+        weights: "imagenet", "none" or a file.
+        image_size: (height, width) in pixels; the backbone's own when not given.
+        unfreeze_blocks: Blocks to train; None for the upper half, "all" for all.
+        own: A functional `keras.Model` in place of `name` and `weights`.
+        own_preprocessing: What it expects.
+
+    Raises:
+        ConfigError: The name is unknown, the images too small, or the blocks too many.
+        WeightsError: The weights cannot be had.
+    """
+    if own is None:
+        row = find_backbone(name)
+        size = image_size or row.native_size
+        backbone = build_backbone(name, image_size=size, weights=weights)
+        name, preprocessing, pattern = row.name, row.preprocessing, row.border_pattern
+        max_tensors = row.border_tensors
+    else:
+        size = image_size or _size_of(own)
+        backbone, name, weights = own, own.name, "own"
+        preprocessing, pattern, max_tensors = own_preprocessing, None, 1
+    num_blocks = count_blocks(backbone, pattern, max_tensors=max_tensors)
+    if unfreeze_blocks is None:
+        unfreeze_blocks = default_unfreeze_blocks(num_blocks=num_blocks)
+    elif unfreeze_blocks == "all":
+        unfreeze_blocks = num_blocks
+    border = None
+    if unfreeze_blocks:
+        border = top_blocks_border(backbone, pattern, unfreeze_blocks, max_tensors=max_tensors)
+    return Network(
+        name=name,
+        weights=weights,
+        backbone=backbone,
+        image_size=size,
+        preprocessing=preprocessing,
+        num_blocks=num_blocks,
+        unfreeze_blocks=unfreeze_blocks,
+        border=border,
+    )
+
+
+def default_unfreeze_blocks(*, num_blocks: int) -> int:
+    """Return how many blocks fine-tuning trains when nobody says: the upper half.
+
+    Early blocks hold edges and textures that serve every task; the upper half holds most
+    of the parameters and costs a third of the time of training everything.
+
+    Args:
+        num_blocks: Blocks that the backbone has, see `kerastl.models.blocks`.
+
+    Example:
+        >>> default_unfreeze_blocks(num_blocks=17)
+        9
+    """
+    return max(1, (num_blocks + 1) // 2)
+
+
+def _size_of(own: keras.Model) -> tuple[int, int]:
+    """Return the image size that a user's own backbone was built for."""
+    shape = own.input_shape
+    if isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:3]:
+        return int(shape[1]), int(shape[2])
+    raise ConfigError(
+        f"Your own backbone takes images of shape {shape}; `image_size` must say which size "
+        "to bring them to. Pass for example image_size=224."
+    )

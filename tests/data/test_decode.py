@@ -1,0 +1,254 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from kerastl.data.decode import (
+    decode_error_reason,
+    decode_image,
+    prepare_image,
+    resize_image,
+    to_rgb,
+)
+from kerastl.errors import ConfigError, DataError
+
+RANDOM = np.random.default_rng(0)
+BLOCKS = np.kron(RANDOM.integers(0, 256, (7, 9, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+RGB = Image.fromarray(BLOCKS[:53, :71])  # odd sizes: JPEG and BMP pad their rows
+ALPHA = RANDOM.integers(0, 256, (53, 71), dtype=np.uint8)
+RGBA = Image.fromarray(np.dstack([BLOCKS[:53, :71], ALPHA]))
+PALETTE = RGB.quantize(16)
+TURNED = RGB.transpose(Image.Transpose.ROTATE_180)
+
+
+def encode(image, file_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+ORIENTED = Image.Exif()
+ORIENTED[0x112] = 6  # "turn me by a quarter"
+
+READABLE = {
+    "jpeg": encode(RGB, "JPEG", quality=90),
+    "jpeg without chroma subsampling": encode(RGB, "JPEG", quality=95, subsampling=0),
+    "jpeg of low quality": encode(RGB, "JPEG", quality=30),
+    "progressive jpeg": encode(RGB, "JPEG", progressive=True),
+    "grey jpeg": encode(RGB.convert("L"), "JPEG"),
+    "cmyk jpeg": encode(RGB.convert("CMYK"), "JPEG", quality=95),
+    "jpeg with exif orientation": encode(RGB, "JPEG", exif=ORIENTED),
+    "png": encode(RGB, "PNG"),
+    "png with alpha": encode(RGBA, "PNG"),
+    "grey png": encode(RGB.convert("L"), "PNG"),
+    "grey png with alpha": encode(RGB.convert("LA"), "PNG"),
+    "palette png": encode(PALETTE, "PNG"),
+    "palette png with transparency": encode(PALETTE, "PNG", transparency=3),
+    "1-bit png": encode(RGB.convert("1"), "PNG"),
+    "gif": encode(PALETTE, "GIF"),
+    "animated gif": encode(PALETTE, "GIF", save_all=True, append_images=[TURNED.quantize(16)]),
+    "bmp": encode(RGB, "BMP"),
+    "bmp with alpha": encode(RGBA, "BMP"),
+    "grey bmp": encode(RGB.convert("L"), "BMP"),
+    "palette bmp": encode(PALETTE, "BMP"),
+    "palette bmp of 256 colours": encode(RGB.quantize(256), "BMP"),
+    "webp": encode(RGB, "WEBP", quality=80),
+    "webp with alpha": encode(RGBA, "WEBP", lossless=True),
+    "animated webp": encode(RGB, "WEBP", lossless=True, save_all=True, append_images=[TURNED]),
+}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_pixels_equal_pillow(name):
+    image_bytes = READABLE[name]
+    expected = np.asarray(Image.open(io.BytesIO(image_bytes)).convert("RGB"))
+    np.testing.assert_array_equal(decode_image(image_bytes), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_png_keeps_the_high_byte(channels):
+    values = RANDOM.integers(0, 2**16, (6, 5, channels), dtype=np.uint16)
+    pixels = decode_image(tf.io.encode_png(values)).numpy()
+    np.testing.assert_array_equal(pixels, to_rgb((values >> 8).astype(np.uint8)))
+
+
+def test_transparent_gif_pixels_are_black():
+    image_bytes = encode(PALETTE, "GIF", transparency=2)
+    transparent = np.asarray(Image.open(io.BytesIO(image_bytes)).convert("RGBA"))[..., 3] == 0
+    assert transparent.any()
+    assert not decode_image(image_bytes).numpy()[transparent].any()
+
+
+DAMAGED = {
+    "empty": (b"", "the file is empty"),
+    "text": (b"hello world", "unknown image file format (JPEG, PNG, GIF, BMP and WebP can be"),
+    "tiff": (encode(RGB, "TIFF"), "unknown image file format"),
+    "jpeg": (READABLE["jpeg"][:300], "damaged or truncated JPEG"),
+    "jpeg without its end": (READABLE["jpeg"][:-2], "damaged or truncated JPEG"),
+    "png": (READABLE["png"][:200], "damaged or truncated PNG"),
+    "gif": (READABLE["gif"][:100], "damaged or truncated GIF"),
+    "bmp": (READABLE["bmp"][:1000], "damaged, truncated or compressed BMP"),
+    "palette bmp": (READABLE["palette bmp"][:1000], "damaged, truncated or compressed BMP"),
+    "bmp of a few bytes": (b"BM", "damaged or truncated BMP"),
+    "1-bit bmp": (encode(RGB.convert("1"), "BMP"), "BMP with fewer than 8"),
+    "webp": (READABLE["webp"][:60], "damaged or truncated WebP"),
+}
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def decode_in_function(image_bytes):
+    return decode_image(image_bytes)
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def decode_in_map_fn(images_bytes):
+    spec = tf.TensorSpec([None, None, 3], tf.uint8)
+    return tf.map_fn(decode_image, images_bytes, fn_output_signature=spec)
+
+
+def decode_in_data_set(image_bytes):
+    return next(iter(tf.data.Dataset.from_tensors(image_bytes).map(decode_image)))
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        decode_image,
+        decode_in_function,
+        decode_in_data_set,
+        lambda image_bytes: decode_in_map_fn([image_bytes]),
+    ],
+    ids=["eager", "function", "data set", "map_fn"],
+)
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_is_named_everywhere(name, decode):
+    image_bytes, expected = DAMAGED[name]
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        decode(tf.constant(image_bytes))
+    reason = decode_error_reason(caught.value)
+    assert reason.startswith(expected)
+    assert 0 < len(reason) < 100
+    assert "{{" not in reason
+    assert "\n" not in reason
+
+
+def test_unknown_kernel_words_are_kept():
+    message = "{{function_node f}} Error in it: Iterator::Root::Map: Disk is tired. [Op:Read]"
+    error = tf.errors.InvalidArgumentError(None, None, message)
+    assert decode_error_reason(error) == "Disk is tired."
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+def test_same_pixels_eagerly_in_data_set_map_fn_and_savedmodel(resize_mode, tmp_path):
+    names = ["jpeg", "png with alpha", "palette bmp", "webp", "grey jpeg"]
+    images_bytes = [READABLE[name] for name in names]
+
+    def prepare(image_bytes):
+        return prepare_image(image_bytes, image_size=(20, 31), resize_mode=resize_mode)
+
+    eager = np.stack([prepare(one) for one in images_bytes])
+    assert eager.dtype == np.uint8
+    assert eager.shape == (5, 20, 31, 3)
+
+    in_data_set = list(tf.data.Dataset.from_tensor_slices(images_bytes).map(prepare))
+    np.testing.assert_array_equal(np.stack(in_data_set), eager)
+
+    module = tf.Module()
+    spec = tf.TensorSpec((20, 31, 3), tf.uint8)
+    module.serve = tf.function(
+        lambda batch: tf.map_fn(prepare, batch, fn_output_signature=spec),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    np.testing.assert_array_equal(module.serve(tf.constant(images_bytes)), eager)
+    tf.saved_model.save(module, tmp_path)
+    restored = tf.saved_model.load(tmp_path)
+    np.testing.assert_array_equal(restored.serve(tf.constant(images_bytes)), eager)
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("static", [True, False])
+def test_an_image_of_the_size_is_unchanged(resize_mode, static):
+    pixels = RANDOM.integers(0, 256, (23, 34, 3), dtype=np.uint8)
+    resize = tf.function(
+        lambda image: resize_image(image, image_size=(23, 34), resize_mode=resize_mode),
+        input_signature=[tf.TensorSpec((23, 34, 3) if static else (None, None, None), tf.uint8)],
+    )
+    np.testing.assert_array_equal(resize(pixels), pixels)
+
+
+@pytest.mark.parametrize("size", [(10, 10), (40, 25), (200, 300)])
+def test_stretch_is_antialiased_as_pillow_does_it(size):
+    # Pillow's bilinear filter is the same triangle in fixed-point arithmetic: off by one at most.
+    resized = resize_image(np.asarray(RGB), image_size=size, resize_mode="stretch").numpy()
+    expected = np.asarray(RGB.resize(size[::-1], Image.Resampling.BILINEAR))
+    assert np.abs(resized.astype(int) - expected).max() <= 1
+
+
+def test_crop_takes_the_largest_window_in_the_middle():
+    pixels = np.zeros((10, 30, 1), np.uint8)
+    pixels[:, 10:20] = 200
+    square = resize_image(pixels, image_size=(5, 5), resize_mode="crop").numpy()
+    assert (square == 200).all()
+    upright = resize_image(pixels.transpose(1, 0, 2), image_size=(5, 5), resize_mode="crop")
+    assert (upright.numpy() == 200).all()
+    wide = resize_image(pixels, image_size=(5, 10), resize_mode="crop").numpy()
+    assert wide.shape == (5, 10, 3)
+    assert (wide[:, 3:7] == 200).all()
+    assert not wide[:, [0, 1, -2, -1]].any()
+
+
+def test_pad_keeps_all_of_the_image():
+    pixels = np.full((10, 30, 3), 200, np.uint8)
+    padded = resize_image(pixels, image_size=(30, 30), resize_mode="pad").numpy()
+    assert (padded[10:20] == 200).all()
+    assert (padded[:10] == 127).all()
+    assert (padded[20:] == 127).all()
+    upright = resize_image(pixels.transpose(1, 0, 2), image_size=(15, 15), resize_mode="pad")
+    assert (upright.numpy()[:, 5:10] == 200).all()
+    assert (upright.numpy()[:, [0, 4, 10, 14]] == 127).all()
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (3, 2)])
+def test_extreme_shapes(resize_mode, shape):
+    pixels = np.full(shape, 80, np.uint8)
+    resized = resize_image(pixels, image_size=(7, 5), resize_mode=resize_mode).numpy()
+    assert resized.shape == (7, 5, 3)
+    assert set(np.unique(resized)) <= {80, 127}
+    assert (resized == 80).any()
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+def test_a_batch_is_resized_like_its_images(resize_mode):
+    batch = RANDOM.integers(0, 256, (3, 29, 41, 3), dtype=np.uint8)
+    together = resize_image(batch, image_size=(16, 12), resize_mode=resize_mode)
+    alone = [resize_image(one, image_size=(16, 12), resize_mode=resize_mode) for one in batch]
+    np.testing.assert_array_equal(together, np.stack(alone))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_channels_known_or_not(channels):
+    pixels = RANDOM.integers(0, 256, (2, 4, 5, channels), dtype=np.uint8)
+    expected = pixels[..., :3] if channels > 2 else np.repeat(pixels[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(to_rgb(pixels), expected)
+    spec = tf.TensorSpec([None, None, None, None], tf.uint8)
+    np.testing.assert_array_equal(tf.function(to_rgb, input_signature=[spec])(pixels), expected)
+
+
+def test_grey_without_a_channel_axis():
+    pixels = RANDOM.integers(0, 256, (4, 5), dtype=np.uint8)
+    np.testing.assert_array_equal(to_rgb(pixels), np.dstack([pixels] * 3))
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(DataError, match=r"numpy\.moveaxis"):
+        to_rgb(np.zeros((3, 16, 16), np.uint8))
+    spec = tf.TensorSpec([None, None, None], tf.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have 1 to 4 channels"):
+        tf.function(to_rgb, input_signature=[spec])(np.zeros((3, 16, 16), np.uint8))
+    with pytest.raises(DataError, match=r"received dtype float32.*astype\('uint8'\)"):
+        resize_image(np.zeros((4, 4, 3), np.float32), image_size=(2, 2))
+    with pytest.raises(ConfigError, match="Did you mean 'stretch'"):
+        resize_image(np.zeros((4, 4, 3), np.uint8), image_size=(2, 2), resize_mode="strech")
