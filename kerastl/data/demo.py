@@ -52,7 +52,7 @@ def table_from_demo(name: str) -> ImageTable:
     if title != "solar" or task not in SOLAR_TASKS:
         raise ConfigError(
             f"The demo must be one of demo:{', demo:'.join(known)}; received 'demo:{name}'."
-            f"{did_you_mean(name, known)}"
+            f"{did_you_mean(title, ['solar'])}"
         )
     folder = _solar_folder()
     lines = [line.split() for line in (folder / "labels.csv").read_text().splitlines()]

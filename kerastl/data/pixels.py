@@ -71,7 +71,7 @@ def load_pixels(
             they are more than this part of all, from 0 to 1.
         memory_budget_bytes: Above this size the pixels go to a file in `directory`
             that is mapped into memory; half of the machine's memory when not given.
-        directory: Where that file is made. It is the caller's to delete.
+        directory: Where that file is made. It has no name and goes with the process.
 
     Returns:
         The pixels, the rows they belong to and the unreadable rows.
@@ -155,7 +155,11 @@ def _allocate(
             "or choose a smaller `image_size`."
         )
     logger.info("Keeping %.1f GiB of pixels in a file, not in memory.", needed / 2**30)
-    return np.memmap(Path(directory) / "pixels.uint8", np.uint8, mode="w+", shape=shape)
+    path = Path(directory) / "pixels.uint8"
+    images = np.memmap(path, np.uint8, mode="w+", shape=shape)
+    # The mapping outlives the name: the room is given back however the process ends.
+    path.unlink()
+    return images
 
 
 def _reader(

@@ -25,8 +25,10 @@ from kerastl.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-# Orders of groups (or of rows with several labels) that are tried before giving up.
+# Orders of groups (or of rows with several labels) that are tried, and the deviation, as a
+# part of a class, that is good enough to try no more.
 ATTEMPTS = 20
+GOOD_ENOUGH = 0.01
 
 
 def split_rows(
@@ -45,7 +47,8 @@ def split_rows(
     One label per row: every class is divided by largest remainder, at least one row to each
     split, and the rows of a class are dealt stratum by stratum, so that small strata share
     with their neighbours what they cannot divide alone. Groups: whole groups go, large ones
-    first, where the counts of their classes and strata are most wanting. Several labels:
+    first, where the counts of their classes and strata are most wanting, and the best of a few
+    orders is kept. Several labels:
     iterative stratification, rarest label first (Sechidis et al. 2011,
     https://doi.org/10.1007/978-3-642-23808-6_10).
 
@@ -231,6 +234,7 @@ def _divide(
     """Return the part of every row, every class in every part, or say which cannot be."""
     if groups is not None:
         groups = np.unique(groups, return_inverse=True)[1]
+    best, least = None, np.inf
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, attempt])
         if groups is not None:
@@ -247,8 +251,13 @@ def _divide(
             parts = deal_label_sets(labels, shares, rng=rng)
         else:
             parts = deal_rows(labels, shares, strata=strata, rng=rng)
-        if _everywhere(labels, parts, num_parts=len(shares)):
-            return parts
+        imbalance = _imbalance(labels, parts, shares)
+        if imbalance < least:
+            best, least = parts, imbalance
+        if least <= GOOD_ENOUGH or (groups is None and labels.ndim == 1):
+            break
+    if best is not None:
+        return best
     unit = "groups" if groups is not None else "images"
     raise DataError(
         f"No division of {unit} in {ATTEMPTS} tries had every class in each of {len(shares)} "
@@ -257,11 +266,15 @@ def _divide(
     )
 
 
-def _everywhere(labels: Integers, parts: NDArray[np.int64], *, num_parts: int) -> bool:
-    """Whether every class that has rows is in every part."""
+def _imbalance(labels: Integers, parts: NDArray[np.int64], shares: NDArray[np.float64]) -> float:
+    """Return how far the parts of a class are from their shares; infinite if one is empty."""
     total = _class_counts(labels, None)
-    counts = [_class_counts(labels[parts == part], total) for part in range(num_parts)]
-    return bool((np.minimum.reduce(counts)[total > 0] > 0).all())
+    counts = np.stack([_class_counts(labels[parts == part], total) for part in range(len(shares))])[
+        :, total > 0
+    ]
+    if not counts.all():
+        return float(np.inf)
+    return float(np.abs(counts / total[total > 0] - shares[:, np.newaxis]).max())
 
 
 def _check_groups(

@@ -245,7 +245,12 @@ def _encoded_labels(
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and np.isin(labels, (0, 1)).all():
-        names = tuple(class_names or map(str, range(labels.shape[1])))
+        names = tuple(map(str, range(labels.shape[1]) if class_names is None else class_names))
+        if len(names) != labels.shape[1]:
+            raise DataError(
+                f"`labels` must have one column for each of the {len(names)} class names; "
+                f"received shape {labels.shape}."
+            )
         if (labels.sum(axis=1) == 1).all():
             return labels.argmax(axis=1).astype(np.int64), names
         return labels.astype(np.int8), names

@@ -406,11 +406,13 @@ def read_state_dict(content: bytes, *, source: str = "content") -> dict[str, NDA
 
 
 def _array(tensor: _Tensor, storages: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the numbers of a tensor that lies row by row in its storage."""
+    """Return a view of a storage (NumPy refuses one that reaches outside of it)."""
     numbers = storages[tensor.storage[0]]
-    count = int(np.prod(tensor.shape, dtype=np.int64))
-    array = numbers[tensor.offset : tensor.offset + count].reshape(tensor.shape)
-    row_by_row = tuple(stride // array.itemsize for stride in array.strides)
-    if tuple(tensor.strides) != row_by_row:
-        raise ValueError(f"strides {tensor.strides} for shape {tensor.shape}")
-    return array
+    size = numbers.itemsize
+    return np.ndarray(
+        tuple(tensor.shape),
+        numbers.dtype,
+        buffer=numbers,
+        offset=tensor.offset * size,
+        strides=tuple(stride * size for stride in tensor.strides),
+    )

@@ -144,6 +144,7 @@ def fit_head(
         batches,
         epochs=epochs,
         validation_data=(val_features, val_targets),
+        shuffle=False,  # the data set shuffles itself
         callbacks=[stop],
         verbose=0,
     )
@@ -202,7 +203,9 @@ def fine_tune(
         keeper = _BestEpoch(
             images[val_rows], targets[val_rows], phase=phase, advance=advance
         )
-        view.model.fit(batches, epochs=phase.epochs, verbose=0, callbacks=[keeper])
+        view.model.fit(
+            batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
+        )
     keeper.restore(view.model)
     return PhaseResult(
         history=tuple(keeper.history),

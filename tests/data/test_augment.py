@@ -70,9 +70,7 @@ def test_light_mirrors_about_half_and_never_upside_down():
     ramp[:16], ramp[:, 16:] = 100, 250
     ramp[16:, 16:] = 0
     varied = AUGMENTATIONS["light"](tf.constant(np.stack([ramp] * 100)), SEED).numpy()
-    mirrored = [
-        np.abs(v - ramp[:, ::-1]).mean() < np.abs(v - ramp).mean() for v in varied
-    ]
+    mirrored = [np.abs(v - ramp[:, ::-1]).mean() < np.abs(v - ramp).mean() for v in varied]
     assert 30 <= sum(mirrored) <= 70
     assert all(
         min(np.abs(v - ramp).mean(), np.abs(v - ramp[:, ::-1]).mean())

@@ -1,0 +1,84 @@
+"""Ask a SavedModel in a process of its own, where Keras and kerastl cannot be imported.
+
+Run by file name, never imported: what works here works wherever TensorFlow alone is
+installed. `kerastl.deploy.parity` writes the questions and judges the answers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORBIDDEN = frozenset({"keras", "tf_keras", "keras_core", "keras_cv", "kerastl"})
+BATCH_SIZE = 16
+
+
+class _Refuse(MetaPathFinder):
+    """Make packages unimportable, as if they were not installed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        """Refuse a forbidden package; leave all others to the next finder."""
+        if fullname.partition(".")[0] in FORBIDDEN:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Load a SavedModel, answer all questions, write the answers.
+
+    Args:
+        arguments: Path of the SavedModel, of the questions (.npz) and of the answers (.npz).
+    """
+    # `import tensorflow` itself imports Keras where it finds it.
+    sys.meta_path.insert(0, _Refuse())
+    import tensorflow as tf
+
+    path, questions_path, answers_path = arguments
+    model = tf.saved_model.load(path)
+    with np.load(questions_path, allow_pickle=False) as questions:
+        answers = _answers(tf, model.signatures, dict(questions))
+    if FORBIDDEN & set(sys.modules):
+        raise RuntimeError(f"imported all the same: {FORBIDDEN & set(sys.modules)}")
+    np.savez(answers_path, **answers)
+
+
+def _answers(
+    tf: ModuleType, signatures: Any, questions: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Call every signature; classes come as bytes of equal width, for a file without pickles."""
+    ends = np.cumsum(questions["lengths"])
+    packed = questions["packed"].tobytes()
+    contents = [
+        packed[end - size : end] for end, size in zip(ends, questions["lengths"], strict=True)
+    ]
+    answers: dict[str, NDArray[Any]] = {}
+
+    def ask(signature: str, outputs: Sequence[str], as_name: str, inputs: list[Any]) -> None:
+        collected = [signatures[signature](**one) for one in inputs]
+        for name in outputs:
+            values = np.concatenate([answer[name].numpy() for answer in collected])
+            answers[f"{as_name}/{name}"] = values.astype("S") if values.dtype == object else values
+
+    def batch(start: int, end: int) -> dict[str, Any]:
+        return {"image_bytes": tf.constant(contents[start:end], tf.string, shape=[end - start])}
+
+    starts = range(0, len(contents), BATCH_SIZE)
+    batches = [batch(start, min(start + BATCH_SIZE, len(contents))) for start in starts]
+    ask("serving_default", ("classes", "scores"), "bytes", batches)
+    ask("serving_default", ("classes", "scores"), "empty", [batch(0, 0)])
+    raw = [questions[name] for name in sorted(questions) if name.startswith("pixels")]
+    ask("pixels", ("classes", "scores"), "pixels", [{"pixels": tf.constant(p[None])} for p in raw])
+    if "features" in signatures:
+        ask("features", ("features",), "bytes", batches)
+    return answers
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

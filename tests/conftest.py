@@ -1,0 +1,31 @@
+"""Pictures that tests learn from: three colours, as the test of TF Hub's ancestor command paints them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLOURS = {"1": (200, 40, 40), "2": (40, 200, 40), "10": (40, 40, 200)}
+
+
+def paint(folder, *, per_class=12, size=(40, 48), noise=60, seed=0, suffix=".png", colours=None):
+    """Make a folder per class of noisy pictures of one colour each."""
+    rng = np.random.default_rng(seed)
+    for name, colour in (colours or COLOURS).items():
+        (folder / name).mkdir(parents=True)
+        for index in range(per_class):
+            pixels = np.array(colour) + rng.normal(0, noise, (*size, 3)) + rng.normal(0, 20, 3)
+            picture = Image.fromarray(np.clip(pixels, 0, 255).astype("uint8"))
+            picture.save(folder / name / f"picture {index}{suffix}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def colour_folder(tmp_path_factory):
+    """36 pictures in the classes 1, 2 and 10."""
+    return paint(tmp_path_factory.mktemp("colours") / "photos")
+
+
+@pytest.fixture(scope="session")
+def painter():
+    """The function that makes such folders."""
+    return paint

@@ -1,0 +1,183 @@
+"""TFDS data sets that were prepared are read without the network; others say what to do."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from kerastl.data.sources import load_table
+from kerastl.data.tfds import table_from_tfds
+from kerastl.errors import ConfigError, DataError, KerasTLError
+
+FEATURES = {
+    "image": tfds.features.Image(shape=(None, None, 3)),
+    "label": tfds.features.ClassLabel(names=["zebra", "cat", "never"]),
+    "kind": tfds.features.ClassLabel(names=["wild", "tame"]),
+    "tags": tfds.features.Sequence(tfds.features.ClassLabel(names=["sun", "sea"])),
+    "owner": tfds.features.Text(),
+    "boxes": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+}
+
+
+class KerastlShapes(tfds.core.GeneratorBasedBuilder):
+    """Grey images; `label` is that of the row, or hidden in the split "secret"."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(FEATURES),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {
+            "train": self._generate_examples(8, label=lambda row: row % 2),
+            "validation": self._generate_examples(4, label=lambda row: row % 2),
+            "test": self._generate_examples(4, label=lambda row: row % 2),
+            "secret": self._generate_examples(2, label=lambda row: -1),
+        }
+
+    def _generate_examples(self, count, *, label):
+        for row in range(count):
+            yield (
+                row,
+                {
+                    "image": np.full((3, 4, 3), row, np.uint8),
+                    "label": label(row),
+                    "kind": row % 4 // 2,
+                    "tags": [[], [0], [0, 1], [1]][row % 4],
+                    "owner": f"owner {row}",
+                    "boxes": [0, 0],
+                },
+            )
+
+
+class KerastlRemote(tfds.core.GeneratorBasedBuilder):
+    """A data set whose server does not answer."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict({"image": FEATURES["image"]})
+        )
+
+    def _split_generators(self, dl_manager):
+        raise ConnectionError("no route to host")
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+
+class KerastlManual(KerastlRemote):
+    """A data set that people must download by hand."""
+
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Register, then download."
+
+
+class KerastlTexts(KerastlRemote):
+    """A data set without images."""
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()})
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": iter([(0, {"text": "hello"})])}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (KerastlShapes, KerastlTexts):
+        builder(data_dir=folder).download_and_prepare()
+    return folder
+
+
+def test_official_splits_and_encoded_images_are_kept(data_dir, caplog):
+    table = load_table("tfds:kerastl_shapes", data_dir=data_dir)
+    assert table.name == "kerastl_shapes"
+    assert table.class_names == ("zebra", "cat")
+    counts = {name: int((table.splits == name).sum()) for name in ("train", "val", "test")}
+    assert counts == {"train": 8, "val": 4, "test": 4}
+    assert "secret" in caplog.text
+    for label, contents in zip(table.labels, table.contents, strict=True):
+        pixels = tf.io.decode_image(contents).numpy()
+        assert pixels.shape == (3, 4, 3)
+        assert pixels[0, 0, 0] % 2 == label
+    assert len(set(table.ids)) == 16
+    assert table.ids[0] == "train[0]"
+
+
+def test_the_order_is_the_same_each_time(data_dir):
+    tables = [table_from_tfds("kerastl_shapes", data_dir=data_dir) for _ in range(2)]
+    assert tables[0].contents == tables[1].contents
+    assert tables[0].ids == tables[1].ids
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("kerastl_shapes:train", 8), ("kerastl_shapes:1.0.0", 16), ("kerastl_shapes:train[:50%]", 4),
+     ("kerastl_shapes:1.0.0:train+test", 12)],
+)  # fmt: skip
+def test_versions_and_splits(data_dir, name, count):
+    table = table_from_tfds(name, data_dir=data_dir)
+    assert len(table.ids) == count
+    assert (table.splits is None) == (count != 16)
+
+
+def test_labels_that_are_not_published_are_left_out(data_dir, caplog):
+    table = table_from_tfds("kerastl_shapes:train+secret", data_dir=data_dir)
+    assert len(table.ids) == 8
+    assert "2 images without a label were left out" in caplog.text
+
+
+def test_another_feature_may_be_the_label_or_the_group(data_dir):
+    table = table_from_tfds(
+        "kerastl_shapes", data_dir=data_dir, label_column="kind", group_column="owner"
+    )
+    assert table.class_names == ("wild", "tame")
+    assert sorted(set(table.groups)) == [f"owner {row}" for row in range(8)]
+    table = table_from_tfds("kerastl_shapes:test", data_dir=data_dir, label_column="tags")
+    assert table.multi_label
+    assert table.class_names == ("sun", "sea")
+    assert sorted(map(tuple, table.labels)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    table = table_from_tfds("kerastl_shapes:test", data_dir=data_dir, label_column="owner")
+    assert table.class_names == ("owner 0", "owner 1", "owner 2", "owner 3")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "advice"),
+    [
+        ("kerastl_shape", {}, r"has kerastl_shapes, kerastl_texts\)\. Did you mean 'kerastl_sha"),
+        ("mnisst", {}, r"TFDS has no data set 'mnisst'.*Did you mean 'mnist'\?.*catalog"),
+        ("kerastl_shapes:tset", {}, r"no split 'tset'.*train, validation, test, secret; write"),
+        ("kerastl_shapes:2.0.0", {}, "TFDS cannot make 'kerastl_shapes:2.0.0': .*only: 1.0.0"),
+        ("kerastl_remote", {}, r"not prepared in .*no route to host.*tfds build kerastl_remote"),
+        ("kerastl_manual", {}, "downloaded by hand.*tfds build kerastl_manual"),
+        ("kerastl_texts", {}, r"has no images; its features are text\. Choose an image"),
+        ("kerastl_shapes", {"label_column": "lable"}, "Did you mean 'label'.*features are image"),
+        ("kerastl_shapes", {"group_column": "boxes"}, r"one value per image.*shape \(2,\)"),
+        ("../secret", {}, "Write for example tfds:mnist"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read(data_dir, name, options, advice):
+    with pytest.raises(KerasTLError, match=advice) as caught:
+        load_table(f"tfds:{name}", data_dir=data_dir, **options)
+    assert isinstance(caught.value, DataError | ConfigError)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prepared_data_set_needs_no_network_and_no_code(data_dir, monkeypatch):
+    import socket
+
+    def refuse(*arguments, **options):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(tfds, "builder", refuse)
+    assert len(load_table("tfds:kerastl_shapes:train", data_dir=data_dir).ids) == 8

@@ -1,0 +1,229 @@
+"""The whole job: it learns, says how well, keeps the better model, and leaves nothing half-done."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import kerastl
+from kerastl import FitConfig
+from kerastl.data.sources import load_table, table_from_arrays
+from kerastl.errors import ConfigError, DataError, WeightsError
+
+SMALL = {"image_size": 32, "fine_tune_epochs": 1, "unfreeze_blocks": 1, "batch_size": 8}
+FILES = {
+    "config.yaml", "environment.json", "history.csv", "labels.json", "metrics.json",
+    "model.keras", "report.html", "split.csv", "test_predictions.csv", "held_out",
+    "learning_curves.png", "learning_curves.svg", "confusion_matrix.png", "confusion_matrix.svg",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(colour_folder, tmp_path_factory):
+    """One run over coloured pictures, looked at by many tests."""
+    out = tmp_path_factory.mktemp("runs") / "colours"
+    config = FitConfig(
+        str(colour_folder), **{**SMALL, "image_size": 64, "fine_tune_epochs": 3}, out=str(out)
+    )
+    return kerastl.run(config)
+
+
+def test_it_learns_and_says_so(finished):
+    metrics = json.loads((finished.path / "metrics.json").read_text())
+    for name in ("probe", "fine-tuned"):
+        accuracy = metrics[name]["test"]["accuracy"]
+        assert accuracy["value"] >= 0.7, name
+        assert accuracy["low"] < accuracy["value"] <= accuracy["high"]
+    assert metrics["kept"] == finished.kept
+    assert finished.class_names == ("1", "2", "10")
+    assert 3 <= len(finished.summary_lines) <= 10
+
+
+def test_the_run_folder_is_complete(finished):
+    assert {path.name for path in finished.path.iterdir()} == FILES
+    assert not [p for p in finished.path.parent.iterdir() if p.name.startswith(".")]
+    split = pd.read_csv(finished.path / "split.csv", dtype=str)
+    assert split.groupby("split")["label"].nunique().to_dict() == {"test": 3, "train": 3, "val": 3}
+    assert kerastl.read_config(finished.path / "config.yaml").out == str(finished.path)
+
+
+def test_the_saved_model_gives_what_was_measured(finished):
+    model = keras.saving.load_model(finished.path / "model.keras", safe_mode=True)
+    predictions = pd.read_csv(finished.path / "test_predictions.csv", dtype={"label": str})
+    table = load_table(kerastl.read_config(finished.path / "config.yaml").data)
+    pixels = kerastl.load_pixels(table, image_size=(64, 64)).images
+    rows = [table.ids.index(path) for path in predictions["path"]]
+    expected = predictions[[f"p({name})" for name in finished.class_names]].to_numpy()
+    answers = model(pixels[rows].astype("float32"), training=False)
+    np.testing.assert_allclose(answers, expected, atol=1e-3)
+
+
+def test_the_config_of_a_run_makes_the_run_again(finished, tmp_path):
+    config = kerastl.read_config(finished.path / "config.yaml")
+    again = kerastl.run(FitConfig(config.data, **{**SMALL, "image_size": 64, "fine_tune_epochs": 0},
+                                  out=str(tmp_path / "again")))
+    first = json.loads((finished.path / "metrics.json").read_text())
+    old, new = (pd.read_csv(p / "split.csv", dtype=str) for p in (finished.path, again.path))
+    pd.testing.assert_frame_equal(old, new)
+    assert again.kept == "probe"
+    assert again.metrics["probe"]["test"]["accuracy"] == first["probe"]["test"]["accuracy"]
+    assert not (again.path / "history.csv").exists()
+
+
+def test_shuffled_labels_are_not_learnt(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (120, 32, 32, 3), np.uint8)
+    table = table_from_arrays(images, rng.permutation(np.arange(120) % 2))
+    result = kerastl.run(
+        FitConfig("arrays", image_size=32, fine_tune_epochs=0, out=str(tmp_path / "run")),
+        table=table,
+    )
+    accuracy = result.metrics["probe"]["test"]["accuracy"]
+    assert accuracy["low"] < 0.5 < accuracy["high"], accuracy
+    assert abs(result.metrics["probe"]["test"]["log_loss"]["value"] - np.log(2)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("backbone", "image_size"), [("VGG16", 32), ("ResNet50", 32), ("InceptionV3", 75)]
+)
+def test_named_backbones_run_the_whole_command(colour_folder, tmp_path, backbone, image_size):
+    command = [sys.executable, "-m", "kerastl.fit", str(colour_folder), "--backbone", backbone]
+    command += ["--weights", "none", "--image-size", str(image_size), "--unfreeze-blocks", "1"]
+    command += ["--fine-tune-epochs", "1", "--out", str(tmp_path / "run"), "--export"]
+    command += ["--export-dir", str(tmp_path / "saved_models")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "saved_models" / "run" / "1" / "saved_model.pb").is_file()
+    assert len(done.stdout.splitlines()) <= 10
+
+
+def test_a_backbone_of_ones_own(colour_folder, tmp_path):
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    x = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(x)
+    own = keras.Model(inputs, x, name="mine")
+    result = kerastl.run(
+        FitConfig(str(colour_folder), fine_tune_epochs=2, out=str(tmp_path / "run")),
+        backbone=own,
+        preprocessing="tf",
+    )
+    assert result.metrics["probe"]["test"]["accuracy"]["value"] >= 0.7
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").input_shape == (None, 24, 24, 3)
+
+
+def test_a_hidden_layer(colour_folder, tmp_path):
+    result = kerastl.run(
+        FitConfig(
+            str(colour_folder), **SMALL, hidden_units=16, dropout=0.1, out=str(tmp_path / "run")
+        )
+    )
+    assert result.metrics["probe"]["test"]["accuracy"]["value"] >= 0.6
+
+
+def test_several_labels(painter, tmp_path):
+    folder = painter(tmp_path / "photos", per_class=16)
+    lines = ["path,label"]
+    for name, labels in {"1": "warm|red", "2": "green", "10": "cold|blue"}.items():
+        lines += [f"{path},{labels}" for path in sorted((folder / name).iterdir())]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    result = kerastl.run(
+        FitConfig(
+            str(tmp_path / "table.csv"),
+            **{**SMALL, "image_size": 64},
+            label_separator="|",
+            out=str(tmp_path / "run"),
+        )
+    )
+    assert set(result.class_names) == {"warm", "red", "green", "cold", "blue"}
+    assert result.metrics["probe"]["test"]["macro_f1"]["value"] > 0.6
+
+
+def test_unreadable_images_are_left_out_and_named(painter, tmp_path):
+    folder = painter(tmp_path / "photos", per_class=15)
+    (folder / "1" / "broken.jpg").write_bytes(b"no image")
+    result = kerastl.run(
+        FitConfig(str(folder), image_size=32, fine_tune_epochs=0, out=str(tmp_path / "run"))
+    )
+    named = pd.read_csv(result.path / "unreadable.csv")
+    assert named["path"].tolist() == [str(folder / "1" / "broken.jpg")]
+    assert "unknown image file format" in named["reason"][0]
+
+
+def snapshot(folder):
+    return sorted((p.name, p.stat().st_size) for p in Path(folder).rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "advice"),
+    [
+        ({"backbone": "resnet-50"}, ConfigError, "Did you mean 'ResNet50'?"),
+        ({"image_size": 8}, ConfigError, "32"),
+        ({"unfreeze_blocks": 99}, ConfigError, "17"),
+        ({"weights": "nowhere.weights.h5"}, WeightsError, "nowhere.weights.h5"),
+    ],
+)
+def test_advice(colour_folder, tmp_path, changes, error, advice):
+    out = tmp_path / "run"
+    options = {**SMALL, **changes}
+    with pytest.raises(error) as caught:
+        kerastl.run(FitConfig(str(colour_folder), **options, out=str(out)))
+    assert advice in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_never_lost(colour_folder, tmp_path, finished):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years")
+    for overwrite, advice in ((False, "--overwrite"), (True, "is not a run folder")):
+        config = FitConfig(
+            str(colour_folder), **SMALL, out=str(tmp_path / "precious"), overwrite=overwrite
+        )
+        with pytest.raises(ConfigError, match=advice):
+            kerastl.run(config)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years"
+
+
+def test_a_failing_run_leaves_the_old_one(colour_folder, tmp_path, monkeypatch):
+    config = FitConfig(
+        str(colour_folder), image_size=32, fine_tune_epochs=0, out=str(tmp_path / "run")
+    )
+    kerastl.run(config)
+    before = snapshot(tmp_path)
+
+    def full_disk(*_args, **_kwargs):
+        raise OSError(28, "No space left on device", "model.keras")
+
+    monkeypatch.setattr(keras.Model, "save", full_disk)
+    with pytest.raises(DataError, match="No space left on device"):
+        kerastl.run(dataclasses.replace(config, overwrite=True))
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_runs_leave_nothing_under_a_final_name(painter, tmp_path, stop):
+    folder = painter(tmp_path / "photos", per_class=30)
+    command = [sys.executable, "-m", "kerastl.fit", str(folder), "--image-size", "64"]
+    command += ["--fine-tune-epochs", "500", "--patience-epochs", "500"]
+    command += ["--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    for line in process.stderr:
+        if line.startswith("Fine-tuning"):
+            break
+    time.sleep(1)
+    os.kill(process.pid, stop)
+    _, err = process.communicate(timeout=60)
+    assert not (tmp_path / "run").exists()
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert [p.name for p in tmp_path.iterdir()] == ["photos"]
