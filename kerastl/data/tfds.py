@@ -265,13 +265,14 @@ def _feature_keys(builder: Any, label_column: str | None) -> tuple[str, str]:
     """Return the names of the image and the label feature."""
     features = builder.info.features
     supervised = builder.info.supervised_keys or ()
-    images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
+    # Features of a prepared data set come in no fixed order.
+    images = [key for key in sorted(features) if isinstance(features[key], tfds.features.Image)]
     if not images:
         raise DataError(
             f"The TFDS data set {builder.name!r} has no images; its features are "
-            f"{', '.join(features)}. Choose an image data set."
+            f"{', '.join(sorted(features))}. Choose an image data set."
         )
-    image_key = next((key for key in images if key in supervised), images[0])
+    image_key = min(images, key=lambda key: (key not in supervised, key != "image", key))
     if label_column is not None:
         _require_feature(builder, label_column, option="label_column")
         return image_key, label_column
@@ -280,7 +281,7 @@ def _feature_keys(builder: Any, label_column: str | None) -> tuple[str, str]:
     if len(labels) != 1:
         raise DataError(
             f"The TFDS data set {builder.name!r} has {len(labels) or 'no'} features with class "
-            f"labels; its features are {', '.join(features)}. Say which one with --label-column."
+            f"labels; its features are {', '.join(sorted(features))}. Say which one with --label-column."
         )
     return image_key, labels[0]
 
@@ -298,7 +299,7 @@ def _require_feature(builder: Any, name: str, *, option: str) -> None:
         raise ConfigError(
             f"`{option}` must be a feature of the TFDS data set {builder.name!r}; received "
             f"{option}={name!r}.{did_you_mean(name, features)} Its features are "
-            f"{', '.join(features)}."
+            f"{', '.join(sorted(features))}."
         )
     if not _is_label(features[name]) and features[name].shape != ():
         raise ConfigError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 
@@ -19,15 +18,19 @@ FORBIDDEN = frozenset({"keras", "tf_keras", "keras_core", "keras_cv", "kerastl"}
 BATCH_SIZE = 16
 
 
-class _Refuse(MetaPathFinder):
-    """Make packages unimportable, as if they were not installed."""
+class _Without:
+    """A finder of modules that does not see some packages, as if they were not installed."""
+
+    def __init__(self, finder: Any) -> None:
+        self._finder = finder
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> None:
-        """Refuse a forbidden package; leave all others to the next finder."""
+    ) -> Any:
+        """Return what the finder finds, unless it is forbidden."""
         if fullname.partition(".")[0] in FORBIDDEN:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+            return None
+        return self._finder.find_spec(fullname, path, target)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,8 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     Args:
         arguments: Path of the SavedModel, of the questions (.npz) and of the answers (.npz).
     """
-    # `import tensorflow` itself imports Keras where it finds it.
-    sys.meta_path.insert(0, _Refuse())
+    # `import tensorflow` itself looks for Keras and imports it where it finds it.
+    sys.meta_path[:] = [_Without(finder) for finder in sys.meta_path]
     import tensorflow as tf
 
     path, questions_path, answers_path = arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -153,9 +154,7 @@ def _run_on_cpu(model: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.flo
     return np.concatenate(outputs)
 
 
-def _ask(
-    path: str | os.PathLike[str], held_out: Sequence[bytes]
-) -> dict[str, NDArray[Any]]:
+def _ask(path: str | os.PathLike[str], held_out: Sequence[bytes]) -> dict[str, NDArray[Any]]:
     """Run `kerastl.deploy.isolated` and return its answers."""
     questions: dict[str, NDArray[Any]] = {
         "packed": np.frombuffer(b"".join(held_out), np.uint8),
@@ -177,13 +176,21 @@ def _ask(
             check=False,
         )
         if process.returncode != 0:
-            lines = process.stderr.strip().splitlines() or ["no message"]
             raise ExportError(
                 "The exported model could not be loaded and asked in a fresh process without "
-                f"Keras (exit code {process.returncode}): {lines[-1][:300]}"
+                f"Keras (exit code {process.returncode}): {_last_error(process.stderr)}"
             )
         with np.load(answers_path, allow_pickle=False) as answers:
             return dict(answers)
+
+
+def _last_error(stderr: str) -> str:
+    """Return what a traceback ends with: its exception, whose message may have several lines."""
+    lines = stderr.strip().splitlines() or ["no message"]
+    last = next(
+        (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), ""
+    )
+    return (last or lines[-1])[:500]
 
 
 def _by_class(
@@ -229,9 +236,7 @@ def _difference_message(
     )
 
 
-def _check_measured(
-    expected: NDArray[np.float32], measured: Sequence[Sequence[float]]
-) -> float:
+def _check_measured(expected: NDArray[np.float32], measured: Sequence[Sequence[float]]) -> float:
     """Compare the model with what was measured after training."""
     before = np.asarray(measured, np.float32)
     if before.shape != expected.shape:
@@ -249,9 +254,7 @@ def _check_measured(
     return difference
 
 
-def _check_features(
-    answers: dict[str, NDArray[Any]], expected: NDArray[np.float32]
-) -> float:
+def _check_features(answers: dict[str, NDArray[Any]], expected: NDArray[np.float32]) -> float:
     """Compare features, relative to the largest, because they have no fixed range."""
     served = answers.get("bytes/features")
     if served is None or served.shape != expected.shape:

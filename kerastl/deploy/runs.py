@@ -11,6 +11,7 @@ import keras
 
 from kerastl.deploy.savedmodel import ExportResult, export_savedmodel
 from kerastl.errors import ConfigError, ExportError
+from kerastl.models.classifier import feature_model
 from kerastl.run_folder import HELD_OUT, MODEL, read_labels
 
 
@@ -91,6 +92,7 @@ def export_run(
         image_size=run.image_size,
         resize_mode=run.resize_mode,
         multi_label=run.multi_label,
+        features=feature_model(run.model),
         held_out=contents,
         measured=measured,
     )

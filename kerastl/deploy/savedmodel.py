@@ -132,7 +132,7 @@ def export_savedmodel(
     _check_arguments(model, class_names=class_names, image_size=image_size)
     directory = Path(directory)
     with _partial_folder(directory) as partial:
-        module = _build_module(
+        signatures = _trace_signatures(
             model,
             features=features,
             class_names=class_names,
@@ -140,7 +140,7 @@ def export_savedmodel(
             resize_mode=resize_mode,
         )
         with _writing(directory):
-            _save(module, partial, class_names=class_names)
+            _save(signatures, partial, class_names=class_names)
         parity = prove_parity(
             partial,
             model,
@@ -158,7 +158,7 @@ def export_savedmodel(
                 "resize_mode": resize_mode,
                 "multi_label": multi_label,
                 "preprocessing": "inside the graph; give encoded images or RGB 0..255",
-                "signatures": {name: _SIGNATURES[name] for name in module.signatures},
+                "signatures": {name: _SIGNATURES[name] for name in signatures},
                 "largest_probability_difference": parity.max_difference,
                 # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
                 "exported_with": {
@@ -200,15 +200,15 @@ def _check_arguments(
             )
 
 
-def _build_module(
+def _trace_signatures(
     model: keras.Model,
     *,
     features: keras.Model | None,
     class_names: Sequence[str],
     image_size: tuple[int, int],
     resize_mode: str,
-) -> tf.Module:
-    """Trace the signatures; the module holds them and every variable that they use."""
+) -> dict[str, Any]:
+    """Return the signatures as traced functions."""
     labels = tf.constant(list(class_names), tf.string)
 
     def decode(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -220,7 +220,13 @@ def _build_module(
         )
 
     def run(network: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
-        return tf.cast(network(tf.cast(pixels, tf.float32), training=False), tf.float32)
+        # Convolutions on CPUs give an empty batch a wrong shape; so one image for none.
+        count = tf.shape(pixels)[0]
+        some = tf.cond(
+            count > 0, lambda: pixels, lambda: tf.zeros((1, *image_size, 3), pixels.dtype)
+        )
+        some = tf.ensure_shape(some, (None, *image_size, 3))
+        return tf.cast(network(tf.cast(some, tf.float32), training=False), tf.float32)[:count]
 
     def best_first(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         scores, order = tf.math.top_k(run(model, pixels), k=len(class_names))
@@ -243,25 +249,22 @@ def _build_module(
             lambda image_bytes: {"features": run(features, decode(image_bytes))},
             bytes_spec,
         )
-    module = tf.Module(name="classifier")
-    module.signatures = {
+    return {
         # XLA has no DecodeImage, and is slower for small networks on CPUs.
         name: tf.function(function, autograph=False, jit_compile=False).get_concrete_function(spec)
         for name, (function, spec) in functions.items()
     }
-    # The variables and not the Keras model: nothing of Keras is in the file, and no optimizer.
-    used = (variable for one in module.signatures.values() for variable in one.variables)
-    module.weights = list({id(variable): variable for variable in used}.values())
-    return module
 
 
-def _save(module: tf.Module, partial: Path, *, class_names: Sequence[str]) -> None:
+def _save(signatures: dict[str, Any], partial: Path, *, class_names: Sequence[str]) -> None:
     """Write the SavedModel, with the labels as one of its assets."""
     labels_path = partial / LABELS_FILE
     labels_path.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-    signatures = dict(module.signatures)
-    del module.signatures
+    module = tf.Module(name="classifier")
     module.labels_file = tf.saved_model.Asset(str(labels_path))
+    # The variables and not the Keras model: nothing of Keras is in the file, and no optimizer.
+    used = (variable for function in signatures.values() for variable in function.variables)
+    module.weights = list({id(variable): variable for variable in used}.values())
     tf.saved_model.save(module, str(partial), signatures=signatures)
     labels_path.unlink()  # assets/ has it now
 

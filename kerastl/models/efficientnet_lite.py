@@ -224,15 +224,13 @@ def _block(maps: Any, stage: _Stage, *, strides: int, drop_rate: float, name: st
     if strides != 1 or inputs.shape[-1] != stage.filters:
         return maps
     if drop_rate > 0:
-        maps = keras.layers.Dropout(
-            drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop"
-        )(maps)
+        maps = keras.layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(
+            maps
+        )
     return keras.layers.Add(name=f"{name}_add")([maps, inputs])
 
 
-def _convolution(
-    maps: Any, filters: int, *, kernel_size: int, strides: int = 1, name: str
-) -> Any:
+def _convolution(maps: Any, filters: int, *, kernel_size: int, strides: int = 1, name: str) -> Any:
     """Return a convolution without bias, padded as TensorFlow does, applied to feature maps."""
     return keras.layers.Conv2D(
         filters,

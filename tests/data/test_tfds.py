@@ -159,7 +159,7 @@ def test_another_feature_may_be_the_label_or_the_group(data_dir):
         ("kerastl_remote", {}, r"not prepared in .*no route to host.*tfds build kerastl_remote"),
         ("kerastl_manual", {}, "downloaded by hand.*tfds build kerastl_manual"),
         ("kerastl_texts", {}, r"has no images; its features are text\. Choose an image"),
-        ("kerastl_shapes", {"label_column": "lable"}, "Did you mean 'label'.*features are image"),
+        ("kerastl_shapes", {"label_column": "lable"}, "Did you mean 'label'.*features are boxes, image"),
         ("kerastl_shapes", {"group_column": "boxes"}, r"one value per image.*shape \(2,\)"),
         ("../secret", {}, "Write for example tfds:mnist"),
     ],

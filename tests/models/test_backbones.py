@@ -62,7 +62,7 @@ def test_contract(row, calibrate, tmp_path):
     cuts = assert_borders_in_order(row, backbone)
 
     if backbone.count_params() <= MAX_PARAMETERS_TO_RUN:
-        pixels = np.random.default_rng(1).uniform(0, 255, (4, *row.smallest_size, 3))
+        pixels = np.random.default_rng(1).uniform(0, 255, (8, *row.smallest_size, 3))
         images = preprocess(tf.constant(pixels, "float32"), row.preprocessing)
         answer = calibrate(backbone, images)
         assert_splits(backbone, cuts, images, answer)

@@ -1,0 +1,65 @@
+"""The README's table: `demo:solar` over several seeds, by the command that users type.
+
+    python benchmarks/solar.py --task P1 --seeds 5
+
+Every seed is a run of its own: another split, other shuffling, other augmentation. The
+test split of each is read once, after everything was decided on validation. Spread is
+the standard deviation over seeds.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import kerastl
+from kerastl.config import config_to_yaml
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--task", default="P1", choices=["P1", "P2", "P3", "P4"])
+parser.add_argument("--seeds", type=int, default=5)
+parser.add_argument("--fine-tune-epochs", type=int, default=None)
+arguments = parser.parse_args()
+
+config = kerastl.FitConfig(
+    f"demo:solar:{arguments.task}",
+    image_size=300,
+    val_fraction=0.1,
+    test_fraction=0.25,
+    augment="dihedral",
+)
+if arguments.fine_tune_epochs is not None:
+    config = dataclasses.replace(config, fine_tune_epochs=arguments.fine_tune_epochs)
+print(config_to_yaml(config, comments=False))
+
+rows = []
+with tempfile.TemporaryDirectory() as place:
+    for seed in range(arguments.seeds):
+        started = time.monotonic()
+        result = kerastl.run(
+            dataclasses.replace(config, seed=seed, out=str(Path(place) / str(seed)))
+        )
+        row = {"seed": seed, "kept": result.kept, "seconds": round(time.monotonic() - started)}
+        for name in ("probe", "fine-tuned"):
+            if name in result.metrics:
+                for measure in ("accuracy", "auroc", "macro_f1"):
+                    row[f"{name} {measure}"] = result.metrics[name]["test"][measure]["value"]
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+
+print("\n| | accuracy | AUROC | macro-F1 |\n|---|---|---|---|")
+for name in ("probe", "fine-tuned"):
+    cells = []
+    for measure, factor in (("accuracy", 100), ("auroc", 1), ("macro_f1", 1)):
+        values = [factor * row[f"{name} {measure}"] for row in rows if f"{name} {measure}" in row]
+        digits = 1 if factor == 100 else 3
+        if values:
+            cells.append(f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}")
+    print(f"| {name} | {' | '.join(cells)} |")
+kept = [row[f"{row['kept']} accuracy"] for row in rows]
+print(f"\nKept by validation: {100 * np.mean(kept):.1f} ± {100 * np.std(kept, ddof=1):.1f} %.")
+print(f"Median time of a run: {np.median([row['seconds'] for row in rows]):.0f} s.")

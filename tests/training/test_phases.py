@@ -1,0 +1,179 @@
+"""Phases: the probe becomes the head, fine-tuning learns, the best epoch is what stays."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerastl.errors import ConfigError, DataError
+from kerastl.features.extract import extract_features, predict_probabilities
+from kerastl.features.probe import fit_probe, log_loss_nats, probe_probabilities
+from kerastl.models.blocks import borders
+from kerastl.models.classifier import build_classifier, parts_of
+from kerastl.training.experiment import one_hot, probe_then_fine_tune
+from kerastl.training.phases import Phase, assign_probe, fine_tune
+from kerastl.training.recipes import default_learning_rate, warmup_steps
+
+SIZE = (16, 16)
+ROWS = np.arange(60)
+LABELS = ROWS % 3
+SPLITS = np.array(["train", "train", "train", "val", "test"])[(ROWS // 3) % 5]
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Stripes in three directions: a random network tells them apart only in part."""
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(16) * 1.5)
+    patterns = [np.tile(wave, (16, 1)), np.tile(wave[:, None], (1, 16)), np.outer(wave, wave)]
+    clean = np.stack([patterns[label] for label in LABELS])[..., None] * 50 + 128
+    return np.clip(clean + rng.normal(0, 30, (60, *SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def classifier():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="conv0")(inputs)
+    x = keras.layers.Conv2D(12, 3, strides=2, activation="relu", name="conv1")(x)
+    backbone = keras.Model(inputs, x, name="two_blocks")
+    return build_classifier(
+        backbone, num_classes=3, image_size=SIZE, preprocessing="tf", seed=0
+    )
+
+
+def test_the_head_is_the_probe(classifier, images):
+    features = extract_features(classifier, images)
+    probe = fit_probe(features, LABELS, folds=ROWS % 5)
+    assign_probe(classifier, probe)
+    np.testing.assert_allclose(
+        predict_probabilities(classifier, images), probe_probabilities(probe, features), atol=1e-4
+    )
+
+
+def test_a_hidden_layer_cannot_hold_the_probe(images):
+    inputs = keras.Input((*SIZE, 3))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+    model = build_classifier(
+        backbone, num_classes=3, image_size=SIZE, preprocessing="tf", hidden_units=5
+    )
+    probe = fit_probe(extract_features(model, images), LABELS, folds=ROWS % 5)
+    with pytest.raises(ConfigError, match="Build it with hidden_units=0"):
+        assign_probe(model, probe)
+
+
+def test_fine_tuning_learns_and_keeps_its_best_epoch(classifier, images):
+    border = borders(classifier.get_layer("two_blocks"), r"conv0")[0]
+    train, val = np.flatnonzero(SPLITS == "train"), np.flatnonzero(SPLITS == "val")
+    before = classifier.get_layer("two_blocks").get_weights()
+    result = fine_tune(
+        classifier,
+        images,
+        one_hot(LABELS, num_classes=3),
+        train_rows=train,
+        val_rows=val,
+        border=border,
+        phase=Phase(epochs=12, learning_rate=1e-2, batch_size=8, patience_epochs=12, augment="none"),
+    )
+    losses = [row["val_loss"] for row in result.history]
+    assert result.best_epoch == int(np.argmin(losses)) + 1
+    now = log_loss_nats(LABELS[val], predict_probabilities(classifier, images[val]))
+    assert now == pytest.approx(min(losses), abs=1e-5)
+    assert min(losses) < 0.5 * losses[0]
+    after = classifier.get_layer("two_blocks").get_weights()
+    assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_patience_ends_a_phase(classifier, images):
+    result = fine_tune(
+        classifier,
+        images,
+        one_hot(LABELS[::-1].copy(), num_classes=3),
+        train_rows=np.flatnonzero(SPLITS == "train"),
+        val_rows=np.flatnonzero(SPLITS == "val"),
+        border=None,
+        phase=Phase(epochs=60, learning_rate=0.05, batch_size=8, patience_epochs=2, augment="none"),
+    )
+    assert len(result.history) == result.best_epoch + 2 < 60
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(classifier, images):
+    targets = one_hot(LABELS, num_classes=3)
+    targets[np.flatnonzero(SPLITS == "train")[20:]] = np.inf
+    with pytest.raises(DataError, match="Try --learning-rate 0.0001"):
+        fine_tune(
+            classifier,
+            images,
+            targets,
+            train_rows=np.flatnonzero(SPLITS == "train"),
+            val_rows=np.flatnonzero(SPLITS == "val"),
+            border=None,
+            phase=Phase(epochs=2, learning_rate=1e-3, batch_size=8, augment="none"),
+        )
+
+
+def test_the_better_one_by_validation_is_kept(classifier, images):
+    """A rate that ruins the network: the probe is kept, and its weights are back."""
+    experiment = probe_then_fine_tune(
+        classifier,
+        images,
+        LABELS,
+        splits=SPLITS,
+        phase=Phase(epochs=1, learning_rate=5.0, batch_size=8, augment="none"),
+    )
+    assert experiment.kept == "probe"
+    assert set(experiment.answers) == {"probe", "fine-tuned"}
+    test = images[SPLITS == "test"]
+    np.testing.assert_allclose(
+        predict_probabilities(experiment.classifier, test),
+        experiment.answers["probe"].test,
+        atol=1e-4,
+    )
+
+
+def test_fine_tuning_is_kept_where_it_is_better(classifier, images):
+    experiment = probe_then_fine_tune(
+        classifier,
+        images,
+        LABELS,
+        splits=SPLITS,
+        phase=Phase(epochs=15, learning_rate=1e-2, batch_size=8, patience_epochs=15, augment="none"),
+    )
+    assert experiment.kept == "fine-tuned"
+    losses = {name: answers.validation_loss for name, answers in experiment.answers.items()}
+    assert losses["fine-tuned"] < losses["probe"]
+    np.testing.assert_allclose(
+        predict_probabilities(experiment.classifier, images[SPLITS == "test"]),
+        experiment.answers["fine-tuned"].test,
+        atol=1e-5,
+    )
+
+
+def test_several_labels_learn(classifier, images):
+    inputs = keras.Input((*SIZE, 3))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    model = build_classifier(
+        backbone, num_classes=2, image_size=SIZE, preprocessing="tf", multi_label=True
+    )
+    labels = np.stack([LABELS != 0, LABELS != 1], axis=1).astype(np.int8)
+    experiment = probe_then_fine_tune(
+        model,
+        images,
+        labels,
+        splits=SPLITS,
+        phase=Phase(epochs=2, learning_rate=1e-3, batch_size=8, augment="none"),
+    )
+    answers = experiment.answers[experiment.kept].test
+    assert ((answers > 0.5) == labels[SPLITS == "test"]).mean() > 0.8
+    assert parts_of(model).output.activation is keras.activations.sigmoid
+
+
+def test_recipe_numbers():
+    assert default_learning_rate(num_parameters=25_000_000) < default_learning_rate(
+        num_parameters=3_000_000
+    )
+    assert warmup_steps(total_steps=3) == 1
