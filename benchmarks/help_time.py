@@ -1,6 +1,6 @@
 """How long `--help` takes, as a whole process: median of runs.
 
-    python benchmarks/help_time.py
+python benchmarks/help_time.py
 """
 
 import subprocess

@@ -21,7 +21,9 @@ Type for example:
 """
 
 
-def export(run: Path, /, *, export_dir: Path = Path("saved_models"), name: str | None = None) -> None:
+def export(
+    run: Path, /, *, export_dir: Path = Path("saved_models"), name: str | None = None
+) -> None:
     """Export one run folder.
 
     Args:

@@ -168,9 +168,8 @@ def _print_table(rows: Iterable[dict[str, Any]], *, top: int) -> None:
 def _write_jsonl(rows: Iterable[dict[str, Any]], top: int) -> None:
     """Write one JSON object for each image."""
     for row in rows:
-        if top == 1:
-            row = {key: value for key, value in row.items() if key != "top"}
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        shown = {key: value for key, value in row.items() if key != "top" or top > 1}
+        sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: options in, one line for each mistake, progress on stderr, exit codes."""
+"""What all commands share: one line for each mistake, progress on stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kerastl").setLevel(logging.INFO)
     try:
-        code = app(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         root = error.__cause__
         fail(root if isinstance(root, KerasTLError) else _plain(error), app=app)
@@ -103,7 +101,7 @@ def import_tensorflow_quietly() -> None:
 
 @contextlib.contextmanager
 def progress_on_stderr() -> Iterator[None]:
-    """Show progress bars on standard error while the block runs (plain lines when it is no terminal)."""
+    """Show progress on standard error while the block runs: bars on a terminal, else lines."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

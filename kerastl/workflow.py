@@ -129,9 +129,7 @@ def read_table(config: FitConfig) -> ImageTable:
     )
 
 
-def find_network(
-    config: FitConfig, *, backbone: keras.Model | None, preprocessing: str
-) -> Network:
+def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessing: str) -> Network:
     """Return the backbone that the options name, or the user's own, and where it is cut.
 
     Args:

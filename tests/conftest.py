@@ -1,4 +1,4 @@
-"""Pictures that tests learn from: three colours, as the test of TF Hub's ancestor command paints them."""
+"""Pictures that tests learn from: three colours, as TF Hub's make_image_classifier painted them."""
 
 import numpy as np
 import pytest

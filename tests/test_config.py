@@ -98,7 +98,7 @@ def test_advice(changes, advice):
 
 
 def test_a_wrong_type_from_python_is_named():
-    with pytest.raises(ConfigError, match="`batch_size` must be a whole number"):
+    with pytest.raises(ConfigError, match=r"`batch_size` must be a whole number"):
         FitConfig("photos", batch_size=2.5)
     with pytest.raises(ConfigError, match="`learning_rate` must be a number"):
         FitConfig("photos", learning_rate="fast")
@@ -117,5 +117,5 @@ def test_broken_files(tmp_path, text, advice):
     path.write_text(text)
     with pytest.raises(ConfigError, match=advice):
         read_config(path)
-    with pytest.raises(ConfigError, match="--print-config > config.yaml"):
+    with pytest.raises(ConfigError, match=r"--print-config > config\.yaml"):
         read_config(tmp_path / "absent.yaml")

@@ -69,8 +69,13 @@ def test_the_saved_model_gives_what_was_measured(finished):
 
 def test_the_config_of_a_run_makes_the_run_again(finished, tmp_path):
     config = kerastl.read_config(finished.path / "config.yaml")
-    again = kerastl.run(FitConfig(config.data, **{**SMALL, "image_size": 64, "fine_tune_epochs": 0},
-                                  out=str(tmp_path / "again")))
+    again = kerastl.run(
+        FitConfig(
+            config.data,
+            **{**SMALL, "image_size": 64, "fine_tune_epochs": 0},
+            out=str(tmp_path / "again"),
+        )
+    )
     first = json.loads((finished.path / "metrics.json").read_text())
     old, new = (pd.read_csv(p / "split.csv", dtype=str) for p in (finished.path, again.path))
     pd.testing.assert_frame_equal(old, new)
@@ -118,7 +123,12 @@ def test_a_backbone_of_ones_own(colour_folder, tmp_path):
         preprocessing="tf",
     )
     assert result.metrics["probe"]["test"]["accuracy"]["value"] >= 0.7
-    assert keras.saving.load_model(tmp_path / "run" / "model.keras").input_shape == (None, 24, 24, 3)
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").input_shape == (
+        None,
+        24,
+        24,
+        3,
+    )
 
 
 def test_a_hidden_layer(colour_folder, tmp_path):

@@ -10,7 +10,10 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,11 +200,21 @@ def _prepare(name: str, *, config: str | None, version: str | None, directory: P
             f"{_listed(prepared)}.{did_you_mean(name, [*sorted(prepared), *known])} Names: "
             "https://www.tensorflow.org/datasets/catalog"
         )
+    configs = list(tfds.builder_cls(name).builder_configs)
+    if config is not None and config not in configs:
+        raise DataError(
+            f"The TFDS data set {name!r} has no configuration {config!r}."
+            f"{did_you_mean(config, configs)} It has: {', '.join(configs[:10]) or 'none'}."
+        )
     try:
         builder = tfds.builder(full_name, data_dir=directory, try_gcs=False)
     except (ValueError, AssertionError) as error:
-        reason = str(error).partition(": ")[2].splitlines() or [str(error)]
-        raise DataError(f"TFDS cannot make {full_name!r}: {reason[0]}") from None
+        raise DataError(f"TFDS cannot make {full_name!r}: {' '.join(str(error).split())}") from None
+    _download(builder, full_name=full_name, directory=directory)
+
+
+def _download(builder: Any, *, full_name: str, directory: Path) -> None:
+    """Download and prepare, or say how it can be done elsewhere."""
     command = f"tfds build {full_name} --data_dir {directory}"
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         raise DataError(
@@ -212,6 +225,7 @@ def _prepare(name: str, *, config: str | None, version: str | None, directory: P
     logger.info("Downloading and preparing %s in %s.", full_name, directory)
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
+        _look_up_hosts(builder.url_infos or ())
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
             builder.download_and_prepare(download_config=settings)
     except (OSError, ImportError, tfds.download.DownloadError) as error:
@@ -221,6 +235,17 @@ def _prepare(name: str, *, config: str | None, version: str | None, directory: P
             f"be downloaded ({': '.join(reason)[:200]}). Where there is a network, type: {command}"
             " and copy that folder here, or say with --data-dir where it is."
         ) from error
+
+
+def _look_up_hosts(urls: Iterable[str]) -> None:
+    """Raise OSError at once where there is no network; TFDS itself tries for many minutes."""
+    if urllib.request.getproxies():
+        return  # then names are looked up by the proxy
+    for host in sorted({urllib.parse.urlsplit(url).hostname or "" for url in urls} - {""}):
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            raise OSError(f"{host}: {error.strerror}") from error
 
 
 def _splits_to_read(builder: Any, wanted: str | None) -> list[str]:
@@ -281,7 +306,8 @@ def _feature_keys(builder: Any, label_column: str | None) -> tuple[str, str]:
     if len(labels) != 1:
         raise DataError(
             f"The TFDS data set {builder.name!r} has {len(labels) or 'no'} features with class "
-            f"labels; its features are {', '.join(sorted(features))}. Say which one with --label-column."
+            f"labels; its features are {', '.join(sorted(features))}. Say which one with "
+            "--label-column."
         )
     return image_key, labels[0]
 

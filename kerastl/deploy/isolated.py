@@ -1,7 +1,7 @@
 """Ask a SavedModel in a process of its own, where Keras and kerastl cannot be imported.
 
-Run by file name, never imported: what works here works wherever TensorFlow alone is
-installed. `kerastl.deploy.parity` writes the questions and judges the answers.
+Run by file name: what works here works wherever TensorFlow alone is installed.
+`kerastl.deploy.parity` writes the questions and judges the answers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     path, questions_path, answers_path = arguments
     model = tf.saved_model.load(path)
     with np.load(questions_path, allow_pickle=False) as questions:
-        answers = _answers(tf, model.signatures, dict(questions))
+        answers: dict[str, Any] = _answers(tf, model.signatures, dict(questions))
     if FORBIDDEN & set(sys.modules):
         raise RuntimeError(f"imported all the same: {FORBIDDEN & set(sys.modules)}")
     np.savez(answers_path, **answers)

@@ -22,9 +22,10 @@ from kerastl.deploy import isolated
 from kerastl.errors import ExportError
 
 # Largest difference of a probability between the model and its export. Both run the same
-# float32 operations on the same pixels, but Grappler may fuse and reorder sums; measured:
-# 2e-7 for MobileNetV2 and 1.6e-7 for a small network. Wrong scaling, another decoder or a
-# lost weight moves probabilities by 1e-2 and more.
+# float32 operations on the same pixels, but a graph fuses convolution, BatchNorm and ReLU,
+# which rounds differently. Measured: 0 for a small network, 2.6e-5 for MobileNetV2 with a
+# steep head (TensorFlow 2.21, CPU). Wrong scaling, another decoder or lost weights move
+# probabilities by 1e-2 and more.
 TOLERANCE = 1e-4
 
 # The same between what was measured after training and the model as it was loaded again.
@@ -156,32 +157,43 @@ def _run_on_cpu(model: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 
 def _ask(path: str | os.PathLike[str], held_out: Sequence[bytes]) -> dict[str, NDArray[Any]]:
     """Run `kerastl.deploy.isolated` and return its answers."""
-    questions: dict[str, NDArray[Any]] = {
+    questions: dict[str, Any] = {
         "packed": np.frombuffer(b"".join(held_out), np.uint8),
         "lengths": np.array([len(content) for content in held_out], np.int64),
     }
     for number, content in enumerate(held_out[:_NUM_PIXEL_QUESTIONS]):
         questions[f"pixels_{number}"] = decode_image(content).numpy()
-    with tempfile.TemporaryDirectory(prefix="kerastl-") as folder:
-        questions_path, answers_path = Path(folder, "questions.npz"), Path(folder, "answers.npz")
-        np.savez(questions_path, **questions)
-        process = subprocess.run(
-            # -P: this package's folder must not hide modules of the same name.
-            [sys.executable, "-P", isolated.__file__, path, questions_path, answers_path],
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
+    try:
+        with tempfile.TemporaryDirectory(prefix="kerastl-") as folder:
+            np.savez(Path(folder, "questions.npz"), **questions)
+            _run_isolated(path, Path(folder, "questions.npz"), Path(folder, "answers.npz"))
+            with np.load(Path(folder, "answers.npz"), allow_pickle=False) as answers:
+                return dict(answers)
+    except OSError as error:
+        raise ExportError(
+            "The exported model could not be asked in a fresh process, because the questions "
+            f"could not be written: {error.strerror or error}. Make room in "
+            f"{tempfile.gettempdir()!r} or point TMPDIR to another folder."
+        ) from error
+
+
+def _run_isolated(path: str | os.PathLike[str], questions_path: Path, answers_path: Path) -> None:
+    """Run `kerastl.deploy.isolated` to its end."""
+    process = subprocess.run(
+        # -P: this package's folder must not hide modules of the same name.
+        [sys.executable, "-P", isolated.__file__, path, questions_path, answers_path],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if process.returncode != 0:
+        raise ExportError(
+            "The exported model could not be loaded and asked in a fresh process without "
+            f"Keras (exit code {process.returncode}): {_last_error(process.stderr)}"
         )
-        if process.returncode != 0:
-            raise ExportError(
-                "The exported model could not be loaded and asked in a fresh process without "
-                f"Keras (exit code {process.returncode}): {_last_error(process.stderr)}"
-            )
-        with np.load(answers_path, allow_pickle=False) as answers:
-            return dict(answers)
 
 
 def _last_error(stderr: str) -> str:

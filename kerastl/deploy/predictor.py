@@ -70,9 +70,7 @@ def _run_predictor(path: Path) -> Predictor:
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def prepare(image_bytes: tf.Tensor) -> tf.Tensor:
-        return prepare_image(
-            image_bytes, image_size=run.image_size, resize_mode=run.resize_mode
-        )
+        return prepare_image(image_bytes, image_size=run.image_size, resize_mode=run.resize_mode)
 
     def predict(contents: Sequence[bytes]) -> list[Answer]:
         images: list[Any] = []

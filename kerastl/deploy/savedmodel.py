@@ -24,28 +24,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl._version import __version__
-from kerastl.data.decode import prepare_image, resize_image
+from kerastl.data.decode import decode_error_reason
 from kerastl.deploy.parity import Parity, prove_parity
+from kerastl.deploy.signatures import DESCRIPTIONS, trace_signatures
 from kerastl.errors import ConfigError, ExportError
 
 LABELS_FILE = "labels.txt"
 SIDECAR_FILE = "kerastl.json"
-
-# Images decoded at the same time. 8 gave all of two cores (58 ms for 32 JPEGs of 1280x960,
-# against 117 ms with 1); more cores need more, and each holds one unpacked image.
-_PARALLEL_DECODES = 16
-
-_SIGNATURES = {
-    "serving_default": (
-        "image_bytes: string (n,), contents of JPEG, PNG, GIF, BMP or WebP files -> "
-        "classes: string (n, num_classes) and scores: float32 (n, num_classes), best first"
-    ),
-    "pixels": (
-        "pixels: uint8 (n, any height, any width, 1, 2, 3 or 4), RGB 0..255 -> "
-        "classes and scores as serving_default"
-    ),
-    "features": "image_bytes as serving_default -> features: float32 (n, num_features), pooled",
-}
 
 
 @dataclass(frozen=True)
@@ -116,23 +101,17 @@ def export_savedmodel(
         ConfigError: The arguments do not fit together.
         ExportError: The answers differ, or nothing can be written; nothing is left behind.
 
-    Example:
-        >>> import tempfile
-        >>> inputs = keras.Input((4, 4, 3))
-        >>> x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
-        >>> model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
-        >>> black = tf.io.encode_png(tf.zeros((9, 9, 3), tf.uint8)).numpy()
-        >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
-        ...     result = export_savedmodel(model, folder, class_names=["cat", "dog"],
-        ...                                image_size=(4, 4), held_out=[black])
-        >>> result.path.name, result.version  # doctest: +SKIP
-        ('1', 1)
+    Example::
+
+        result = export_savedmodel(model, "saved_models/photos", class_names=["cat", "dog"],
+                                   image_size=(224, 224), held_out=[path.read_bytes()])
+        classes, scores = load_savedmodel(result.path).predict([path.read_bytes()])
     """
     started = time.monotonic()
     _check_arguments(model, class_names=class_names, image_size=image_size)
     directory = Path(directory)
     with _partial_folder(directory) as partial:
-        signatures = _trace_signatures(
+        signatures = trace_signatures(
             model,
             features=features,
             class_names=class_names,
@@ -158,7 +137,7 @@ def export_savedmodel(
                 "resize_mode": resize_mode,
                 "multi_label": multi_label,
                 "preprocessing": "inside the graph; give encoded images or RGB 0..255",
-                "signatures": {name: _SIGNATURES[name] for name in signatures},
+                "signatures": {name: DESCRIPTIONS[name] for name in signatures},
                 "largest_probability_difference": parity.max_difference,
                 # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
                 "exported_with": {
@@ -184,7 +163,9 @@ def _check_arguments(
 ) -> None:
     """Refuse what cannot fit, before anything is written."""
     expected_input, expected_output = (None, *image_size, 3), (None, len(class_names))
-    if tuple(model.input_shape) != expected_input or tuple(model.output_shape) != expected_output:
+    if not (
+        _fits(model.input_shape, expected_input) and _fits(model.output_shape, expected_output)
+    ):
         raise ConfigError(
             f"The model must map images {expected_input} to probabilities {expected_output}; it "
             f"maps {model.input_shape} to {model.output_shape}. Check `image_size` and "
@@ -193,67 +174,20 @@ def _check_arguments(
     if len(set(class_names)) != len(class_names):
         raise ConfigError("`class_names` must differ from each other; some occur twice.")
     for name in class_names:
-        if name.splitlines() != [name] or not name.isprintable():
+        if name.splitlines() != [name] or name != name.encode(errors="replace").decode():
             raise ConfigError(
-                f"A class name must be one line of printable text, because {LABELS_FILE} has one "
+                f"A class name must be one line of UTF-8 text, because {LABELS_FILE} has one "
                 f"label per line; received {name!r}. Rename the class."
             )
 
 
-def _trace_signatures(
-    model: keras.Model,
-    *,
-    features: keras.Model | None,
-    class_names: Sequence[str],
-    image_size: tuple[int, int],
-    resize_mode: str,
-) -> dict[str, Any]:
-    """Return the signatures as traced functions."""
-    labels = tf.constant(list(class_names), tf.string)
-
-    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            lambda one: prepare_image(one, image_size=image_size, resize_mode=resize_mode),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((*image_size, 3), tf.uint8),
-            parallel_iterations=_PARALLEL_DECODES,
-        )
-
-    def run(network: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
-        # Convolutions on CPUs give an empty batch a wrong shape; so one image for none.
-        count = tf.shape(pixels)[0]
-        some = tf.cond(
-            count > 0, lambda: pixels, lambda: tf.zeros((1, *image_size, 3), pixels.dtype)
-        )
-        some = tf.ensure_shape(some, (None, *image_size, 3))
-        return tf.cast(network(tf.cast(some, tf.float32), training=False), tf.float32)[:count]
-
-    def best_first(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores, order = tf.math.top_k(run(model, pixels), k=len(class_names))
-        return {"classes": tf.gather(labels, order), "scores": scores}
-
-    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return best_first(decode(image_bytes))
-
-    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return best_first(resize_image(pixels, image_size=image_size, resize_mode=resize_mode))
-
-    bytes_spec = tf.TensorSpec([None], tf.string, name="image_bytes")
-    pixels_spec = tf.TensorSpec([None, None, None, None], tf.uint8, name="pixels")
-    functions: dict[str, tuple[Any, Any]] = {
-        "serving_default": (from_bytes, bytes_spec),
-        "pixels": (from_pixels, pixels_spec),
-    }
-    if features is not None:
-        functions["features"] = (
-            lambda image_bytes: {"features": run(features, decode(image_bytes))},
-            bytes_spec,
-        )
-    return {
-        # XLA has no DecodeImage, and is slower for small networks on CPUs.
-        name: tf.function(function, autograph=False, jit_compile=False).get_concrete_function(spec)
-        for name, (function, spec) in functions.items()
-    }
+def _fits(shape: Any, expected: tuple[int | None, ...]) -> bool:
+    """Whether one tensor of the expected shape goes through; None is any size."""
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == len(expected)
+        and all(size in (None, wanted) for size, wanted in zip(shape, expected, strict=True))
+    )
 
 
 def _save(signatures: dict[str, Any], partial: Path, *, class_names: Sequence[str]) -> None:
@@ -283,11 +217,12 @@ def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+        is_system_error = isinstance(error, OSError)
+        reason = (error.strerror or str(error)) if is_system_error else decode_error_reason(error)
         raise ExportError(
-            f"The SavedModel could not be written in {str(directory)!r}: "
-            f"{reason.splitlines()[0]}. Make room there or choose another folder with "
-            "--export-dir; nothing was left under its name."
+            f"The SavedModel could not be written in {str(directory)!r}: {reason}. "
+            "Make room there or choose another folder with --export-dir; nothing was left "
+            "under its name."
         ) from error
 
 
@@ -295,14 +230,16 @@ def _writing(directory: Path) -> Iterator[None]:
 def _partial_folder(directory: Path) -> Iterator[Path]:
     """Give a folder that TF Serving ignores (its name is no number) and that is gone afterwards."""
     partial = directory / f".partial-{uuid.uuid4().hex[:12]}"
+    was_there = directory.exists()
     try:
         with _writing(directory):
             partial.mkdir(parents=True)
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            directory.rmdir()  # only if it is empty: the export failed, and was the first
+        if not was_there:
+            with contextlib.suppress(OSError):
+                directory.rmdir()  # succeeds only where the first export of a model failed
 
 
 def _versions(directory: Path) -> list[int]:

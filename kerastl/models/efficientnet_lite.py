@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import pickle
-import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,18 +95,13 @@ def efficientnet_lite0(
     """
     images = keras.Input(input_shape)
     maps = _convolution(images, _STEM_FILTERS, kernel_size=3, strides=2, name="stem_conv")
-    maps = _normalise(maps, name="stem_bn", activation_name="stem_activation")
+    maps = _normalise(maps, name="stem_bn")
     num_blocks = sum(stage.repeats for stage in _STAGES)
     for index, (block_name, stage, strides) in enumerate(_blocks()):
-        maps = _block(
-            maps,
-            stage,
-            strides=strides,
-            drop_rate=drop_connect_rate * index / num_blocks,
-            name=block_name,
-        )
+        rate = drop_connect_rate * index / num_blocks
+        maps = _block(maps, stage, strides=strides, drop_rate=rate, name=block_name)
     maps = _convolution(maps, _HEAD_FILTERS, kernel_size=1, name="top_conv")
-    outputs = _normalise(maps, name="top_bn", activation_name="top_activation")
+    outputs = _normalise(maps, name="top_bn")
     if include_top:
         outputs = keras.layers.GlobalAveragePooling2D(name="avg_pool")(outputs)
         if dropout_rate > 0:
@@ -145,16 +139,15 @@ def load_imagenet_weights(
     path = imagenet_weights_path() if path is None else Path(path)
     arrays = read_state_dict(_read_known_file(path), source=str(path))
     torch_names = _torch_names()
+    layers = [layer for layer in model.layers if layer.weights]
+    unknown = [layer.name for layer in layers if layer.name not in torch_names]
+    if unknown or not layers:
+        raise WeightsError(
+            "The ImageNet weights of EfficientNetLite0 fit models made by efficientnet_lite0(); "
+            f"received model {model.name!r} with other layers: {', '.join(unknown[:3]) or 'none'}."
+        )
     planned = []
-    for layer in model.layers:
-        if not layer.weights:
-            continue
-        if layer.name not in torch_names:
-            raise WeightsError(
-                "The ImageNet weights of EfficientNetLite0 fit models made by "
-                f"efficientnet_lite0(); received model {model.name!r} with a layer "
-                f"{layer.name!r} that it does not have."
-            )
+    for layer in layers:
         values = _keras_values(layer, torch_names[layer.name], arrays)
         expected = [tuple(value.shape) for value in values]
         received = [tuple(weight.shape) for weight in layer.weights]
@@ -164,13 +157,8 @@ def load_imagenet_weights(
                 f"model {model.name!r} has {received}. Build it for RGB images, and with "
                 "include_top=False or classes=1000."
             )
-        planned.append((layer, values))
-    if not planned:
-        raise WeightsError(
-            "The ImageNet weights of EfficientNetLite0 fit models made by efficientnet_lite0(); "
-            f"received model {model.name!r} without weights."
-        )
-    for layer, values in planned:
+        planned.append(values)
+    for layer, values in zip(layers, planned, strict=True):
         layer.set_weights(values)
 
 
@@ -207,9 +195,7 @@ def _block(maps: Any, stage: _Stage, *, strides: int, drop_rate: float, name: st
     if stage.expansion > 1:
         filters = inputs.shape[-1] * stage.expansion
         maps = _convolution(maps, filters, kernel_size=1, name=f"{name}_expand_conv")
-        maps = _normalise(
-            maps, name=f"{name}_expand_bn", activation_name=f"{name}_expand_activation"
-        )
+        maps = _normalise(maps, name=f"{name}_expand_bn")
     maps = keras.layers.DepthwiseConv2D(
         stage.kernel_size,
         strides=strides,
@@ -218,9 +204,9 @@ def _block(maps: Any, stage: _Stage, *, strides: int, drop_rate: float, name: st
         depthwise_initializer=_CONV_INITIALIZER,
         name=f"{name}_dwconv",
     )(maps)
-    maps = _normalise(maps, name=f"{name}_bn", activation_name=f"{name}_activation")
+    maps = _normalise(maps, name=f"{name}_bn")
     maps = _convolution(maps, stage.filters, kernel_size=1, name=f"{name}_project_conv")
-    maps = _normalise(maps, name=f"{name}_project_bn")
+    maps = _normalise(maps, name=f"{name}_project_bn", activate=False)
     if strides != 1 or inputs.shape[-1] != stage.filters:
         return maps
     if drop_rate > 0:
@@ -243,12 +229,12 @@ def _convolution(maps: Any, filters: int, *, kernel_size: int, strides: int = 1,
     )(maps)
 
 
-def _normalise(maps: Any, *, name: str, activation_name: str | None = None) -> Any:
-    """Return BatchNorm, and ReLU6 where it is named, applied to feature maps."""
+def _normalise(maps: Any, *, name: str, activate: bool = True) -> Any:
+    """Return BatchNorm, then ReLU6, applied to feature maps."""
     maps = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(maps)
-    if activation_name is None:
+    if not activate:
         return maps
-    return keras.layers.ReLU(max_value=6.0, name=activation_name)(maps)
+    return keras.layers.ReLU(max_value=6.0, name=f"{name.removesuffix('bn')}activation")(maps)
 
 
 def _torch_names() -> dict[str, str]:
@@ -325,6 +311,8 @@ _ALLOWED: dict[tuple[str, str], object] = {
     ("torch", "FloatStorage"): "<f4",
     ("torch", "LongStorage"): "<i8",
 }
+# What else the opening of a broken pickle may raise, and the use of what it then gives.
+_BROKEN = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError)
 _TORCH_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 
 
@@ -382,21 +370,13 @@ def read_state_dict(content: bytes, *, source: str = "content") -> dict[str, NDA
         dtypes = {tensor.storage[0]: tensor.storage[1] for tensor in tensors.values()}
         storages: dict[str, NDArray[Any]] = {}
         for key in storage_keys:
-            (count,) = struct.unpack("<q", file.read(8))
+            count = int.from_bytes(file.read(8), "little")
             dtype = np.dtype(dtypes[key])
             storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
         return {str(name): _array(tensor, storages) for name, tensor in tensors.items()}
     except WeightsError:
         raise
-    except (
-        pickle.UnpicklingError,
-        struct.error,
-        AttributeError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (pickle.UnpicklingError, *_BROKEN) as error:
         raise WeightsError(
             f"{source!r} is not a PyTorch state dictionary of the format before 1.6, or is cut "
             f"off ({type(error).__name__}: {error})."

@@ -134,9 +134,10 @@ def unfreeze(backbone: keras.Model, suffix: keras.Model) -> None:
     backbone.trainable = True
     above = {id(layer) for layer in _layers_within(suffix)}
     for layer in _layers_within(backbone):
-        if isinstance(layer, keras.layers.BatchNormalization) or id(layer) not in above:
-            if not any(id(part) in above for part in _layers_within(layer)):
-                layer.trainable = False
+        holds_trained = any(id(part) in above for part in _layers_within(layer))
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if is_norm or (id(layer) not in above and not holds_trained):
+            layer.trainable = False
 
 
 def _layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -170,8 +171,8 @@ def prove_inert(
     first, second = (keras.tree.flatten(part(batch, training=True)) for _ in range(2))
     expected = keras.tree.flatten(reference(batch, training=False))
     largest = 0.0
-    for one, two, wanted in zip(first, second, expected, strict=True):
-        one, two, wanted = (np.asarray(t, np.float32) for t in (one, two, wanted))
+    for tensors in zip(first, second, expected, strict=True):
+        one, two, wanted = (np.asarray(tensor, np.float32) for tensor in tensors)
         if not np.array_equal(one, two):
             raise FrozenPartError(
                 "The frozen part acts at random during training: two passes over the same batch "

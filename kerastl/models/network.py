@@ -11,6 +11,7 @@ from kerastl.errors import ConfigError
 from kerastl.models.backbones import build_backbone, find_backbone
 from kerastl.models.blocks import Border, count_blocks, top_blocks_border
 
+
 @dataclass(frozen=True)
 class Network:
     """A backbone and all that must be known to use it.

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import textwrap
+import warnings
 import zipfile
 import zlib
 from collections import Counter
@@ -202,7 +203,10 @@ def _load_weights(backbone: keras.Model, path: Path) -> None:
             f"shape {next(iter(missing))}",
         )
     _check_left_over(backbone, path, (Counter(received) - expected).elements())
-    backbone.load_weights(str(path))
+    with warnings.catch_warnings():
+        # Keras warns that it may leave weights out; whether it did is checked afterwards.
+        warnings.filterwarnings("ignore", message="Skipping nested container")
+        backbone.load_weights(str(path))
 
 
 def _load_legacy(backbone: keras.Model, path: Path) -> None:
@@ -223,18 +227,11 @@ def _load_legacy(backbone: keras.Model, path: Path) -> None:
         return
     missing = [name for name in expected if name not in saved]
     if missing:
-        nested = [name for name, shapes in saved.items() if len(shapes) == len(backbone.weights)]
-        hint = (
-            f" (its layer {nested[0]!r} may be the backbone: open the file where it was made and "
-            f"type model.get_layer({nested[0]!r}).save_weights('backbone.weights.h5'))"
-            if nested
-            else ""
-        )
         raise _misfit(
             backbone,
             path,
-            f"{len(saved)} layers with weights instead of {len(expected)}, and none of the name "
-            f"{missing[0]!r}{hint}",
+            f"{len(saved)} layers with weights ({', '.join(list(saved)[:3])}, ...) instead of "
+            f"{len(expected)}, and none of the name {missing[0]!r}",
         )
     others = [shape for name, shapes in saved.items() if name not in expected for shape in shapes]
     _check_left_over(backbone, path, others)
@@ -270,8 +267,11 @@ def _load_model(backbone: keras.Model, path: Path) -> None:
             for name, layer in expected.items():
                 layer.set_weights(received[name].get_weights())
             return
-    found = ", ".join(f"{model.name!r} with {len(model.weights)} weights" for model in models)
-    raise _misfit(backbone, path, f"no model that matches (found {found or 'none'})")
+    found = ", ".join(
+        f"{model.name!r} with {len(model.weights)} weights ({model.count_params():,} numbers)"
+        for model in models
+    )
+    raise _misfit(backbone, path, f"no model of these shapes (only {found or 'no model at all'})")
 
 
 def _models(whole: Any) -> Iterator[keras.Model]:
@@ -331,7 +331,8 @@ def _misfit(backbone: keras.Model, path: Path, received: str) -> WeightsError:
         f"{len(backbone.weights)} weights ({backbone.count_params():,} numbers), received "
         f"{received}. The backbone was not changed. Pass weights of this architecture (from "
         "keras.applications: the ..._notop.h5 or ..._no_top.h5 file), or name the file's own "
-        "architecture with --backbone."
+        "architecture with --backbone. Out of a classifier, save the part alone: "
+        "model.get_layer(NAME).save_weights('backbone.weights.h5')"
     )
 
 

@@ -118,7 +118,7 @@ def probe_then_fine_tune(
     )
     probe = fit_probe(of_train, labels[train], folds=folds)
     answer_features = _head_answers(
-        classifier, probe, of_train, of_val, targets[train], targets[val], seed=seed
+        classifier, probe, train=(of_train, targets[train]), val=(of_val, targets[val]), seed=seed
     )
     probe_val = answer_features(of_val)
     before = classifier.get_weights()
@@ -178,11 +178,9 @@ def _answers(
 def _head_answers(
     classifier: keras.Model,
     probe: Probe,
-    of_train: NDArray[np.float32],
-    of_val: NDArray[np.float32],
-    train_targets: NDArray[np.float32],
-    val_targets: NDArray[np.float32],
     *,
+    train: tuple[NDArray[np.float32], NDArray[np.float32]],
+    val: tuple[NDArray[np.float32], NDArray[np.float32]],
     seed: int,
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Fit the head of the classifier in place; return the function from features to its answers.
@@ -194,5 +192,5 @@ def _head_answers(
     if all(layer.name != HIDDEN for layer in parts_of(classifier).head):
         assign_probe(classifier, probe)
         return lambda features: probe_probabilities(probe, features, multi_label=multi_label)
-    head = fit_head(classifier, of_train, train_targets, of_val, val_targets, seed=seed)
+    head = fit_head(classifier, *train, *val, seed=seed)
     return lambda features: np.asarray(head.predict(features, verbose=0), np.float32)

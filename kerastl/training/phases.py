@@ -200,12 +200,8 @@ def fine_tune(
         seed=phase.seed,
     )
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = _BestEpoch(
-            images[val_rows], targets[val_rows], phase=phase, advance=advance
-        )
-        view.model.fit(
-            batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
-        )
+        keeper = _BestEpoch(images[val_rows], targets[val_rows], phase=phase, advance=advance)
+        view.model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
     keeper.restore(view.model)
     return PhaseResult(
         history=tuple(keeper.history),
@@ -240,7 +236,7 @@ def _compile(model: keras.Model, phase: Phase, *, total_steps: int, multi_label:
 
 
 class _BestEpoch(keras.callbacks.Callback):
-    """After each epoch: measure on validation, remember the best weights, end when patience does."""
+    """After each epoch: measure on validation, keep the best weights, end with patience."""
 
     def __init__(
         self,
@@ -315,7 +311,9 @@ class _BestEpoch(keras.callbacks.Callback):
         size = self._phase.batch_size
         return np.concatenate(
             [
-                np.asarray(self.model.predict_on_batch(tf.cast(self._images[i : i + size], tf.float32)))
+                np.asarray(
+                    self.model.predict_on_batch(tf.cast(self._images[i : i + size], tf.float32))
+                )
                 for i in range(0, len(self._images), size)
             ]
         )

@@ -50,13 +50,17 @@ def test_labels_stay_text_in_natural_order(write):
         ("image\ttarget", "a.png\tx\nb.png\ty"),
         ("file path,labels", "a.png,x\r\n\r\n  b.png , y "),
         ('"image","label"', '"a.png","x"\n"b.png","y"'),
-        ("\ufeffpath,label", "a.png,x\nb.png,y"),
     ],
 )
 def test_usual_columns_and_dialects(write, header, text):
     table = table_from_label_file(write(f"{header}\n{text}\n"))
     assert names_of(table) == ["x", "y"]
     assert [one[-5:] for one in table.ids] == ["a.png", "b.png"]
+
+
+def test_the_byte_order_mark_of_spreadsheets_is_no_part_of_a_name(write):
+    file = write("\ufeffpath,label\na.png,x\nb.png,y\n")
+    assert names_of(table_from_label_file(file, path_column="path")) == ["x", "y"]
 
 
 def test_tsv_and_cells_with_commas_quotes_and_line_breaks(write):

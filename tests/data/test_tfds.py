@@ -1,5 +1,8 @@
 """TFDS data sets that were prepared are read without the network; others say what to do."""
 
+import socket
+import urllib.request
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -159,7 +162,9 @@ def test_another_feature_may_be_the_label_or_the_group(data_dir):
         ("kerastl_remote", {}, r"not prepared in .*no route to host.*tfds build kerastl_remote"),
         ("kerastl_manual", {}, "downloaded by hand.*tfds build kerastl_manual"),
         ("kerastl_texts", {}, r"has no images; its features are text\. Choose an image"),
-        ("kerastl_shapes", {"label_column": "lable"}, "Did you mean 'label'.*features are boxes, image"),
+        ("kerastl_shapes", {"label_column": "lable"}, "Did you mean 'label'.*are boxes, image"),
+        ("kerastl_remote/small", {}, r"has no configuration 'small'\. It has: none"),
+        ("cycle_gan/horse2zebr", {}, r"no configuration .* Did you mean 'horse2zebra'\? It has:"),
         ("kerastl_shapes", {"group_column": "boxes"}, r"one value per image.*shape \(2,\)"),
         ("../secret", {}, "Write for example tfds:mnist"),
     ],
@@ -171,9 +176,22 @@ def test_what_cannot_be_read(data_dir, name, options, advice):
     assert "\n" not in str(caught.value)
 
 
-def test_a_prepared_data_set_needs_no_network_and_no_code(data_dir, monkeypatch):
-    import socket
+def test_without_a_network_it_says_so_at_once(tmp_path, monkeypatch):
+    def no_network(host, port):
+        raise socket.gaierror(-2, "Name or service not known")
 
+    def refuse(*arguments):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(KerastlRemote, "url_infos", {"https://example.invalid/x.zip": None})
+    monkeypatch.setattr(KerastlRemote, "_split_generators", refuse)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    with pytest.raises(DataError, match=r"example\.invalid: Name or service not known.*type: tfds"):
+        table_from_tfds("kerastl_remote", data_dir=tmp_path)
+
+
+def test_a_prepared_data_set_needs_no_network_and_no_code(data_dir, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("the network was asked")
 

@@ -170,10 +170,21 @@ def test_cells_that_read_two_before_them_are_cut_by_two_tensors():
     assert_same_answer(model, found[1], random_images(2, 8, 8, 3))
 
 
+def test_borders_lie_behind_one_another_and_never_side_by_side():
+    inputs = keras.Input((8, 8, 3))
+    left, right = layers.Conv2D(3, 1, name="left")(inputs), layers.Conv2D(3, 1)(inputs)
+    right = layers.Conv2D(3, 1, name="right")(right)
+    model = keras.Model(inputs, layers.Conv2D(4, 1)(layers.Add()([left, right])))
+    found = borders(model, "left|right", max_tensors=2)
+    assert len(found) == 1
+    assert_same_answer(model, found[0], random_images(2, 8, 8, 3))
+
+
 def test_a_second_input_crosses_every_border_above_it():
     image, extra = keras.Input((8, 8, 3)), keras.Input((1, 1, 4))
     x = layers.MaxPooling2D(name="early")(layers.Conv2D(4, 3)(image))
-    x = layers.Conv2D(4, 1)(layers.Add(name="late")([x, extra]))
+    x = layers.Add(name="late")([layers.Conv2D(4, 1)(x), extra])
+    x = layers.Conv2D(4, 1)(x)
     x = layers.MaxPooling2D(name="end")(x)
     model = keras.Model([image, extra], layers.Conv2D(2, 1)(x))
     assert names(borders(model, None)) == ["late", "end"]

@@ -1,4 +1,4 @@
-"""One functional model: raw pixels in, float32 probabilities out, in parts that can be found again."""
+"""One functional model: raw pixels in, float32 probabilities out, parts that can be found."""
 
 import keras
 import numpy as np
@@ -48,7 +48,9 @@ def test_several_labels_are_sigmoids():
     assert not np.allclose(answers.sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("options", [{}, {"hidden_units": 4, "dropout": 0.5, "l1": 1e-3, "l2": 1e-3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"hidden_units": 4, "dropout": 0.5, "l1": 1e-3, "l2": 1e-3}]
+)
 def test_a_saved_model_answers_alike_and_comes_apart_alike(tmp_path, options):
     model = classifier(**options)
     model.save(tmp_path / "model.keras")

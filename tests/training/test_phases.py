@@ -36,9 +36,7 @@ def classifier():
     x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="conv0")(inputs)
     x = keras.layers.Conv2D(12, 3, strides=2, activation="relu", name="conv1")(x)
     backbone = keras.Model(inputs, x, name="two_blocks")
-    return build_classifier(
-        backbone, num_classes=3, image_size=SIZE, preprocessing="tf", seed=0
-    )
+    return build_classifier(backbone, num_classes=3, image_size=SIZE, preprocessing="tf", seed=0)
 
 
 def test_the_head_is_the_probe(classifier, images):
@@ -72,7 +70,9 @@ def test_fine_tuning_learns_and_keeps_its_best_epoch(classifier, images):
         train_rows=train,
         val_rows=val,
         border=border,
-        phase=Phase(epochs=12, learning_rate=1e-2, batch_size=8, patience_epochs=12, augment="none"),
+        phase=Phase(
+            epochs=12, learning_rate=1e-2, batch_size=8, patience_epochs=12, augment="none"
+        ),
     )
     losses = [row["val_loss"] for row in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1
@@ -104,7 +104,7 @@ def test_patience_ends_a_phase(classifier, images):
 def test_a_loss_that_is_no_number_stops_with_advice(classifier, images):
     targets = one_hot(LABELS, num_classes=3)
     targets[np.flatnonzero(SPLITS == "train")[20:]] = np.inf
-    with pytest.raises(DataError, match="Try --learning-rate 0.0001"):
+    with pytest.raises(DataError, match=r"Try --learning-rate 0\.0001"):
         fine_tune(
             classifier,
             images,
@@ -141,7 +141,9 @@ def test_fine_tuning_is_kept_where_it_is_better(classifier, images):
         images,
         LABELS,
         splits=SPLITS,
-        phase=Phase(epochs=15, learning_rate=1e-2, batch_size=8, patience_epochs=15, augment="none"),
+        phase=Phase(
+            epochs=15, learning_rate=1e-2, batch_size=8, patience_epochs=15, augment="none"
+        ),
     )
     assert experiment.kept == "fine-tuned"
     losses = {name: answers.validation_loss for name, answers in experiment.answers.items()}

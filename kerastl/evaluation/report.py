@@ -1,0 +1,326 @@
+"""One page that says what was made, how good it is and how sure that is."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from kerastl.errors import ConfigError, did_you_mean
+from kerastl.evaluation.metrics import most_confused
+
+# Estimates of a metrics dictionary in the order of the page: key, label, unit.
+_MEASURES = (
+    ("accuracy", "Accuracy", "%"),
+    ("balanced_accuracy", "Balanced accuracy", "%"),
+    ("macro_f1", "Macro F1", ""),
+    ("auroc", "AUROC", ""),
+    ("mean_average_precision", "Mean average precision", ""),
+    ("log_loss", "Log-loss (nats)", ""),
+)
+# Longer tables show their first rows; the rest opens on demand.
+_MOST_OPEN_ROWS = 24
+_PICTURE_STARTS = ("data:image/svg+xml;base64,", "data:image/png;base64,")
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The images.
+
+    Attributes:
+        name: Of the data set.
+        num_images: Images that could be read.
+        class_names: In the order of the model's outputs.
+        counts: By split ("train", "val", "test"): images of each class.
+        unreadable: (path, reason) of images that were left out.
+        how_split: How the splits were made, in a sentence; may be empty.
+    """
+
+    name: str
+    num_images: int
+    class_names: Sequence[str]
+    counts: Mapping[str, Sequence[int]]
+    unreadable: Sequence[tuple[str, str]] = ()
+    how_split: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """The network.
+
+    Attributes:
+        backbone: Its name.
+        weights: Where they come from.
+        image_size: (height, width) in pixels.
+        num_parameters: All numbers of the network.
+        num_trained: Numbers that fine-tuning changed; None without fine-tuning.
+        unfrozen_blocks: Blocks that fine-tuning changed.
+        num_blocks: Blocks that there are.
+        epochs: Epochs of fine-tuning that were run.
+        best_epoch: The epoch that was kept; None without fine-tuning.
+        settings: Anything else worth a line, name to value.
+    """
+
+    backbone: str
+    weights: str
+    image_size: tuple[int, int]
+    num_parameters: int
+    num_trained: int | None = None
+    unfrozen_blocks: int = 0
+    num_blocks: int | None = None
+    epochs: int = 0
+    best_epoch: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page.
+
+    Attributes:
+        title: Short.
+        source: data: URI of an SVG or PNG, see `kerastl.evaluation.figures.figure_data_uri`.
+        alt: What it shows, for who cannot see it.
+        caption: What to look at; may be empty.
+    """
+
+    title: str
+    source: str = field(repr=False)
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page says; plain values.
+
+    Attributes:
+        title: Headline of the page.
+        created: When the run was finished.
+        version: Of kerastl.
+        command: What to type to make it again.
+        data: The images.
+        model: The network.
+        kept: The model that was kept, a key of `validation` and `test`.
+        kept_because: Why, in a sentence.
+        validation: By model ("probe", "fine-tuned"): its metrics on validation, from the
+            `to_dict` of `kerastl.evaluation.metrics`.
+        test: The same on the test split.
+        difference: How much more accurate the second model of `test` is than the first on
+            the same images: value, low and high, from
+            `kerastl.evaluation.comparison.accuracy_difference`; None if there is one model
+            only, or to compare the two intervals instead.
+        pictures: In the order of the page.
+        notes: What a reader should know, in sentences.
+        environment: Versions and hardware, name to value.
+    """
+
+    title: str
+    created: datetime.datetime
+    version: str
+    command: str
+    data: DataSummary
+    model: ModelSummary
+    kept: str
+    kept_because: str
+    validation: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    test: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    difference: Mapping[str, float] | None = None
+    pictures: Sequence[Picture] = ()
+    notes: Sequence[str] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render_report(report: Report) -> str:
+    """Return the page: one HTML text that loads nothing from anywhere.
+
+    It follows the reader's light or dark setting and can be printed. All text is escaped:
+    a class may be called "<script>".
+
+    Args:
+        report: What to say.
+
+    Raises:
+        ConfigError: `kept` was not measured, or a picture is no data: URI.
+
+    Example:
+        >>> from kerastl.evaluation.metrics import classification_metrics
+        >>> metrics = classification_metrics(
+        ...     np.array([0, 1]), np.eye(2), class_names=["cat", "dog"]).to_dict()
+        >>> page = render_report(Report(
+        ...     title="Cats and dogs", created=datetime.datetime(2026, 1, 2), version="1.0",
+        ...     command="kerastl fit pets/", kept="probe", kept_because="It is the only one.",
+        ...     data=DataSummary("pets", 4, ["cat", "dog"], {"train": [1, 1], "test": [1, 1]}),
+        ...     model=ModelSummary("ResNet50", "imagenet", (224, 224), 23_500_000),
+        ...     validation={"probe": metrics}, test={"probe": metrics}))
+        >>> page.startswith("<!doctype html>"), "100.0 %" in page
+        (True, True)
+    """
+    _check(report)
+    kept = report.test[report.kept]
+    template = importlib.resources.files("kerastl.evaluation").joinpath("report.html")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"estimate": _formatted, "percent": _percent, "place": _place}
+    several = "threshold" in kept
+    created = report.created
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        report=report,
+        created=f"{created.day} {created:%B %Y, %H:%M} {created.tzname() or ''}".strip(),
+        kept=kept,
+        several=several,
+        confidence=_sure(kept),
+        majority=None if several else max(row["support"] for row in kept["per_class"]) / kept["n"],
+        comparison=_comparison(report),
+        verdict=_verdict(report),
+        classes=sorted(kept["per_class"], key=_weakness),
+        num_open=_MOST_OPEN_ROWS,
+        pairs=[]
+        if several
+        else most_confused(np.asarray(kept["confusion"]), report.data.class_names),
+        counts=_count_rows(report.data),
+        totals={split: sum(counts) for split, counts in report.data.counts.items()},
+        model_rows=_model_rows(report.model),
+        notes=list(dict.fromkeys([*report.notes, *kept.get("notes", ())])),
+        split_names={"train": "training", "val": "validation", "test": "test"},
+    )
+
+
+def _check(report: Report) -> None:
+    """Raise ConfigError where the page could not be true or whole."""
+    for name, measured in (("validation", report.validation), ("test", report.test)):
+        if report.kept not in measured:
+            raise ConfigError(
+                f"`kept` must be a model with metrics in `{name}`, one of {sorted(measured)}; "
+                f"received kept={report.kept!r}.{did_you_mean(report.kept, measured)} "
+                "Measure the kept model on both splits."
+            )
+    for picture in report.pictures:
+        if not picture.source.startswith(_PICTURE_STARTS):
+            raise ConfigError(
+                f"The picture {picture.title!r} must be a data: URI, so that the page is whole by "
+                f"itself; received {picture.source[:40]!r}. Make it with `figure_data_uri`."
+            )
+
+
+def _comparison(report: Report) -> list[dict[str, Any]]:
+    """Return for each measure the models' estimates and the scale that holds them all."""
+    rows = []
+    for key, label, unit in _MEASURES:
+        measured = [metrics.get(key) for metrics in report.test.values()]
+        if all(estimate is None for estimate in measured) and key != "auroc":
+            continue
+        known = [estimate for estimate in measured if estimate is not None]
+        low = min((estimate["low"] for estimate in known), default=0.0)
+        high = max((estimate["high"] for estimate in known), default=1.0)
+        models = [
+            {
+                "name": name,
+                "test": metrics.get(key),
+                "validation": report.validation.get(name, {}).get(key),
+            }
+            for name, metrics in report.test.items()
+        ]
+        rows.append({"label": label, "unit": unit, "models": models, "low": low, "high": high})
+    return rows
+
+
+def _verdict(report: Report) -> str:
+    """Return in a sentence whether the difference of two models is more than noise."""
+    if len(report.test) != 2:
+        return ""
+    (first_name, first), (second_name, second) = report.test.items()
+    if report.difference is not None:
+        value, low, high = (100 * report.difference[key] for key in ("value", "low", "high"))
+        side = f"{_named(second_name)} is {abs(value):.1f} points {'more' if value > 0 else 'less'}"
+        if value == 0:
+            side = f"{_named(second_name)} is exactly as"
+        return (
+            f"On the same {second['n']:,} test images {side} accurate "
+            f"{'than' if value else 'as'} {_named(first_name)} "
+            f"({_sure(second)} interval {_signed(low)} to {_signed(high)} "
+            f"points): the difference is {'within the' if low <= 0 <= high else 'more than'} noise."
+        )
+    gap = 100 * abs(second["accuracy"]["value"] - first["accuracy"]["value"])
+    worse, better = sorted((first, second), key=lambda metrics: float(metrics["accuracy"]["value"]))
+    overlap = worse["accuracy"]["high"] >= better["accuracy"]["low"]
+    return (
+        f"The test intervals of {_named(first_name)} and {_named(second_name)} "
+        f"{'' if overlap else 'do not '}overlap: the difference of {gap:.1f} points in accuracy "
+        f"is {'within the' if overlap else 'more than'} noise."
+    )
+
+
+def _sure(metrics: Mapping[str, Any]) -> str:
+    """Return the confidence of the intervals as it is printed."""
+    return f"{100 * metrics['confidence']:g}\N{NO-BREAK SPACE}%"
+
+
+def _named(model: str) -> str:
+    """Return how a sentence calls a model."""
+    return "the probe" if model == "probe" else f"the {model} model"
+
+
+def _signed(points: float) -> str:
+    """Return a number with its sign, as it is printed."""
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _weakness(row: Mapping[str, Any]) -> float:
+    """Order classes from the weakest; what is unknown comes last."""
+    return 2.0 if row["f1"] is None else float(row["f1"]["value"])
+
+
+def _count_rows(data: DataSummary) -> list[dict[str, Any]]:
+    """Return for each class its images in every split."""
+    rows = []
+    for index, name in enumerate(data.class_names):
+        counts = [int(counts[index]) for counts in data.counts.values()]
+        rows.append({"name": name, "counts": counts, "total": sum(counts)})
+    return rows
+
+
+def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
+    """Return what is to say about the network, name and value."""
+    height, width = model.image_size
+    rows = [
+        ("Backbone", model.backbone),
+        ("Weights", model.weights),
+        ("Image size", f"{height} \N{MULTIPLICATION SIGN} {width} pixels"),
+        ("Parameters", f"{model.num_parameters:,}"),
+    ]
+    if model.epochs:
+        of = "" if model.num_blocks is None else f" of {model.num_blocks}"
+        rows.append(("Fine-tuned blocks", f"{model.unfrozen_blocks}{of}, from the top"))
+        if model.num_trained is not None:
+            share = model.num_trained / max(model.num_parameters, 1)
+            rows.append(("Trained parameters", f"{model.num_trained:,} ({share:.0%})"))
+        best = "" if model.best_epoch is None else f"; epoch {model.best_epoch} was the best"
+        rows.append(("Epochs", f"{model.epochs}{best}"))
+    else:
+        rows.append(("Training", "the head on frozen features (probe); no fine-tuning"))
+    return [*rows, *((str(name), str(value)) for name, value in model.settings.items())]
+
+
+def _formatted(estimate: Mapping[str, float], unit: str) -> list[str]:
+    """Return the value and the ends of its interval as they are printed."""
+    if unit == "%":
+        value, low, high = (f"{100 * estimate[key]:.1f}" for key in ("value", "low", "high"))
+        return [f"{value} %", low, high]
+    return [f"{estimate[key]:.3f}" for key in ("value", "low", "high")]
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.1f} %"
+
+
+def _place(value: float, low: float, high: float) -> str:
+    """Return where a value stands between two others, in percent of the way."""
+    return f"{100 * (value - low) / (high - low) if high > low else 50:.2f}"
