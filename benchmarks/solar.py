@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import kerastl
-from kerastl.config import config_to_yaml
+from kerastl.config_file import config_to_yaml
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--task", default="P1", choices=["P1", "P2", "P3", "P4"])

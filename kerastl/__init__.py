@@ -16,8 +16,8 @@ from kerastl._version import __version__
 # (`fit`, `predict`, `export`), which `python -m kerastl.fit` needs for itself.
 _PUBLIC = {
     "FitConfig": "kerastl.config",
-    "read_config": "kerastl.config",
-    "config_to_yaml": "kerastl.config",
+    "read_config": "kerastl.config_file",
+    "config_to_yaml": "kerastl.config_file",
     "KerasTLError": "kerastl.errors",
     "run": "kerastl.workflow",
     "RunResult": "kerastl.workflow",
@@ -42,6 +42,8 @@ _PUBLIC = {
     "assign_probe": "kerastl.training.phases",
     "fine_tune": "kerastl.training.phases",
     "classification_metrics": "kerastl.evaluation.metrics",
+    "multi_label_metrics": "kerastl.evaluation.metrics",
+    "accuracy_difference": "kerastl.evaluation.comparison",
     "confusion_matrix_figure": "kerastl.evaluation.pictures",
     "learning_curves_figure": "kerastl.evaluation.pictures",
     "export_savedmodel": "kerastl.deploy.savedmodel",

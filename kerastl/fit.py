@@ -11,7 +11,8 @@ from cyclopts import App, Parameter
 from cyclopts.config import Dict
 
 from kerastl import terminal
-from kerastl.config import FitConfig, config_to_mapping, config_to_yaml, read_config
+from kerastl.config import FitConfig
+from kerastl.config_file import config_to_mapping, config_to_yaml, read_config
 from kerastl.errors import KerasTLError
 
 _HELP = """Train, evaluate and keep an image classifier.

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.archive import write_record
 from kerastl.config import FitConfig
 from kerastl.data.augment import find_augmentation
 from kerastl.data.pixels import load_pixels
@@ -20,8 +21,9 @@ from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
-from kerastl.record import Record, summary_lines, write_record
+from kerastl.record import Record
 from kerastl.run_folder import choose_run_folder, new_run_folder
+from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phases import Phase
 from kerastl.training.recipes import default_learning_rate
@@ -89,7 +91,8 @@ def run(
         )
         table = subset(table, pixels.rows)
         splits = split_table(table, config)
-        experiment = train(network, table, pixels.images, splits, config)
+        phase = find_phase(config, network)
+        experiment = train(network, table, pixels.images, splits, config, phase=phase)
         record = Record(
             config=config,
             table=table,
@@ -97,6 +100,7 @@ def run(
             unreadable=pixels.unreadable,
             network=network,
             experiment=experiment,
+            phase=phase,
             seconds=time.monotonic() - started,
         )
         metrics = write_record(partial, record, images=pixels.images)
@@ -166,12 +170,35 @@ def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
     )
 
 
+def find_phase(config: FitConfig, network: Network) -> Phase | None:
+    """Return how fine-tuning goes, or None where nothing is unfrozen.
+
+    Args:
+        config: All options.
+        network: The backbone, whose size decides the learning rate when nobody does.
+    """
+    if not network.unfreeze_blocks:
+        return None
+    return Phase(
+        epochs=config.fine_tune_epochs,
+        learning_rate=config.learning_rate
+        or default_learning_rate(num_parameters=network.backbone.count_params()),
+        weight_decay=config.weight_decay,
+        batch_size=config.batch_size,
+        patience_epochs=config.patience_epochs,
+        augment=config.augment,
+        seed=config.seed,
+    )
+
+
 def train(
     network: Network,
     table: ImageTable,
     images: NDArray[np.uint8],
     splits: NDArray[np.str_],
     config: FitConfig,
+    *,
+    phase: Phase | None,
 ) -> Experiment:
     """Build the classifier, fit the probe, fine-tune, keep the better.
 
@@ -181,6 +208,7 @@ def train(
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         splits: Of shape (n,).
         config: All options.
+        phase: How to fine-tune; None for the probe alone.
     """
     classifier = build_classifier(
         network.backbone,
@@ -195,18 +223,6 @@ def train(
         multi_label=table.multi_label,
         seed=config.seed,
     )
-    rate = config.learning_rate or default_learning_rate(
-        num_parameters=network.backbone.count_params()
-    )
-    phase = Phase(
-        epochs=config.fine_tune_epochs,
-        learning_rate=rate,
-        weight_decay=config.weight_decay,
-        batch_size=config.batch_size,
-        patience_epochs=config.patience_epochs,
-        augment=config.augment,
-        seed=config.seed,
-    )
     return probe_then_fine_tune(
         classifier,
         images,
@@ -214,7 +230,7 @@ def train(
         splits=splits,
         groups=table.groups,
         border=network.border,
-        phase=phase if network.unfreeze_blocks else None,
+        phase=phase,
         batch_size=config.batch_size,
         seed=config.seed,
     )

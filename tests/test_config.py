@@ -4,13 +4,12 @@ import dataclasses
 
 import pytest
 
-from kerastl.config import (
-    FitConfig,
+from kerastl.config import FitConfig, option_names
+from kerastl.config_file import (
     config_from_mapping,
     config_to_mapping,
     config_to_yaml,
     option_helps,
-    option_names,
     read_config,
 )
 from kerastl.errors import ConfigError

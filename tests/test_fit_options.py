@@ -2,7 +2,8 @@
 
 import pytest
 
-from kerastl.config import config_to_yaml, option_names, read_config
+from kerastl.config import option_names
+from kerastl.config_file import config_to_yaml, read_config
 from kerastl.fit import main
 
 

@@ -1,0 +1,110 @@
+"""A finished run as files: everything that its folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.config_file import config_to_yaml
+from kerastl.data.pixels import encoded_image
+from kerastl.page import draw_pictures, make_report
+from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
+from kerastl.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    HELD_OUT,
+    HISTORY,
+    LABELS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    REPORT,
+    SPLIT,
+    UNREADABLE,
+    write_json,
+    write_rows,
+)
+
+# Enough that a disagreement of an export shows, few enough to keep in every run folder.
+NUM_HELD_OUT = 16
+
+
+def write_record(folder: Path, record: Record, *, images: NDArray[np.uint8]) -> dict[str, Any]:
+    """Write every file of the run folder and return its metrics.
+
+    Args:
+        folder: Where to write; it exists and is empty.
+        record: The run.
+        images: uint8 of shape (n, height, width, 3): the pixels that the run saw.
+    """
+    metrics = measure(record)
+    write_json(folder / METRICS, metrics)
+    (folder / CONFIG).write_text(config_to_yaml(record.config), encoding="utf-8")
+    write_json(folder / LABELS, labels_of(record))
+    around = environment(record)
+    write_json(folder / ENVIRONMENT, around)
+    write_rows(folder / SPLIT, split_rows_of(record))
+    write_rows(folder / PREDICTIONS, prediction_rows(record))
+    if record.experiment.phase is not None:
+        write_rows(folder / HISTORY, record.experiment.phase.history)
+    if record.unreadable:
+        write_rows(
+            folder / UNREADABLE, [{"path": u.id, "reason": u.reason} for u in record.unreadable]
+        )
+    record.experiment.classifier.save(folder / MODEL)
+    write_held_out(folder, record)
+    pictures = draw_pictures(folder, record, metrics, images=images)
+    page = make_report(record, metrics, pictures=pictures, environment=around)
+    (folder / REPORT).write_text(page, encoding="utf-8")
+    return metrics
+
+
+def write_held_out(folder: Path, record: Record) -> None:
+    """Keep some test images and what was answered to them: later exports are proven on these.
+
+    Args:
+        folder: The run folder.
+        record: The run.
+    """
+    place = folder / HELD_OUT
+    place.mkdir()
+    answers = record.experiment.answers[record.experiment.kept].test
+    rows = record.rows("test")
+    # Spread over the whole split, whatever order the table has.
+    chosen = np.unique(np.linspace(0, len(rows) - 1, NUM_HELD_OUT).astype(int))
+    entries = []
+    for index in chosen:
+        content = encoded_image(record.table, int(rows[index]))
+        name = f"{index:05d}{suffix_of(content)}"
+        (place / name).write_bytes(content)
+        entries.append(
+            {
+                "file": name,
+                "path": record.table.ids[rows[index]],
+                "probabilities": [float(value) for value in answers[index]],
+            }
+        )
+    write_json(place / "answers.json", entries)
+
+
+def suffix_of(content: bytes) -> str:
+    """Return the file suffix that the first bytes of an image ask for.
+
+    Args:
+        content: An encoded image.
+
+    Example:
+        >>> suffix_of(b"GIF89a...")
+        '.gif'
+    """
+    kinds = {
+        b"\xff\xd8": ".jpg",
+        b"\x89PNG": ".png",
+        b"GIF8": ".gif",
+        b"BM": ".bmp",
+        b"RIFF": ".webp",
+    }
+    return next((suffix for start, suffix in kinds.items() if content.startswith(start)), ".img")

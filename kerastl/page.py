@@ -1,0 +1,255 @@
+"""The report of a run: its pictures, and the one page that holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl._version import __version__
+from kerastl.config import FitConfig
+from kerastl.config_file import config_to_mapping
+from kerastl.evaluation.comparison import accuracy_difference
+from kerastl.evaluation.figures import figure_data_uri, save_figure
+from kerastl.evaluation.pictures import (
+    confusion_matrix_figure,
+    contact_sheet_figure,
+    learning_curves_figure,
+    probe_path_figure,
+)
+from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
+from kerastl.record import Record, label_text, probable_text
+from kerastl.training.experiment import FINE_TUNED, PROBE
+
+# Images on the sheet of mistakes: what one page can show.
+_MOST_MISTAKES = 18
+
+
+def draw_pictures(
+    folder: Path, record: Record, metrics: Mapping[str, Any], *, images: NDArray[np.uint8]
+) -> tuple[Picture, ...]:
+    """Draw what the report shows; curves and confusion matrix are files of their own too.
+
+    Args:
+        folder: The run folder.
+        record: The run.
+        metrics: From `kerastl.record.measure`.
+        images: uint8 of shape (n, height, width, 3): the pixels that the run saw.
+
+    Returns:
+        The pictures in the order of the page.
+    """
+    experiment, kept = record.experiment, metrics[metrics["kept"]]["test"]
+    pictures = []
+    if not record.table.multi_label:
+        figure = confusion_matrix_figure(np.array(kept["confusion"]), record.table.class_names)
+        save_figure(figure, folder / "confusion_matrix")
+        pictures.append(
+            Picture(
+                "Which class is taken for which",
+                figure_data_uri(figure),
+                alt=f"Confusion matrix of the {metrics['kept']} model on the test split.",
+                caption="Test split. Rows: the true class; columns: the answer.",
+            )
+        )
+    if experiment.phase is not None:
+        probe = metrics[PROBE]["val"]
+        reference = {f"val_{name}": probe[key]["value"] for name, key in _CURVES.items()}
+        figure = learning_curves_figure(experiment.phase.history, probe=reference)
+        save_figure(figure, folder / "learning_curves")
+        pictures.append(
+            Picture(
+                "Fine-tuning",
+                figure_data_uri(figure),
+                alt="Loss and accuracy of training and validation over the epochs.",
+                caption="Training numbers are measured on augmented images, before each step. "
+                "The dashed line is the probe, where fine-tuning starts.",
+            )
+        )
+    path = experiment.probe.path
+    figure = probe_path_figure(
+        [penalty for penalty, _ in path],
+        [loss for _, loss in path],
+        None,
+        experiment.probe.penalty,
+    )
+    pictures.append(
+        Picture(
+            "The probe's penalty",
+            figure_data_uri(figure),
+            alt="Cross-validated log-loss over the penalty.",
+            caption="Chosen by cross-validation on the training split alone.",
+        )
+    )
+    return (*pictures, *_mistakes(record, images))
+
+
+_CURVES = {"loss": "log_loss", "accuracy": "accuracy"}
+
+
+def _mistakes(record: Record, images: NDArray[np.uint8]) -> list[Picture]:
+    """Return the sheet of test images that the kept model is most wrong about."""
+    table, rows = record.table, record.rows("test")
+    probabilities = record.experiment.answers[record.experiment.kept].test
+    right = right_answers(table.labels[rows], probabilities)
+    losses = _row_losses(table.labels[rows], probabilities)
+    worst = [int(i) for i in np.argsort(-losses, kind="stable") if not right[i]][:_MOST_MISTAKES]
+    if not worst:
+        return []
+    titles = [
+        f"is {label_text(table, int(rows[i]))}\nnot {probable_text(table, probabilities[i])}"
+        for i in worst
+    ]
+    figure = contact_sheet_figure([images[rows[i]] for i in worst], titles)
+    count = int((~right).sum())
+    return [
+        Picture(
+            f"{len(worst)} of {count} mistakes, the surest first" if count > 1 else "The mistake",
+            figure_data_uri(figure, "png"),
+            alt="Test images that the kept model answers wrongly.",
+            caption="Wrong labels and images of another kind show here first.",
+        )
+    ]
+
+
+def right_answers(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return for each image whether the answer is right; of several labels, all of them.
+
+    Args:
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        probabilities: float32 of shape (n, num_classes).
+
+    Example:
+        >>> right_answers(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32))
+        array([ True, False])
+    """
+    if labels.ndim == 2:
+        return np.all((probabilities >= 0.5) == (labels == 1), axis=1)
+    return probabilities.argmax(axis=1) == labels
+
+
+def _row_losses(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of each image in nats."""
+    clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    if labels.ndim == 2:
+        return -np.where(labels == 1, np.log(clipped), np.log(1 - clipped)).sum(axis=1)
+    return -np.log(clipped[np.arange(len(labels)), labels])
+
+
+def make_report(
+    record: Record,
+    metrics: Mapping[str, Any],
+    *,
+    pictures: Sequence[Picture],
+    environment: Mapping[str, Any],
+) -> str:
+    """Return the page of a run as HTML that needs no other file.
+
+    Args:
+        record: The run.
+        metrics: From `kerastl.record.measure`.
+        pictures: From `draw_pictures`.
+        environment: From `kerastl.record.environment`.
+    """
+    table, answers = record.table, record.experiment.answers
+    rows = record.rows("test")
+    difference = None
+    if FINE_TUNED in answers and not table.multi_label:
+        right = [right_answers(table.labels[rows], answers[n].test) for n in (PROBE, FINE_TUNED)]
+        groups = None if table.groups is None else table.groups[rows]
+        difference = dataclasses.asdict(
+            accuracy_difference(right[0], right[1], groups=groups, seed=record.config.seed)
+        )
+    return render_report(
+        Report(
+            title=table.name,
+            created=datetime.datetime.fromisoformat(environment["finished"]),
+            version=__version__,
+            command=command_of(record.config),
+            data=_data_summary(record),
+            model=_model_summary(record),
+            kept=metrics["kept"],
+            kept_because=metrics["kept_because"],
+            validation={name: metrics[name]["val"] for name in answers},
+            test={name: metrics[name]["test"] for name in answers},
+            difference=difference,
+            pictures=pictures,
+            environment=environment,
+        )
+    )
+
+
+def command_of(config: FitConfig) -> str:
+    """Return what to type for the same run: every option that is not at its default.
+
+    Args:
+        config: The options.
+
+    Example:
+        >>> command_of(FitConfig("my photos", seed=3, export=True))
+        "python -m kerastl.fit 'my photos' --seed 3 --export"
+    """
+    defaults = config_to_mapping(FitConfig(config.data))
+    words = ["python", "-m", "kerastl.fit", shlex.quote(config.data)]
+    for name, value in config_to_mapping(config).items():
+        if value != defaults[name]:
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else [shlex.quote(str(value))]
+    return " ".join(words)
+
+
+def _data_summary(record: Record) -> DataSummary:
+    """Return what the page says of the images."""
+    table, config = record.table, record.config
+    counts = {}
+    for split in ("train", "val", "test"):
+        labels = table.labels[record.rows(split)]
+        if table.multi_label:
+            counts[split] = [int(count) for count in labels.sum(axis=0)]
+        else:
+            counts[split] = np.bincount(labels, minlength=len(table.class_names)).tolist()
+    if table.splits is not None and np.any(table.splits != ""):
+        how = "Splits as the data gives them; what it lacks was cut by the seed"
+    else:
+        how = "Cut at random by the seed, every class in proportion"
+    if table.groups is not None:
+        how += f", no group torn apart ({len(np.unique(table.groups)):,} groups)"
+    return DataSummary(
+        name=table.name,
+        num_images=len(table.ids),
+        class_names=table.class_names,
+        counts=counts,
+        unreadable=[(fault.id, fault.reason) for fault in record.unreadable],
+        how_split=f"{how}. Seed {config.seed}.",
+    )
+
+
+def _model_summary(record: Record) -> ModelSummary:
+    """Return what the page says of the network."""
+    network, experiment, recipe = record.network, record.experiment, record.phase
+    phase = experiment.phase
+    settings = {"Penalty of the probe": f"{experiment.probe.penalty:.3g}"}
+    if phase is not None and recipe is not None:
+        settings |= {
+            "Learning rate": f"{recipe.learning_rate:g}",
+            "Augmentation": recipe.augment,
+            "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
+        }
+    return ModelSummary(
+        backbone=network.name,
+        weights=network.weights,
+        image_size=network.image_size,
+        num_parameters=experiment.classifier.count_params(),
+        num_trained=None if phase is None else phase.num_trainable,
+        unfrozen_blocks=network.unfreeze_blocks if phase is not None else 0,
+        num_blocks=network.num_blocks,
+        epochs=0 if phase is None else len(phase.history),
+        best_epoch=None if phase is None else phase.best_epoch,
+        settings=settings,
+    )

@@ -1,0 +1,73 @@
+"""The last lines that a run writes to a terminal: at most ten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kerastl.deploy.savedmodel import ExportResult
+from kerastl.record import Record
+from kerastl.run_folder import REPORT, UNREADABLE
+from kerastl.training.experiment import FINE_TUNED, PROBE
+
+
+def summary_lines(
+    record: Record, metrics: dict[str, Any], *, folder: Path, export: ExportResult | None
+) -> tuple[str, ...]:
+    """Return what a terminal shows at the end, at most ten lines.
+
+    Args:
+        record: The run.
+        metrics: From `write_record`.
+        folder: Where the run folder is now.
+        export: What was exported, if anything.
+    """
+    counts = ", ".join(f"{len(record.rows(s))} {s}" for s in ("train", "val", "test"))
+    lines = [f"{len(record.table.ids)} images, {len(record.table.class_names)} classes: {counts}."]
+    if record.unreadable:
+        lines.append(f"{len(record.unreadable)} unreadable images were left out: {UNREADABLE}.")
+    for name in (PROBE, FINE_TUNED):
+        if name in metrics:
+            test = metrics[name]["test"]
+            mark = "  <- kept" if name == metrics["kept"] else ""
+            lines.append(
+                f"{name:<10}  test accuracy {percent(test['accuracy'])}"
+                f", AUROC {number(test['auroc'])}{mark}"
+            )
+    lines.append(metrics["kept_because"])
+    lines.append(f"Run folder: {folder} (open {folder / REPORT})")
+    if export is not None:
+        lines.append(f"SavedModel: {export.path} (proven on {export.parity.num_images} images)")
+    lines.append(f"Took {record.seconds:.0f} s. Try: python -m kerastl.predict {folder} IMAGES")
+    return tuple(lines)
+
+
+def percent(estimate: dict[str, float] | None) -> str:
+    """Return a share with its interval in percent.
+
+    Args:
+        estimate: value, low and high from 0 to 1; None where it cannot be known.
+
+    Example:
+        >>> percent({"value": 0.88, "low": 0.85, "high": 0.9})
+        '88.0 % (85.0 to 90.0)'
+    """
+    if estimate is None:
+        return "unknown"
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def number(estimate: dict[str, float] | None) -> str:
+    """Return a number with its interval.
+
+    Args:
+        estimate: value, low and high; None where it cannot be known.
+
+    Example:
+        >>> number({"value": 0.912, "low": 0.89, "high": 0.93})
+        '0.912 (0.890 to 0.930)'
+    """
+    if estimate is None:
+        return "unknown"
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
