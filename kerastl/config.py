@@ -39,7 +39,11 @@ def parse_image_size(value: Any) -> tuple[int, int] | None:
     """
     if value is None:
         return None
-    parts = list(value) if isinstance(value, tuple | list) else re.split("[x\N{MULTIPLICATION SIGN}, ]+", str(value))
+    parts = (
+        list(value)
+        if isinstance(value, tuple | list)
+        else re.split("[x\N{MULTIPLICATION SIGN}, ]+", str(value))
+    )
     if len(parts) in (1, 2) and all(re.fullmatch(r"[1-9]\d*", str(part)) for part in parts):
         height, width = int(parts[0]), int(parts[-1])
         return height, width
@@ -172,10 +176,11 @@ class FitConfig:
     """Of AdamW while fine-tuning; none on biases and normalisation."""
 
     augment: Annotated[
-        Literal["none", "light", "medium", "dihedral"], Parameter(group=_TRAINING)
+        Literal["none", "light", "medium", "mirrors", "dihedral"], Parameter(group=_TRAINING)
     ] = "light"
-    """How training images are varied: light (mirrored, slightly cropped), medium
-    (RandAugment), dihedral (pictures without an up: 8 symmetries, small shifts), none."""
+    """How training images are varied: light (mirrored, slightly cropped), medium (RandAugment
+    on top), mirrors (pictures without an up: mirrored both ways, small shifts), dihedral
+    (turned by 90° as well), none. The probe is fitted on the mirror images too."""
 
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0
     """Decides the split, the shuffling, the augmentation and the first weights."""

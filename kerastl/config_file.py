@@ -41,7 +41,8 @@ def config_from_mapping(mapping: Mapping[str, Any], *, source: str = "mapping") 
     if unknown:
         raise ConfigError(
             f"{source} has an unknown option {unknown[0]!r}."
-            f"{did_you_mean(unknown[0], option_names())} `python -m kerastl.fit --help` lists the options."
+            f"{did_you_mean(unknown[0], option_names())}"
+            " `python -m kerastl.fit --help` lists the options."
         )
     if "data" not in values:
         raise ConfigError(f"{source} does not say which `data` to use. Add a line: data: FOLDER")

@@ -23,6 +23,7 @@ from kerastl.models.network import Network
 from kerastl.training.experiment import FINE_TUNED, PROBE, Experiment
 from kerastl.training.phases import Phase
 
+
 @dataclass(frozen=True)
 class Record:
     """All that a finished run knows.

@@ -231,6 +231,7 @@ def train(
         groups=table.groups,
         border=network.border,
         phase=phase,
+        augment=config.augment,
         batch_size=config.batch_size,
         seed=config.seed,
     )

@@ -1,7 +1,6 @@
 """The house keeps its rules: floors, lazy imports, public names, documented arguments."""
 
 import ast
-import importlib
 import inspect
 import pkgutil
 import re

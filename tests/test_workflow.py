@@ -86,8 +86,8 @@ def test_the_config_of_a_run_makes_the_run_again(finished, tmp_path):
 
 def test_shuffled_labels_are_not_learnt(tmp_path):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (120, 32, 32, 3), np.uint8)
-    table = table_from_arrays(images, rng.permutation(np.arange(120) % 2))
+    images = rng.integers(0, 256, (500, 32, 32, 3), np.uint8)
+    table = table_from_arrays(images, rng.permutation(np.arange(500) % 2))
     result = kerastl.run(
         FitConfig("arrays", image_size=32, fine_tune_epochs=0, out=str(tmp_path / "run")),
         table=table,

@@ -5,7 +5,7 @@ The test split is read once, at the end, by both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.augment import symmetric_views
 from kerastl.data.splits import fold_rows
 from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
@@ -73,6 +74,7 @@ def probe_then_fine_tune(
     groups: NDArray[np.str_] | None = None,
     border: Border | None = None,
     phase: Phase | None = None,
+    augment: str = "none",
     batch_size: int = 32,
     seed: int = 0,
 ) -> Experiment:
@@ -87,6 +89,8 @@ def probe_then_fine_tune(
             cross-validation.
         border: Where fine-tuning begins; None for the whole backbone.
         phase: How to fine-tune; None for the probe alone.
+        augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
+            mirror images too.
         batch_size: Images per step of the frozen part.
         seed: Of the folds and the head.
 
@@ -99,28 +103,18 @@ def probe_then_fine_tune(
     """
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
-    extractor = folded_feature_model(classifier)
-    prove_inert(extractor, reference=feature_model(classifier), pixels=images[train[:batch_size]])
-
-    def features_of(rows: NDArray[np.int64], what: str) -> NDArray[np.float32]:
-        description = f"Extracting features ({what})"
-        return run_in_batches(
-            extractor, images[rows], batch_size=batch_size, description=description
-        )
-
-    known = features_of(np.concatenate([train, val]), "train, val")
-    of_train, of_val = known[: len(train)], known[len(train) :]
-    folds = fold_rows(
-        labels[train],
-        groups=None if groups is None else groups[train],
-        num_folds=NUM_FOLDS,
+    probe, answer = _fit_frozen(
+        classifier,
+        images,
+        labels,
+        train=train,
+        val=val,
+        groups=groups,
+        views=symmetric_views(augment, square=images.shape[1] == images.shape[2]),
+        batch_size=batch_size,
         seed=seed,
     )
-    probe = fit_probe(of_train, labels[train], folds=folds)
-    answer_features = _head_answers(
-        classifier, probe, train=(of_train, targets[train]), val=(of_val, targets[val]), seed=seed
-    )
-    probe_val = answer_features(of_val)
+    probe_val = answer(images[val], "Validating the probe")
     before = classifier.get_weights()
     result, tuned_val = None, None
     if phase is not None:
@@ -133,12 +127,15 @@ def probe_then_fine_tune(
     answers = {}
     if tuned_val is not None:
         tuned_test = predict_probabilities(
-            classifier, images[test], batch_size=batch_size, description="Testing"
+            classifier,
+            images[test],
+            batch_size=batch_size,
+            description="Testing the fine-tuned model",
         )
         answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test)
         after = classifier.get_weights()
         classifier.set_weights(before)
-    probe_test = answer_features(features_of(test, "test"))
+    probe_test = answer(images[test], "Testing the probe")
     answers[PROBE] = _answers(labels[val], probe_val, probe_test)
     kept = min(answers, key=lambda name: answers[name].validation_loss)
     if kept == FINE_TUNED:
@@ -149,8 +146,68 @@ def probe_then_fine_tune(
         answers={name: answers[name] for name in (PROBE, FINE_TUNED) if name in answers},
         probe=probe,
         phase=result,
-        num_features=of_train.shape[1],
+        num_features=len(probe.kernel),
     )
+
+
+def _fit_frozen(
+    classifier: keras.Model,
+    images: NDArray[np.uint8],
+    labels: NDArray[Any],
+    *,
+    train: NDArray[np.int64],
+    val: NDArray[np.int64],
+    groups: NDArray[np.str_] | None,
+    views: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]],
+    batch_size: int,
+    seed: int,
+) -> tuple[Probe, Callable[[NDArray[np.uint8], str], NDArray[np.float32]]]:
+    """Fit the head in place; return the probe and the function from pixels to its answers."""
+    extractor = folded_feature_model(classifier)
+    prove_inert(extractor, reference=feature_model(classifier), pixels=images[train[:batch_size]])
+
+    def features_of(pixels: NDArray[np.uint8], what: str) -> NDArray[np.float32]:
+        return run_in_batches(extractor, pixels, batch_size=batch_size, description=what)
+
+    # The head meets the mirror images now, not in the first steps of fine-tuning: unprepared,
+    # a probe's log-loss can double on them, and fine-tuning spends its epochs on repairing it.
+    features = np.concatenate(
+        [
+            features_of(view(images[train]), f"Extracting features ({number} of {len(views)})")
+            for number, view in enumerate(views, start=1)
+        ]
+    )
+    known = np.concatenate([labels[train]] * len(views))
+    folds = fold_rows(
+        labels[train],
+        groups=None if groups is None else groups[train],
+        num_folds=NUM_FOLDS,
+        seed=seed,
+    )
+    # All views of an image are held out together.
+    probe = fit_probe(features, known, folds=np.tile(folds, len(views)))
+    if _has_hidden_layer(classifier):
+        num_classes = classifier.output_shape[-1]
+        head = fit_head(
+            classifier,
+            features,
+            one_hot(known, num_classes=num_classes),
+            features_of(images[val], "Extracting features (val)"),
+            one_hot(labels[val], num_classes=num_classes),
+            seed=seed,
+        )
+        return probe, lambda pixels, what: np.asarray(
+            head.predict(features_of(pixels, what), verbose=0), np.float32
+        )
+    assign_probe(classifier, probe)
+    return probe, lambda pixels, what: probe_probabilities(
+        probe, features_of(pixels, what), multi_label=labels.ndim == 2
+    )
+
+
+def _has_hidden_layer(classifier: keras.Model) -> bool:
+    """Return whether the head is more than the probe can be."""
+    return any(layer.name == HIDDEN for layer in parts_of(classifier).head)
 
 
 def one_hot(labels: NDArray[Any], *, num_classes: int) -> NDArray[np.float32]:
@@ -173,24 +230,3 @@ def _answers(
     labels: NDArray[Any], validation: NDArray[np.float32], test: NDArray[np.float32]
 ) -> Answers:
     return Answers(validation, test, log_loss_nats(labels, validation))
-
-
-def _head_answers(
-    classifier: keras.Model,
-    probe: Probe,
-    *,
-    train: tuple[NDArray[np.float32], NDArray[np.float32]],
-    val: tuple[NDArray[np.float32], NDArray[np.float32]],
-    seed: int,
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Fit the head of the classifier in place; return the function from features to its answers.
-
-    Without a hidden layer the probe is the head; with one, the head is trained on the
-    same features.
-    """
-    multi_label = parts_of(classifier).output.activation is keras.activations.sigmoid
-    if all(layer.name != HIDDEN for layer in parts_of(classifier).head):
-        assign_probe(classifier, probe)
-        return lambda features: probe_probabilities(probe, features, multi_label=multi_label)
-    head = fit_head(classifier, *train, *val, seed=seed)
-    return lambda features: np.asarray(head.predict(features, verbose=0), np.float32)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerastl.config import FitConfig
-from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.data.augment import AUGMENTATIONS, find_augmentation, symmetric_views
 from kerastl.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -17,7 +17,7 @@ STATELESS = [name for name in AUGMENTATIONS if name != "medium"]
 def test_options_and_table_are_the_same_set():
     for name in AUGMENTATIONS:
         assert FitConfig("photos", augment=name).augment == name
-    with pytest.raises(ConfigError, match="must be one of none, light, medium, dihedral;"):
+    with pytest.raises(ConfigError, match="must be one of none, light, medium, mirrors, dihedral;"):
         FitConfig("photos", augment="heavy")
     with pytest.raises(ConfigError, match="Did you mean 'dihedral'"):
         find_augmentation("dihedrl")
@@ -77,3 +77,26 @@ def test_light_mirrors_about_half_and_never_upside_down():
         < min(np.abs(v - ramp[::-1]).mean(), np.abs(v - ramp[::-1, ::-1]).mean())
         for v in varied
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "square", "count"),
+    [
+        ("none", True, 1),
+        ("light", True, 2),
+        ("medium", False, 2),
+        ("mirrors", True, 4),
+        ("dihedral", True, 8),
+        ("dihedral", False, 4),
+    ],
+)
+def test_symmetric_views_are_what_the_policy_draws(policy, square, count):
+    """All views differ, the first is the image, none loses a pixel."""
+    images = RNG.integers(0, 256, (3, 6, 6 if square else 8, 3), np.uint8)
+    views = [view(images) for view in symmetric_views(policy, square=square)]
+    assert len(views) == count
+    np.testing.assert_array_equal(views[0], images)
+    assert len({view.tobytes() for view in views}) == count
+    for view in views:
+        assert view.shape == images.shape
+        np.testing.assert_array_equal(np.sort(view, axis=None), np.sort(images, axis=None))
