@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kerastl._version import __version__
+from kerastl._version import __version__ as __version__
 
 # Public name -> module that has it. No name here may be that of a command module
 # (`fit`, `predict`, `export`), which `python -m kerastl.fit` needs for itself.
@@ -50,7 +50,7 @@ _PUBLIC = {
     "load_savedmodel": "kerastl.deploy.savedmodel",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:
     from kerastl.config import FitConfig as FitConfig

@@ -173,8 +173,10 @@ def _check_backbone(backbone: keras.Model, image_size: tuple[int, int]) -> None:
     """Refuse what cannot take RGB images of this size, or gives no features."""
     shape = getattr(backbone, "input_shape", None)
     expected = (None, *image_size, 3)
-    fits = isinstance(shape, tuple) and len(shape) == 4
-    if not fits or any(s is not None and s != e for s, e in zip(shape, expected, strict=True)):
+    sizes = shape if isinstance(shape, tuple) else ()
+    if len(sizes) != 4 or any(
+        s is not None and s != e for s, e in zip(sizes, expected, strict=True)
+    ):
         raise ConfigError(
             f"The backbone must take images of shape {expected[1:]}; it takes {shape}. "
             "Build it for this `image_size`, or choose the size that it was built for."
