@@ -30,7 +30,7 @@ config = kerastl.FitConfig(
     image_size=300,
     val_fraction=0.1,
     test_fraction=0.25,
-    augment="dihedral",
+    augment="mirrors",
 )
 if arguments.fine_tune_epochs is not None:
     config = dataclasses.replace(config, fine_tune_epochs=arguments.fine_tune_epochs)

@@ -78,10 +78,14 @@ def parse_unfreeze_blocks(value: Any) -> int | Literal["all"] | None:
     )
 
 
-def _one_token(parse: Any) -> Parameter:
+def _one_token(parse: Any, metavar: str) -> Parameter:
     """Read one word of the command line with `parse`."""
     return Parameter(
-        converter=lambda _type, tokens: parse(tokens[0].value), n_tokens=1, accepts_keys=False
+        converter=lambda _type, tokens: parse(tokens[0].value),
+        n_tokens=1,
+        accepts_keys=False,
+        negative="",
+        metavar=metavar,
     )
 
 
@@ -128,7 +132,7 @@ class FitConfig:
     """imagenet, none, or a file of weights (.weights.h5, .h5, .keras)."""
 
     image_size: Annotated[
-        tuple[int, int] | None, Parameter(group=_MODEL), _one_token(parse_image_size)
+        tuple[int, int] | None, Parameter(group=_MODEL), _one_token(parse_image_size, "SIZE")
     ] = None
     """Size that images are brought to, one number or HEIGHTxWIDTH. Default: the backbone's own."""
 
@@ -155,7 +159,7 @@ class FitConfig:
     unfreeze_blocks: Annotated[
         int | Literal["all"] | None,
         Parameter(group=_TRAINING),
-        _one_token(parse_unfreeze_blocks),
+        _one_token(parse_unfreeze_blocks, "BLOCKS"),
     ] = None
     """How many blocks, counted from the top, fine-tuning trains: a number, 0 or all.
     Default: the top half."""
@@ -170,7 +174,7 @@ class FitConfig:
     """Images per step."""
 
     learning_rate: Annotated[float | None, Parameter(group=_TRAINING)] = None
-    """Highest rate of fine-tuning. Default: 4e-4 for networks of mobile size, else 1e-4."""
+    """Highest rate of fine-tuning. Default: 2e-4 for networks of mobile size, else 1e-4."""
 
     weight_decay: Annotated[float, Parameter(group=_TRAINING)] = 1e-3
     """Of AdamW while fine-tuning; none on biases and normalisation."""

@@ -12,13 +12,8 @@ from kerastl import terminal
 
 _HELP = """Write the SavedModel of a run folder and prove that it answers alike.
 
-The new version is loaded in a fresh process without Keras and must answer the run's
-held-out images as the model does; otherwise nothing is left under its name.
-
-Type for example:
-
-    python -m kerastl.export runs/photos
-"""
+The new version is loaded in a fresh process without Keras and must answer the run's held-out
+images as the model does; otherwise nothing is left under its name."""
 
 
 def export(
@@ -41,7 +36,12 @@ def export(
 
 def build_app() -> App:
     """Return the command."""
-    app = App(name="kerastl.export", help=_HELP, help_format="markdown", version_flags=[])
+    app = terminal.new_app(
+        "export",
+        help_text=_HELP,
+        usage="RUN [OPTIONS]",
+        examples=["python -m kerastl.export runs/photos"],
+    )
     app.default(export)
     return app
 

@@ -15,16 +15,11 @@ from kerastl.config import FitConfig
 from kerastl.config_file import config_to_mapping, config_to_yaml, read_config
 from kerastl.errors import KerasTLError
 
-_HELP = """Train, evaluate and keep an image classifier.
-
-Type for example:
-
-    python -m kerastl.fit photos/ --export
-
-    python -m kerastl.fit table.csv --group-column patient --backbone ResNet50
-
-    python -m kerastl.fit demo:solar --augment dihedral
-"""
+_EXAMPLES = (
+    "python -m kerastl.fit photos/ --export",
+    "python -m kerastl.fit table.csv --group-column patient --backbone ResNet50",
+    "python -m kerastl.fit demo:solar --augment mirrors",
+)
 
 
 def fit(
@@ -61,7 +56,12 @@ def build_app(arguments: Sequence[str]) -> App:
     Raises:
         ConfigError: The file cannot be read or holds an unknown or wrong option.
     """
-    app = App(name="kerastl.fit", help=_HELP, help_format="markdown", version_flags=[])
+    app = terminal.new_app(
+        "fit",
+        help_text="Train, evaluate and keep an image classifier.",
+        usage="DATA [OPTIONS]",
+        examples=_EXAMPLES,
+    )
     app.default(fit)
     path = _config_path(arguments)
     if path is not None:

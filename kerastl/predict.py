@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 
 _HELP = """Label images with a run folder or a SavedModel.
 
-A table on a terminal, JSON lines in a pipe. Files that cannot be read are named on
-standard error, skipped, and make the exit code 1.
-
-Type for example:
-
-    python -m kerastl.predict runs/photos new/ --top 3
-
-    python -m kerastl.predict saved_models/photos "new/*.jpg" --format csv > labels.csv
-"""
+A table on a terminal, JSON lines in a pipe. Files that cannot be read are named on standard
+error, skipped, and make the exit code 1."""
+_EXAMPLES = (
+    "python -m kerastl.predict runs/photos new/ --top 3",
+    'python -m kerastl.predict saved_models/photos "new/*.jpg" --format csv > labels.csv',
+)
 
 _BATCH_SIZE = 32
 EXIT_SOME_UNREADABLE = 1
@@ -196,7 +193,9 @@ def _csv_line(values: Sequence[Any]) -> str:
 
 def build_app() -> App:
     """Return the command."""
-    app = App(name="kerastl.predict", help=_HELP, help_format="markdown", version_flags=[])
+    app = terminal.new_app(
+        "predict", help_text=_HELP, usage="MODEL PATHS… [OPTIONS]", examples=_EXAMPLES
+    )
     app.default(predict)
     return app
 

@@ -11,13 +11,34 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from kerastl.errors import KerasTLError
 from kerastl.progress import Advance, listen
 
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def new_app(verb: str, *, help_text: str, usage: str, examples: Sequence[str]) -> App:
+    """Return the command of a verb, its examples at the end of its help.
+
+    Args:
+        verb: Name of the module, such as "fit".
+        help_text: What it does.
+        usage: What follows its name on a command line.
+        examples: Whole command lines.
+    """
+    lines = "\n".join(f"- {example}" for example in examples)
+    return App(
+        name=f"kerastl.{verb}",
+        help=help_text,
+        help_format="markdown",
+        help_epilogue=f"Type for example:\n\n{lines}",
+        usage=f"Usage: python -m kerastl.{verb} {usage}",
+        version_flags=[],
+        group_commands=Group("Help", sort_key=99),
+    )
 
 
 def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -121,7 +142,7 @@ def progress_on_stderr() -> Iterator[None]:
             yield lambda _steps: None
             return
         columns: tuple[Any, ...] = (
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<28}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
