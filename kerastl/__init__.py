@@ -32,6 +32,7 @@ _PUBLIC = {
     "training_batches": "kerastl.data.batches",
     "backbone_names": "kerastl.models.backbones",
     "build_backbone": "kerastl.models.backbones",
+    "build_network": "kerastl.models.network",
     "build_classifier": "kerastl.models.classifier",
     "borders": "kerastl.models.blocks",
     "top_blocks_border": "kerastl.models.blocks",
@@ -45,7 +46,9 @@ _PUBLIC = {
     "multi_label_metrics": "kerastl.evaluation.metrics",
     "accuracy_difference": "kerastl.evaluation.comparison",
     "confusion_matrix_figure": "kerastl.evaluation.pictures",
+    "contact_sheet_figure": "kerastl.evaluation.pictures",
     "learning_curves_figure": "kerastl.evaluation.pictures",
+    "export_run": "kerastl.deploy.runs",
     "export_savedmodel": "kerastl.deploy.savedmodel",
     "load_savedmodel": "kerastl.deploy.savedmodel",
 }
