@@ -81,6 +81,13 @@ def styled() -> Any:
     )
 
 
+class _NotebookFigure(Figure):
+    """A figure that notebooks show by themselves, whatever backend is set."""
+
+    def _repr_png_(self) -> bytes:
+        return _figure_bytes(self, "png")
+
+
 def new_figure(width_inches: float, height_inches: float) -> Figure:
     """Return an empty figure that belongs to no window.
 
@@ -89,7 +96,7 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
         height_inches: Height.
     """
     layout = ConstrainedLayoutEngine(wspace=0.06)
-    figure = Figure((width_inches, height_inches), layout=layout, facecolor="none")
+    figure = _NotebookFigure((width_inches, height_inches), layout=layout, facecolor="none")
     FigureCanvasAgg(figure)
     return figure
 
