@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import time
@@ -199,7 +200,13 @@ def _save(signatures: dict[str, Any], partial: Path, *, class_names: Sequence[st
     # The variables and not the Keras model: nothing of Keras is in the file, and no optimizer.
     used = (variable for function in signatures.values() for variable in function.variables)
     module.weights = list({id(variable): variable for variable in used}.values())
-    tf.saved_model.save(module, str(partial), signatures=signatures)
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # not its note of where the assets went: a partial name
+    try:
+        tf.saved_model.save(module, str(partial), signatures=signatures)
+    finally:
+        logger.setLevel(level)
     labels_path.unlink()  # assets/ has it now
 
 

@@ -96,9 +96,11 @@ def run_in_batches(
     def forward(pixels: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
+    # Traced here once: TensorFlow warns of retracing when short runs follow each other.
+    traced = forward.get_concrete_function()
     with track(description, total=len(images)) as advance:
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            outputs[start : start + len(batch)] = forward(batch).numpy()
+            outputs[start : start + len(batch)] = traced(tf.constant(batch)).numpy()
             advance(len(batch))
     return outputs
