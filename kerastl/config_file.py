@@ -92,6 +92,18 @@ def read_config(path: str | os.PathLike[str]) -> FitConfig:
     Raises:
         ConfigError: The file is missing, is not YAML, or has an unknown or wrong option.
     """
+    return config_from_mapping(read_mapping(path), source=f"The configuration file {str(path)!r}")
+
+
+def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a YAML file holds, by name of option, before it is checked.
+
+    Args:
+        path: A file that `config_to_yaml` or a person wrote.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or has no lines of options.
+    """
     import yaml
 
     path = Path(path)
@@ -113,7 +125,7 @@ def read_config(path: str | os.PathLike[str]) -> FitConfig:
             f"The configuration file {str(path)!r} must hold lines of the form 'option: value'; "
             f"received {type(mapping).__name__}."
         )
-    return config_from_mapping(mapping, source=f"The configuration file {str(path)!r}")
+    return {str(key).replace("-", "_"): value for key, value in mapping.items()}
 
 
 def config_to_yaml(config: FitConfig, *, comments: bool = True) -> str:

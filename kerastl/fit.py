@@ -12,7 +12,12 @@ from cyclopts.config import Dict
 
 from kerastl import terminal
 from kerastl.config import FitConfig
-from kerastl.config_file import config_to_mapping, config_to_yaml, read_config
+from kerastl.config_file import (
+    config_from_mapping,
+    config_to_mapping,
+    config_to_yaml,
+    read_mapping,
+)
 from kerastl.errors import KerasTLError
 
 _EXAMPLES = (
@@ -65,8 +70,15 @@ def build_app(arguments: Sequence[str]) -> App:
     app.default(fit)
     path = _config_path(arguments)
     if path is not None:
-        mapping = config_to_mapping(read_config(path))
-        given = {key.replace("_", "-"): str(v) for key, v in mapping.items() if v is not None}
+        # A recipe to share need not name the data: DATA may stand on the command line alone.
+        named = read_mapping(path)
+        checked = config_from_mapping(
+            {"data": "DATA", **named}, source=f"The configuration file {path!r}"
+        )
+        mapping = config_to_mapping(checked)
+        given = {
+            key.replace("_", "-"): str(mapping[key]) for key in named if mapping[key] is not None
+        }
         app.config = (Dict(given, source=path),)
     return app
 

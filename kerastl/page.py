@@ -171,7 +171,9 @@ def make_report(
             title=table.name,
             created=datetime.datetime.fromisoformat(environment["finished"]),
             version=__version__,
-            command=command_of(record.config),
+            command="kerastl.run(kerastl.FitConfig(…), backbone=…)  # Python, your own backbone"
+            if record.network.weights == "own"
+            else command_of(record.config),
             data=_data_summary(record),
             model=_model_summary(record),
             kept=metrics["kept"],

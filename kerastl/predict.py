@@ -17,7 +17,7 @@ from kerastl import terminal
 from kerastl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from kerastl.deploy.predictor import Predictor
+    from kerastl.deploy.predictor import Answer, Predictor
 
 _HELP = """Label images with a run folder or a SavedModel.
 
@@ -133,13 +133,20 @@ class _Rows:
                     continue
                 yield {
                     "path": str(path),
-                    "label": answer.classes[0],
+                    "label": self._label(answer),
                     "score": answer.scores[0],
                     "top": [
                         {"label": label, "score": score}
                         for label, score in zip(answer.classes, answer.scores, strict=True)
                     ][: self._top],
                 }
+
+    def _label(self, answer: Answer) -> str:
+        """Return the best label; where several are possible, all that are at least even odds."""
+        if not self._predictor.multi_label:
+            return answer.classes[0]
+        pairs = zip(answer.classes, answer.scores, strict=True)
+        return "|".join(label for label, score in pairs if score >= 0.5)
 
     def _complain(self, path: Path, reason: str) -> None:
         self.num_unreadable += 1

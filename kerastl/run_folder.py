@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ ENVIRONMENT = "environment.json"
 REPORT = "report.html"
 HELD_OUT = "held_out"
 
+logger = logging.getLogger(__name__)
+
 
 def choose_run_folder(out: str | None, *, name: str, overwrite: bool) -> Path:
     """Return where the run folder will be, before any work is done.
@@ -44,10 +47,7 @@ def choose_run_folder(out: str | None, *, name: str, overwrite: bool) -> Path:
     """
     if out is None:
         base = Path("runs") / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
-        path, number = base, 1
-        while path.exists() and not overwrite:
-            number += 1
-            path = base.with_name(f"{base.name}-{number}")
+        path = base if overwrite else _free_name(base)
     else:
         path = Path(out)
         if path.exists() and not overwrite:
@@ -61,6 +61,15 @@ def choose_run_folder(out: str | None, *, name: str, overwrite: bool) -> Path:
             "does not touch it. Choose another --out."
         )
     _check_writable(path)
+    return path
+
+
+def _free_name(base: Path) -> Path:
+    """Return the first of NAME, NAME-2, NAME-3 and so on that does not exist."""
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
     return path
 
 
@@ -87,9 +96,9 @@ def _check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_run_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path` that takes its name when the block ends well.
+    """Give a temporary folder beside `path`, for `publish` to move there at the end of the block.
 
-    When it does not (an error, Ctrl-C), the temporary folder is removed and an existing
+    What was not published when the block ends (an error, Ctrl-C) is removed, and an existing
     folder at `path` stays as it was.
 
     Args:
@@ -103,7 +112,8 @@ def new_run_folder(path: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
-        _replace(partial, path)
+    except BrokenPipeError:
+        raise  # the reader of our progress has gone: no fault of the folder
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -115,11 +125,32 @@ def new_run_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace(partial: Path, path: Path) -> None:
-    """Move the new folder into place; the old one is kept until that has worked."""
+def publish(partial: Path, path: Path, *, overwrite: bool) -> Path:
+    """Give a complete folder its name; an old one is kept until that has worked.
+
+    Args:
+        partial: From `new_run_folder`.
+        path: The name it shall have.
+        overwrite: Whether a run folder of that name may be replaced. If not, and another
+            run took the name meanwhile, the next free one is taken.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        ConfigError: What stands there now is no run folder.
+    """
+    if path.exists() and not overwrite:
+        taken, path = path, _free_name(path)
+        logger.warning("%s was made by another run meanwhile; this one is %s.", taken, path)
     if not path.exists():
         partial.rename(path)
-        return
+        return path
+    if not _may_replace(path):
+        raise ConfigError(
+            f"{str(path)!r} has become something else than a run folder; it was not replaced. "
+            "Choose another --out."
+        )
     old = path.parent / f".{path.name}.{os.getpid()}.replaced"
     path.rename(old)
     try:
@@ -127,7 +158,8 @@ def _replace(partial: Path, path: Path) -> None:
     except OSError:
         old.rename(path)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:

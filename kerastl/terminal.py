@@ -62,7 +62,7 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
     except KerasTLError as error:
         fail(error, app=app)
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; nothing was left under a final name.\n")
+        sys.stderr.write("\nInterrupted; nothing half-written was left.\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); keep Python quiet at exit as well.

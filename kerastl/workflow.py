@@ -19,10 +19,11 @@ from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
+from kerastl.errors import ExportError, KerasTLError
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
 from kerastl.record import Record
-from kerastl.run_folder import choose_run_folder, new_run_folder
+from kerastl.run_folder import choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phases import Phase
@@ -74,7 +75,8 @@ def run(
 
     Raises:
         KerasTLError: Something about the options, images or weights cannot work; the
-            message says what and what to do. Nothing is left under a final name.
+            message says what and what to do. Nothing is left under a final name, unless
+            only the export failed: then the run folder is complete.
     """
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
@@ -104,7 +106,8 @@ def run(
             seconds=time.monotonic() - started,
         )
         metrics = write_record(partial, record, images=pixels.images)
-    exported = export_run(folder, export_dir=config.export_dir) if config.export else None
+        folder = publish(partial, folder, overwrite=config.overwrite)
+    exported = export_finished(folder, config) if config.export else None
     return RunResult(
         path=folder,
         model=experiment.classifier,
@@ -114,6 +117,25 @@ def run(
         export=exported,
         summary_lines=summary_lines(record, metrics, folder=folder, export=exported),
     )
+
+
+def export_finished(folder: Path, config: FitConfig) -> ExportResult:
+    """Export a run that is complete, and say so if the export fails.
+
+    Args:
+        folder: The run folder.
+        config: All options.
+
+    Raises:
+        ExportError: The answers differ, or nothing can be written.
+    """
+    try:
+        return export_run(folder, export_dir=config.export_dir)
+    except KerasTLError as error:
+        raise ExportError(
+            f"{error} The run itself is complete: {folder}. Export it again with: python -m "
+            f"kerastl.export {folder} --export-dir {config.export_dir}"
+        ) from error
 
 
 def read_table(config: FitConfig) -> ImageTable:

@@ -58,3 +58,16 @@ def test_one_line_and_exit_code_2(capsys, words, advice):
     assert out == ""
     assert advice in err
     assert err.count("\n") == 1, err
+
+
+def test_a_recipe_need_not_name_the_data(capsys, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("seed: 3\naugment: mirrors\n")
+    code, out, _ = run_main(
+        capsys, "photos", "--config", str(path), "--seed", "4", "--print-config"
+    )
+    assert code == 0
+    assert {"data: photos", "augment: mirrors", "seed: 4"} <= set(out.splitlines())
+    code, _, err = run_main(capsys, "--config", str(path))
+    assert code == 2
+    assert "DATA" in err.upper()

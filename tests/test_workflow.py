@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 
 import kerastl
+import kerastl.workflow
 from kerastl import FitConfig
+from kerastl.archive import write_record
 from kerastl.data.sources import load_table, table_from_arrays
-from kerastl.errors import ConfigError, DataError, WeightsError
+from kerastl.errors import ConfigError, DataError, ExportError, WeightsError
 
 SMALL = {"image_size": 32, "fine_tune_epochs": 1, "unfreeze_blocks": 1, "batch_size": 8}
 FILES = {
@@ -201,6 +203,36 @@ def test_an_existing_folder_is_never_lost(colour_folder, tmp_path, finished):
         with pytest.raises(ConfigError, match=advice):
             kerastl.run(config)
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years"
+
+
+def test_two_runs_at_a_time_both_survive(colour_folder, tmp_path, monkeypatch):
+    """Another run takes the name while this one works: it moves on to the next."""
+    monkeypatch.chdir(tmp_path)
+    config = FitConfig(str(colour_folder), image_size=32, fine_tune_epochs=0)
+
+    def write_and_be_overtaken(*arguments, **options):
+        (tmp_path / "runs" / "photos").mkdir()
+        (tmp_path / "runs" / "photos" / "thesis.txt").write_text("years")
+        return write_record(*arguments, **options)
+
+    monkeypatch.setattr(kerastl.workflow, "write_record", write_and_be_overtaken)
+    assert kerastl.run(config).path.name == "photos-2"
+    assert (tmp_path / "runs" / "photos" / "thesis.txt").read_text() == "years"
+
+
+def test_a_failing_export_says_that_the_run_is_complete(colour_folder, tmp_path):
+    (tmp_path / "taken").write_text("a file, no folder")
+    config = FitConfig(
+        str(colour_folder),
+        image_size=32,
+        fine_tune_epochs=0,
+        out=str(tmp_path / "run"),
+        export=True,
+        export_dir=str(tmp_path / "taken"),
+    )
+    with pytest.raises(ExportError, match="The run itself is complete"):
+        kerastl.run(config)
+    assert (tmp_path / "run" / "model.keras").is_file()
 
 
 def test_a_failing_run_leaves_the_old_one(colour_folder, tmp_path, monkeypatch):

@@ -132,8 +132,12 @@ def _without(
     for fault in unreadable:
         logger.warning("Left out %s: %s", fault.id, fault.reason)
     keep = np.setdiff1d(np.arange(count), [fault.row for fault in unreadable])
-    kept = images if not unreadable else images[keep]
-    return Pixels(images=kept, rows=keep.astype(np.int64), unreadable=tuple(unreadable))
+    for place, row in enumerate(keep):  # in place: all of it may not fit into memory twice
+        if place != row:
+            images[place] = images[row]
+    return Pixels(
+        images=images[: len(keep)], rows=keep.astype(np.int64), unreadable=tuple(unreadable)
+    )
 
 
 def _allocate(

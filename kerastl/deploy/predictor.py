@@ -39,9 +39,11 @@ class Predictor:
 
     Attributes:
         predict: From encoded images to one `Answer` each, in order.
+        multi_label: Whether an image can have several labels, or none.
     """
 
     predict: Callable[[Sequence[bytes]], list[Answer]]
+    multi_label: bool = False
 
 
 def open_predictor(path: str | Path) -> Predictor:
@@ -90,7 +92,7 @@ def _run_predictor(path: Path) -> Predictor:
             for answer in answers
         ]
 
-    return Predictor(predict)
+    return Predictor(predict, multi_label=run.multi_label)
 
 
 def _best_first(probabilities: NDArray[np.float32], class_names: Sequence[str]) -> Answer:
@@ -120,4 +122,4 @@ def _savedmodel_predictor(path: Path) -> Predictor:
                 return [Answer((), (), decode_error_reason(error))]
             return [answer for content in contents for answer in predict([content])]
 
-    return Predictor(predict)
+    return Predictor(predict, multi_label=model.multi_label)

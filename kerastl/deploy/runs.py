@@ -49,7 +49,7 @@ def load_run(path: str | Path) -> FinishedRun:
     labels = read_labels(path)
     try:
         model = keras.saving.load_model(path / MODEL, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"The model of the run folder {str(path)!r} cannot be loaded: "
             f"{' '.join(str(error).split())[:200]} "

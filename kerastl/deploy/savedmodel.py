@@ -275,10 +275,12 @@ class ServedModel:
     Attributes:
         path: DIRECTORY/VERSION.
         class_names: The labels, in the order of the model's outputs.
+        multi_label: Whether an image can have several labels, or none.
     """
 
     path: Path
     class_names: tuple[str, ...]
+    multi_label: bool
     _root: Any = field(repr=False)
 
     def predict(
@@ -330,11 +332,15 @@ def load_savedmodel(path: str | os.PathLike[str]) -> ServedModel:
     labels_path = path / "assets" / LABELS_FILE
     try:
         labels = labels_path.read_text(encoding="utf-8")
+        sidecar = json.loads((path / "assets.extra" / SIDECAR_FILE).read_text("utf-8"))
+        multi_label = bool(sidecar["multi_label"])
         root = tf.saved_model.load(str(path))
-    except (OSError, tf.errors.OpError, UnicodeDecodeError) as error:
+    except (OSError, tf.errors.OpError, ValueError, KeyError) as error:
         raise ConfigError(
             f"{str(path)!r} is no SavedModel that kerastl exported "
             f"({str(error).splitlines()[0][:200]}). Give a folder such as saved_models/NAME or "
             "saved_models/NAME/1; python -m kerastl.export makes one of a run folder."
         ) from None
-    return ServedModel(path=path, class_names=tuple(labels.splitlines()), _root=root)
+    return ServedModel(
+        path=path, class_names=tuple(labels.splitlines()), multi_label=multi_label, _root=root
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -61,6 +63,7 @@ def predict_probabilities(
     classifier: keras.Model,
     images: NDArray[np.uint8],
     *,
+    rows: NDArray[np.int64] | None = None,
     batch_size: int = 32,
     description: str = "Predicting",
 ) -> NDArray[np.float32]:
@@ -69,28 +72,39 @@ def predict_probabilities(
     Args:
         classifier: From float32 pixels 0..255 to probabilities.
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        rows: int64: which of them; all when not given.
         batch_size: Images per step.
         description: For the progress bar.
 
     Returns:
-        float32 of shape (n, num_classes).
+        float32 of shape (number of rows, num_classes).
     """
-    return run_in_batches(classifier, images, batch_size=batch_size, description=description)
+    return run_in_batches(
+        classifier, images, rows=rows, batch_size=batch_size, description=description
+    )
 
 
 def run_in_batches(
-    model: keras.Model, images: NDArray[np.uint8], *, batch_size: int, description: str
+    model: keras.Model,
+    images: NDArray[np.uint8],
+    *,
+    rows: NDArray[np.int64] | None = None,
+    view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    batch_size: int,
+    description: str,
 ) -> NDArray[np.float32]:
     """Run a model in inference mode over images and return its one output.
 
     Args:
         model: From float32 (batch, height, width, 3) to (batch, width_of_output).
-        images: uint8 of shape (n, height, width, 3).
+        images: uint8 of shape (n, height, width, 3); only a batch of it is copied at a time.
+        rows: int64: which of them; all when not given.
+        view: What becomes of each batch first, such as its mirror images.
         batch_size: Images per step.
         description: For the progress bar.
     """
-    size = model.output_shape[-1]
-    outputs = np.empty((len(images), size), np.float32)
+    rows = np.arange(len(images)) if rows is None else rows
+    outputs = np.empty((len(rows), model.output_shape[-1]), np.float32)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.uint8)])
     def forward(pixels: tf.Tensor) -> tf.Tensor:
@@ -98,9 +112,10 @@ def run_in_batches(
 
     # Traced here once: TensorFlow warns of retracing when short runs follow each other.
     traced = forward.get_concrete_function()
-    with track(description, total=len(images)) as advance:
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
+    with track(description, total=len(rows)) as advance:
+        for start in range(0, len(rows), batch_size):
+            batch = images[rows[start : start + batch_size]]
+            batch = batch if view is None else view(batch)
             outputs[start : start + len(batch)] = traced(tf.constant(batch)).numpy()
             advance(len(batch))
     return outputs

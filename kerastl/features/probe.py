@@ -221,6 +221,11 @@ def _fit_softmax(
     warm: dict[int, LogisticRegression],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Fit classes that exclude each other."""
+    present = np.unique(labels)
+    if len(present) == 1:  # the fold holds out every row of all the others
+        certain = np.full(num_classes, _ABSENT_BIAS)
+        certain[present] = 0.0
+        return np.zeros((features.shape[1], num_classes)), certain
     model = _fit_warm(features, labels, penalty, warm=warm, key=0)
     kernel = np.zeros((features.shape[1], num_classes))
     bias = np.full(num_classes, _ABSENT_BIAS)

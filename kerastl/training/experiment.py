@@ -22,6 +22,8 @@ from kerastl.models.classifier import HIDDEN, feature_model, parts_of
 from kerastl.models.frozen import prove_inert
 from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune, fit_head
 
+View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
 PROBE = "probe"
 FINE_TUNED = "fine-tuned"
 
@@ -114,28 +116,29 @@ def probe_then_fine_tune(
         batch_size=batch_size,
         seed=seed,
     )
-    probe_val = answer(images[val], "Validating the probe")
+    probe_val = answer(val, "Validating the probe")
     before = classifier.get_weights()
     result, tuned_val = None, None
     if phase is not None:
         result = fine_tune(
             classifier, images, targets, train_rows=train, val_rows=val, border=border, phase=phase
         )
-        tuned_val = predict_probabilities(classifier, images[val], batch_size=batch_size)
+        tuned_val = predict_probabilities(classifier, images, rows=val, batch_size=batch_size)
 
     # From here on nothing is decided any more but by validation; the test split is read.
     answers = {}
     if tuned_val is not None:
         tuned_test = predict_probabilities(
             classifier,
-            images[test],
+            images,
+            rows=test,
             batch_size=batch_size,
             description="Testing the fine-tuned model",
         )
         answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test)
         after = classifier.get_weights()
         classifier.set_weights(before)
-    probe_test = answer(images[test], "Testing the probe")
+    probe_test = answer(test, "Testing the probe")
     answers[PROBE] = _answers(labels[val], probe_val, probe_test)
     kept = min(answers, key=lambda name: answers[name].validation_loss)
     if kept == FINE_TUNED:
@@ -158,22 +161,26 @@ def _fit_frozen(
     train: NDArray[np.int64],
     val: NDArray[np.int64],
     groups: NDArray[np.str_] | None,
-    views: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]],
+    views: Sequence[View],
     batch_size: int,
     seed: int,
-) -> tuple[Probe, Callable[[NDArray[np.uint8], str], NDArray[np.float32]]]:
-    """Fit the head in place; return the probe and the function from pixels to its answers."""
+) -> tuple[Probe, Callable[[NDArray[np.int64], str], NDArray[np.float32]]]:
+    """Fit the head in place; return the probe and the function from rows to its answers."""
     extractor = folded_feature_model(classifier)
     prove_inert(extractor, reference=feature_model(classifier), pixels=images[train[:batch_size]])
 
-    def features_of(pixels: NDArray[np.uint8], what: str) -> NDArray[np.float32]:
-        return run_in_batches(extractor, pixels, batch_size=batch_size, description=what)
+    def features_of(
+        rows: NDArray[np.int64], what: str, view: View | None = None
+    ) -> NDArray[np.float32]:
+        return run_in_batches(
+            extractor, images, rows=rows, view=view, batch_size=batch_size, description=what
+        )
 
     # The head meets the mirror images now, not in the first steps of fine-tuning: unprepared,
     # a probe's log-loss can double on them, and fine-tuning spends its epochs on repairing it.
     features = np.concatenate(
         [
-            features_of(view(images[train]), f"Extracting features ({number} of {len(views)})")
+            features_of(train, f"Extracting features ({number} of {len(views)})", view)
             for number, view in enumerate(views, start=1)
         ]
     )
@@ -192,16 +199,16 @@ def _fit_frozen(
             classifier,
             features,
             one_hot(known, num_classes=num_classes),
-            features_of(images[val], "Extracting features (val)"),
+            features_of(val, "Extracting features (val)"),
             one_hot(labels[val], num_classes=num_classes),
             seed=seed,
         )
-        return probe, lambda pixels, what: np.asarray(
-            head.predict(features_of(pixels, what), verbose=0), np.float32
+        return probe, lambda rows, what: np.asarray(
+            head.predict(features_of(rows, what), verbose=0), np.float32
         )
     assign_probe(classifier, probe)
-    return probe, lambda pixels, what: probe_probabilities(
-        probe, features_of(pixels, what), multi_label=labels.ndim == 2
+    return probe, lambda rows, what: probe_probabilities(
+        probe, features_of(rows, what), multi_label=labels.ndim == 2
     )
 
 

@@ -200,7 +200,7 @@ def fine_tune(
         seed=phase.seed,
     )
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = _BestEpoch(images[val_rows], targets[val_rows], phase=phase, advance=advance)
+        keeper = _BestEpoch(images, targets, val_rows, phase=phase, advance=advance)
         view.model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
     keeper.restore(view.model)
     return PhaseResult(
@@ -228,11 +228,18 @@ def _compile(model: keras.Model, phase: Phase, *, total_steps: int, multi_label:
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if multi_label:
         loss: Any = keras.losses.BinaryCrossentropy()
-        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy")
+        # Of an image all labels, as the metrics of a run count it.
+        accuracy: Any = keras.metrics.MeanMetricWrapper(_all_labels_right, name="accuracy")
     else:
         loss = keras.losses.CategoricalCrossentropy()
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
+
+
+def _all_labels_right(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """Return 1 for each image whose labels are all right, else 0."""
+    same = tf.equal(probabilities >= 0.5, targets >= 0.5)
+    return tf.cast(tf.reduce_all(same, axis=-1), tf.float32)
 
 
 class _BestEpoch(keras.callbacks.Callback):
@@ -242,6 +249,7 @@ class _BestEpoch(keras.callbacks.Callback):
         self,
         images: NDArray[np.uint8],
         targets: NDArray[np.float32],
+        rows: NDArray[np.int64],
         *,
         phase: Phase,
         advance: Advance,
@@ -250,7 +258,8 @@ class _BestEpoch(keras.callbacks.Callback):
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self._images = images
-        self._targets = targets
+        self._targets = targets[rows]
+        self._rows = rows
         self._phase = phase
         self._advance = advance
         self._best_loss = math.inf
@@ -301,7 +310,8 @@ class _BestEpoch(keras.callbacks.Callback):
         if self.model.loss.name == "binary_crossentropy":
             of_others = np.log(1 - probabilities) * (1 - self._targets)
             loss = -np.mean(np.log(probabilities) * self._targets + of_others)
-            return float(loss), float(np.mean((probabilities > 0.5) == (self._targets > 0.5)))
+            right = np.all((probabilities >= 0.5) == (self._targets >= 0.5), axis=1)
+            return float(loss), float(right.mean())
         loss = -np.mean(np.sum(np.log(probabilities) * self._targets, axis=1))
         hits = probabilities.argmax(axis=1) == self._targets.argmax(axis=1)
         return float(loss), float(hits.mean())
@@ -312,8 +322,10 @@ class _BestEpoch(keras.callbacks.Callback):
         return np.concatenate(
             [
                 np.asarray(
-                    self.model.predict_on_batch(tf.cast(self._images[i : i + size], tf.float32))
+                    self.model.predict_on_batch(
+                        tf.cast(self._images[self._rows[i : i + size]], tf.float32)
+                    )
                 )
-                for i in range(0, len(self._images), size)
+                for i in range(0, len(self._rows), size)
             ]
         )

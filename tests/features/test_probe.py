@@ -99,3 +99,14 @@ def test_several_labels_per_image():
     answers = probe_probabilities(probe, features, multi_label=True) > 0.5
     assert (answers == several).mean() > 0.95
     assert probe.out_of_fold.shape == several.shape
+
+
+@pytest.mark.parametrize("groups_of_the_rare_class", [1, 2])
+def test_a_fold_without_one_of_two_classes(groups_of_the_rare_class):
+    labels = np.array([0] * 18 + [1] * 2)
+    folds = np.arange(20) % 5
+    folds[18:] = np.arange(2) % groups_of_the_rare_class
+    features = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    probe = fit_probe(features, labels, folds=folds)
+    assert np.isfinite(probe.kernel).all()
+    assert np.isfinite(probe.out_of_fold).all()

@@ -1,0 +1,106 @@
+"""Predict answers for runs and SavedModels alike, in every format; unreadable files are named."""
+
+import csv
+import io
+import json
+
+import pytest
+
+import kerastl
+from kerastl.predict import find_images, main
+
+
+@pytest.fixture(scope="module")
+def run(colour_folder, tmp_path_factory):
+    """A probe of three colours, exported."""
+    place = tmp_path_factory.mktemp("predict")
+    return kerastl.run(
+        kerastl.FitConfig(
+            str(colour_folder),
+            image_size=32,
+            fine_tune_epochs=0,
+            out=str(place / "run"),
+            export=True,
+            export_dir=str(place / "saved_models"),
+        )
+    )
+
+
+def run_main(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def test_run_and_savedmodel_answer_alike(run, colour_folder, capsys):
+    answers = []
+    for model in (run.path, run.export.path):
+        code, out, _ = run_main(capsys, model, colour_folder / "10", "--top", "3")
+        assert code == 0
+        answers.append([json.loads(line) for line in out.splitlines()])
+    assert len(answers[0]) == 12
+    for one, other in zip(*answers, strict=True):
+        assert (one["path"], one["label"]) == (other["path"], other["label"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+        assert [top["label"] for top in one["top"]] == [top["label"] for top in other["top"]]
+    assert sum(row["label"] == "10" for row in answers[0]) >= 9
+
+
+def test_unreadable_files_are_named_and_skipped(run, colour_folder, capsys, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    good = colour_folder / "1" / "picture 0.png"
+    code, out, err = run_main(
+        capsys, run.export.path, tmp_path, good, "--format", "csv", "--top", "2"
+    )
+    assert code == 1
+    assert err.startswith(f"{tmp_path / 'broken.png'}: ")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert row["path"] == str(good)
+    assert float(row["score"]) >= float(row["score2"])
+
+
+def test_table_for_people(run, colour_folder, capsys, monkeypatch):
+    monkeypatch.chdir(colour_folder)
+    code, out, _ = run_main(capsys, run.path, "2", "--format", "table")
+    assert code == 0
+    assert "picture 0.png" in out
+
+
+def test_mistakes_are_one_line(run, capsys, tmp_path):
+    for words in (("nowhere", "x.png"), (run.path, tmp_path / "nowhere.png"), (run.path, tmp_path)):
+        code, out, err = run_main(capsys, *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_find_images_takes_globs_and_skips_hidden_files(colour_folder, tmp_path):
+    assert len(find_images([str(colour_folder / "*" / "picture 1*.png")])) == 9
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    (tmp_path / "a.JPG").write_bytes(b"")
+    assert [path.name for path in find_images([str(tmp_path)])] == ["a.JPG"]
+
+
+def test_several_labels_are_all_named(painter, capsys, tmp_path):
+    folder = painter(tmp_path / "photos", per_class=16)
+    lines = ["path,label"]
+    for name, labels in {"1": "warm|red", "2": "", "10": "cold|blue"}.items():
+        lines += [f"{path},{labels}" for path in sorted((folder / name).iterdir())]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    result = kerastl.run(
+        kerastl.FitConfig(
+            str(tmp_path / "table.csv"),
+            image_size=64,
+            fine_tune_epochs=0,
+            label_separator="|",
+            out=str(tmp_path / "run"),
+            export=True,
+            export_dir=str(tmp_path / "saved_models"),
+        )
+    )
+    for model in (result.path, result.export.path):
+        code, out, _ = run_main(capsys, model, folder / "1", folder / "2")
+        assert code == 0
+        labels = [json.loads(line)["label"] for line in out.splitlines()]
+        assert sum(set(label.split("|")) == {"warm", "red"} for label in labels[:16]) >= 10
+        assert sum(label == "" for label in labels[16:]) >= 8
