@@ -83,16 +83,17 @@ def test_find_images_takes_globs_and_skips_hidden_files(colour_folder, tmp_path)
 
 def test_several_labels_are_all_named(painter, capsys, tmp_path):
     folder = painter(tmp_path / "photos", per_class=16)
-    lines = ["path,label"]
-    for name, labels in {"1": "warm|red", "2": "", "10": "cold|blue"}.items():
-        lines += [f"{path},{labels}" for path in sorted((folder / name).iterdir())]
-    (tmp_path / "table.csv").write_text("\n".join(lines))
+    rows = [
+        {"path": str(path), "label": labels}
+        for name, labels in {"1": ["warm", "red"], "2": [], "10": ["cold", "blue"]}.items()
+        for path in sorted((folder / name).iterdir())
+    ]
+    (tmp_path / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
     result = kerastl.run(
         kerastl.FitConfig(
-            str(tmp_path / "table.csv"),
+            str(tmp_path / "table.jsonl"),
             image_size=64,
             fine_tune_epochs=0,
-            label_separator="|",
             out=str(tmp_path / "run"),
             export=True,
             export_dir=str(tmp_path / "saved_models"),
