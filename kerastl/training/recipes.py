@@ -10,8 +10,8 @@ def default_learning_rate(*, num_parameters: int) -> float:
     """Return the highest rate of fine-tuning with AdamW.
 
     1e-4 as AutoGluon, or 2e-4 for networks of mobile size. AutoGluon gives these 4e-4;
-    after a probe that throws the first epochs away: on the solar cells (P1, split of
-    seed 1, best of 8 epochs) validation log-loss is 0.33 with 4e-4 and 0.285 with 2e-4.
+    after a probe that throws the first epochs away: on the solar cells (P1, one
+    split, best of 8 epochs) validation log-loss is 0.33 with 4e-4 and 0.285 with 2e-4.
 
     Args:
         num_parameters: Of the backbone.
