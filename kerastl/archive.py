@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kerastl.config_file import config_to_yaml
 from kerastl.data.pixels import encoded_image
+from kerastl.data.stream import Images
 from kerastl.page import draw_pictures, make_report
 from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
 from kerastl.run_folder import (
@@ -32,7 +32,7 @@ from kerastl.run_folder import (
 NUM_HELD_OUT = 16
 
 
-def write_record(folder: Path, record: Record, *, images: NDArray[np.uint8]) -> dict[str, Any]:
+def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, Any]:
     """Write every file of the run folder and return its metrics.
 
     Args:

@@ -78,6 +78,30 @@ def parse_unfreeze_blocks(value: Any) -> int | Literal["all"] | None:
     )
 
 
+def parse_fold(value: Any) -> str | None:
+    """Return "K/N" with K from 1 to N and N of 2 or more, or None.
+
+    Args:
+        value: What a user wrote.
+
+    Raises:
+        ConfigError: It is something else.
+
+    Example:
+        >>> parse_fold("2/5")
+        '2/5'
+    """
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+) ?/ ?(\d+)", str(value))
+    if match and 1 <= int(match[1]) <= int(match[2]) and int(match[2]) >= 2:
+        return f"{int(match[1])}/{int(match[2])}"
+    raise ConfigError(
+        f"`fold` must be one of the folds as K/N, from 1/N to N/N; received fold={value!r}. "
+        "Write for example 1/5 for the first of five."
+    )
+
+
 def _one_token(parse: Any, metavar: str) -> Parameter:
     """Read one word of the command line with `parse`."""
     return Parameter(
@@ -123,6 +147,14 @@ class FitConfig:
 
     test_fraction: Annotated[float, Parameter(group=_DATA)] = 0.2
     """Part of the images that is read once, at the end."""
+
+    fold: Annotated[str | None, Parameter(group=_DATA), _one_token(parse_fold, "FOLD/FOLDS")] = None
+    """Cross-validation, such as 2/5: the test split is the second of five parts, in place of
+    test_fraction. Runs 1/5 to 5/5 with one seed test every image once."""
+
+    cache: Annotated[Literal["auto", "memory", "disk", "none"], Parameter(group=_DATA)] = "auto"
+    """Where decoded images are kept: memory, disk (an unnamed file beside the run folder) or
+    none (read again in every epoch). auto takes the first that has room."""
 
     backbone: Annotated[str, Parameter(group=_MODEL)] = "EfficientNetLite0"
     """Network to transfer from: EfficientNetLite0 (its ImageNet weights are installed with
@@ -205,6 +237,7 @@ class FitConfig:
         """Bring flexible values to their one form and check every range."""
         object.__setattr__(self, "image_size", parse_image_size(self.image_size))
         object.__setattr__(self, "unfreeze_blocks", parse_unfreeze_blocks(self.unfreeze_blocks))
+        object.__setattr__(self, "fold", parse_fold(self.fold))
         if not isinstance(self.data, str | os.PathLike) or not str(self.data).strip():
             raise ConfigError(
                 "`data` must name a folder, a table or a data set; "
@@ -220,11 +253,20 @@ class FitConfig:
                 )
         for name, (low, high) in _RANGES.items():
             _check_range(name, getattr(self, name), low, high)
-        if self.val_fraction + self.test_fraction >= 1:
+        test = 1 / self.fold_numbers[1] if self.fold_numbers else self.test_fraction
+        if self.val_fraction + test >= 1:
             raise ConfigError(
                 "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
-                f"received {self.val_fraction} and {self.test_fraction}."
+                f"received {self.val_fraction} and {test:g}."
             )
+
+    @property
+    def fold_numbers(self) -> tuple[int, int] | None:
+        """(K, N) of `fold`."""
+        if self.fold is None:
+            return None
+        number, _, count = self.fold.partition("/")
+        return int(number), int(count)
 
 
 # Smallest and largest value; the smallest of a fraction of rows is not zero,

@@ -23,6 +23,18 @@ class DataError(KerasTLError):
     """The images, labels or splits cannot be used as they are."""
 
 
+class UnreadableImageError(DataError):
+    """The bytes are no image that can be read.
+
+    Args:
+        reason: Why, in a few words, such as "damaged or truncated PNG".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The image cannot be read: {reason}.")
+        self.reason = reason
+
+
 class WeightsError(KerasTLError):
     """Pretrained weights are missing, unreadable or of another architecture."""
 

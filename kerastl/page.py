@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kerastl._version import __version__
 from kerastl.config import FitConfig
 from kerastl.config_file import config_to_mapping
+from kerastl.data.stream import Images
 from kerastl.evaluation.comparison import accuracy_difference
 from kerastl.evaluation.figures import figure_data_uri, save_figure
 from kerastl.evaluation.pictures import (
@@ -32,7 +33,7 @@ _MOST_MISTAKES = 18
 
 
 def draw_pictures(
-    folder: Path, record: Record, metrics: Mapping[str, Any], *, images: NDArray[np.uint8]
+    folder: Path, record: Record, metrics: Mapping[str, Any], *, images: Images
 ) -> tuple[Picture, ...]:
     """Draw what the report shows; curves and confusion matrix are files of their own too.
 
@@ -93,7 +94,7 @@ def draw_pictures(
 _CURVES = {"loss": "log_loss", "accuracy": "accuracy"}
 
 
-def _mistakes(record: Record, images: NDArray[np.uint8]) -> list[Picture]:
+def _mistakes(record: Record, images: Images) -> list[Picture]:
     """Return the sheet of test images that the kept model is most wrong about."""
     table, rows = record.table, record.rows("test")
     probabilities = record.experiment.answers[record.experiment.kept].test
@@ -220,6 +221,8 @@ def _data_summary(record: Record) -> DataSummary:
         how = "Splits as the data gives them; what it lacks was cut by the seed"
     else:
         how = "Cut at random by the seed, every class in proportion"
+    if config.fold is not None:
+        how += f"; the test split is fold {config.fold}"
     if table.groups is not None:
         how += f", no group torn apart ({len(np.unique(table.groups)):,} groups)"
     return DataSummary(

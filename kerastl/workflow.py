@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from kerastl.archive import write_record
 from kerastl.config import FitConfig
 from kerastl.data.augment import find_augmentation
+from kerastl.data.folds import split_rows_of_fold
 from kerastl.data.pixels import load_pixels
 from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
+from kerastl.data.stream import Images
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ExportError, KerasTLError
@@ -89,6 +91,7 @@ def run(
             table,
             image_size=network.image_size,
             resize_mode=config.resize_mode,
+            cache=config.cache,
             directory=partial,
         )
         table = subset(table, pixels.rows)
@@ -180,16 +183,18 @@ def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
         table: The images.
         config: All options.
     """
-    return split_rows(
-        table.labels,
-        strata=table.strata,
-        groups=table.groups,
-        given=table.splits,
-        class_names=table.class_names,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-    )
+    options: dict[str, Any] = {
+        "strata": table.strata,
+        "groups": table.groups,
+        "given": table.splits,
+        "class_names": table.class_names,
+        "val_fraction": config.val_fraction,
+        "seed": config.seed,
+    }
+    if config.fold_numbers is not None:
+        fold, num_folds = config.fold_numbers
+        return split_rows_of_fold(table.labels, fold=fold, num_folds=num_folds, **options)
+    return split_rows(table.labels, test_fraction=config.test_fraction, **options)
 
 
 def find_phase(config: FitConfig, network: Network) -> Phase | None:
@@ -216,7 +221,7 @@ def find_phase(config: FitConfig, network: Network) -> Phase | None:
 def train(
     network: Network,
     table: ImageTable,
-    images: NDArray[np.uint8],
+    images: Images,
     splits: NDArray[np.str_],
     config: FitConfig,
     *,

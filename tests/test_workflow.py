@@ -171,6 +171,24 @@ def test_unreadable_images_are_left_out_and_named(painter, tmp_path):
     assert "unknown image file format" in named["reason"][0]
 
 
+def test_every_cache_and_a_fold(colour_folder, tmp_path):
+    """Wherever pixels are kept, the run is the same; the test split is the asked fold."""
+    answers = []
+    for cache in ("memory", "disk", "none"):
+        config = FitConfig(
+            str(colour_folder),
+            image_size=32,
+            fine_tune_epochs=1,
+            fold="2/4",
+            cache=cache,
+            out=str(tmp_path / cache),
+        )
+        result = kerastl.run(config)
+        assert result.metrics["probe"]["test"]["n"] == 9
+        answers.append((result.path / "test_predictions.csv").read_text())
+    assert answers[0] == answers[1] == answers[2]
+
+
 def snapshot(folder):
     return sorted((p.name, p.stat().st_size) for p in Path(folder).rglob("*"))
 

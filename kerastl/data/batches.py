@@ -7,10 +7,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.data.stream import Images
 
 
 def training_batches(
-    images: NDArray[np.uint8],
+    images: Images,
     targets: NDArray[np.float32],
     rows: NDArray[np.int64],
     *,
@@ -64,9 +65,7 @@ def training_batches(
     return gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
-def gather(
-    order: tf.data.Dataset, images: NDArray[np.uint8], targets: NDArray[np.float32]
-) -> tf.data.Dataset:
+def gather(order: tf.data.Dataset, images: Images, targets: NDArray[np.float32]) -> tf.data.Dataset:
     """Turn (rows, seed) into (pixels, targets, seed), without a copy of `images` in the graph.
 
     Args:

@@ -1,4 +1,4 @@
-"""Encoded bytes to upright-as-stored RGB pixels of one size: the only place where that is decided.
+"""Encoded bytes to upright-as-stored RGB pixels, in a TensorFlow graph.
 
 Training, evaluation and the exported signature run this same code, TensorFlow
 operations only, so that a served model sees the pixels that it was trained on.
@@ -11,13 +11,7 @@ import re
 
 import tensorflow as tf
 
-from kerastl.errors import ConfigError, DataError, did_you_mean
-
-RESIZE_MODES = ("stretch", "crop", "pad")
-
-# What "pad" puts beside an image: the middle of the range, so that the border is neither
-# the darkest nor the brightest thing in the picture.
-PAD_GREY = 127
+from kerastl.errors import DataError
 
 _BMP_BITS_PER_PIXEL = 28
 _BMP_COLOURS_USED = 46
@@ -170,117 +164,6 @@ def _to_rgb_in_graph(pixels: tf.Tensor) -> tf.Tensor:
 def _repeat_grey(pixels: tf.Tensor) -> tf.Tensor:
     """Use the first channel three times."""
     return tf.repeat(pixels[..., :1], 3, axis=-1)
-
-
-def resize_image(
-    pixels: tf.Tensor, *, image_size: tuple[int, int], resize_mode: str = "stretch"
-) -> tf.Tensor:
-    """Bring raw pixels to one size: bilinear with antialiasing, rounded to uint8.
-
-    The rounding makes pixels that are kept as uint8 equal to pixels that are computed
-    when an image is served. An image of that size already comes back unchanged.
-
-    Args:
-        pixels: uint8 of shape (height, width) or (..., height, width, channels), one image
-            or one batch, with 1, 2, 3 or 4 channels.
-        image_size: (height, width) in pixels of the result.
-        resize_mode: "stretch" ignores the aspect ratio; "crop" first takes the largest
-            centred window of the new aspect ratio; "pad" keeps the whole image and its
-            aspect ratio and fills the rest with grey 127.
-
-    Returns:
-        uint8 of shape (..., image_size[0], image_size[1], 3).
-
-    Raises:
-        ConfigError: `resize_mode` is unknown.
-        DataError: The pixels are not uint8, or have another number of channels.
-
-    Example:
-        >>> resize_image(tf.zeros((30, 60, 3), tf.uint8), image_size=(8, 8),
-        ...              resize_mode="pad")[:, 0, 0].numpy().tolist()
-        [127, 127, 0, 0, 0, 0, 127, 127]
-    """
-    if resize_mode not in RESIZE_MODES:
-        raise ConfigError(
-            f"`resize_mode` must be one of {', '.join(map(repr, RESIZE_MODES))}; received "
-            f"resize_mode={resize_mode!r}.{did_you_mean(resize_mode, RESIZE_MODES)}"
-        )
-    pixels = tf.convert_to_tensor(pixels)
-    if pixels.dtype != tf.uint8:
-        raise DataError(
-            f"Images must be uint8 with values 0..255; received dtype {pixels.dtype.name}. "
-            "Scale floating-point images to 0..255 and convert them with .astype('uint8')."
-        )
-    pixels = to_rgb(pixels)
-    if resize_mode == "crop":
-        pixels = _centre_window(pixels, image_size=image_size)
-    if resize_mode == "pad":
-        return _letterbox(pixels, image_size=image_size)
-    return _resize(pixels, image_size)
-
-
-def _resize(pixels: tf.Tensor, size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    """Resize without regard to the aspect ratio."""
-    resized = tf.image.resize(pixels, size, method="bilinear", antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
-
-
-def _centre_window(pixels: tf.Tensor, *, image_size: tuple[int, int]) -> tf.Tensor:
-    """Return the largest window in the middle that has the aspect ratio of `image_size`."""
-    target_height, target_width = image_size
-    height, width = tf.shape(pixels)[-3], tf.shape(pixels)[-2]
-    # Whole numbers only, rounded to the nearest: no platform may differ by one pixel.
-    window_height = tf.clip_by_value(
-        (width * target_height + target_width // 2) // target_width, 1, height
-    )
-    window_width = tf.clip_by_value(
-        (height * target_width + target_height // 2) // target_height, 1, width
-    )
-    top, left = (height - window_height) // 2, (width - window_width) // 2
-    return pixels[..., top : top + window_height, left : left + window_width, :]
-
-
-def _letterbox(pixels: tf.Tensor, *, image_size: tuple[int, int]) -> tf.Tensor:
-    """Fit the whole image into `image_size` and fill what is left with grey."""
-    target_height, target_width = image_size
-    height, width = tf.shape(pixels)[-3], tf.shape(pixels)[-2]
-    new_height = tf.clip_by_value((height * target_width + width // 2) // width, 1, target_height)
-    new_width = tf.clip_by_value((width * target_height + height // 2) // height, 1, target_width)
-    resized = _resize(pixels, tf.stack([new_height, new_width]))
-    top, left = (target_height - new_height) // 2, (target_width - new_width) // 2
-    margins = [[0, 0]] * (pixels.shape.rank - 3) + [
-        [top, target_height - new_height - top],
-        [left, target_width - new_width - left],
-        [0, 0],
-    ]
-    padded = tf.pad(resized, margins, constant_values=tf.constant(PAD_GREY, tf.uint8))
-    return tf.ensure_shape(padded, (*pixels.shape[:-3], target_height, target_width, 3))
-
-
-def prepare_image(
-    image_bytes: tf.Tensor | bytes, *, image_size: tuple[int, int], resize_mode: str = "stretch"
-) -> tf.Tensor:
-    """Decode one image and bring it to one size.
-
-    Args:
-        image_bytes: Scalar string: the contents of one file, see `decode_image`.
-        image_size: (height, width) in pixels of the result.
-        resize_mode: "stretch", "crop" or "pad", see `resize_image`.
-
-    Returns:
-        uint8 of shape (image_size[0], image_size[1], 3), RGB 0..255.
-
-    Raises:
-        ConfigError: `resize_mode` is unknown.
-        tf.errors.InvalidArgumentError: The bytes are no image that can be read.
-
-    Example:
-        >>> png = tf.io.encode_png(tf.zeros((9, 7, 4), tf.uint8))
-        >>> prepare_image(png, image_size=(3, 2)).shape
-        TensorShape([3, 2, 3])
-    """
-    pixels = decode_image(image_bytes)
-    return resize_image(pixels, image_size=image_size, resize_mode=resize_mode)
 
 
 def decode_error_reason(error: tf.errors.OpError) -> str:

@@ -1,4 +1,4 @@
-"""Every image read and brought to size once, into one array in memory or on disk.
+"""Every image read and brought to size: once into memory or a file, or anew when asked for.
 
 Decoding is the slowest stage of most input pipelines; gathering rows of a uint8
 array is 6 to 19 times as fast, so decoded pixels are kept, never augmented ones.
@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.decode import decode_error_reason, prepare_image, resize_image, to_rgb
 from kerastl.data.sources import ImageTable
-from kerastl.errors import DataError
+from kerastl.data.stream import Images, ImageStream, image_reader, in_threads, rgb_of
+from kerastl.errors import ConfigError, DataError, UnreadableImageError, did_you_mean
 from kerastl.progress import track
 
 logger = logging.getLogger(__name__)
 
 # More than this, and the images on disk are probably not what the table says.
 LARGEST_UNREADABLE_FRACTION = 0.1
+
+CACHES = ("auto", "memory", "disk", "none")
+
+# Of the free space on the disk: the run folder, the system and others need some too.
+_DISK_FRACTION = 0.8
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,20 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Decoded images of one size.
+    """Images of one size.
 
     Attributes:
-        images: uint8 RGB of shape (n, height, width, 3), one per row that could be read.
+        images: uint8 RGB of shape (n, height, width, 3), one per row that could be read: an
+            array in memory, an array mapped from a file, or a stream that reads on demand.
         rows: int64 of shape (n,): rows of the table that the images belong to, ascending.
         unreadable: The rows that are missing from `rows`.
+        cache: Where decoded pixels are kept: "memory", "disk" or "none".
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     rows: NDArray[np.int64]
     unreadable: tuple[Unreadable, ...]
+    cache: str
 
 
 def load_pixels(
@@ -57,134 +66,165 @@ def load_pixels(
     *,
     image_size: tuple[int, int],
     resize_mode: str = "stretch",
+    cache: str = "auto",
     largest_unreadable_fraction: float = LARGEST_UNREADABLE_FRACTION,
     memory_budget_bytes: int | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> Pixels:
-    """Decode all images of a table, with all processors, and keep them as uint8.
+    """Decode all images of a table once, with all processors, and keep them if they fit.
 
     Args:
         table: The images.
         image_size: (height, width) in pixels that every image is brought to.
-        resize_mode: "stretch", "crop" or "pad", see `kerastl.data.decode.resize_image`.
+        resize_mode: "stretch", "crop" or "pad", see `kerastl.data.resize.resize_image`.
+        cache: Where decoded pixels are kept: "memory"; "disk", in a file without a name in
+            `directory` that is mapped into memory and goes with the process; "none", so that
+            images are read again whenever they are asked for and memory stays flat; "auto",
+            the first of these that has room.
         largest_unreadable_fraction: Unreadable images are left out and named, unless
             they are more than this part of all, from 0 to 1.
-        memory_budget_bytes: Above this size the pixels go to a file in `directory`
-            that is mapped into memory; half of the machine's memory when not given.
-        directory: Where that file is made. It has no name and goes with the process.
+        memory_budget_bytes: What "auto" may take; half of the machine's memory when not
+            given.
+        directory: Where the file of "disk" is made.
 
     Returns:
         The pixels, the rows they belong to and the unreadable rows.
 
     Raises:
-        DataError: Too many images are unreadable, or there is no `directory` to put
-            pixels in that do not fit.
+        ConfigError: `cache` is unknown, or "disk" without a directory.
+        DataError: Too many images are unreadable.
 
     Example:
         >>> from kerastl.data.sources import table_from_arrays
         >>> arrays = np.zeros((6, 8, 8), np.uint8)
         >>> table = table_from_arrays(arrays, [0, 1, 0, 1, 0, 1])
-        >>> load_pixels(table, image_size=(4, 4)).images.shape
-        (6, 4, 4, 3)
+        >>> pixels = load_pixels(table, image_size=(4, 4))
+        >>> pixels.images.shape, pixels.cache
+        ((6, 4, 4, 3), 'memory')
     """
-    height, width = image_size
     count = len(table.ids)
-    shape = (count, height, width, 3)
-    images = _allocate(shape, memory_budget_bytes=memory_budget_bytes, directory=directory)
-    read = _reader(table, image_size=image_size, resize_mode=resize_mode)
-
-    def fill(row: int) -> Unreadable | None:
-        try:
-            images[row] = read(row)
-        except tf.errors.InvalidArgumentError as error:
-            return Unreadable(row, table.ids[row], decode_error_reason(error))
-        except (tf.errors.OpError, OSError) as error:
-            reason = getattr(error, "message", None) or str(error)
-            return Unreadable(row, table.ids[row], reason.splitlines()[0])
-        return None
-
-    unreadable = []
-    workers = ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1))
-    with workers, track("Reading images", total=count) as advance:
-        try:
-            for fault in workers.map(fill, range(count)):
-                if fault is not None:
-                    unreadable.append(fault)
-                advance(1)
-        except BaseException:
-            workers.shutdown(cancel_futures=True)  # Ctrl-C: do not read the rest first
-            raise
-    return _without(images, unreadable, largest_unreadable_fraction)
-
-
-def _without(
-    images: NDArray[np.uint8], unreadable: list[Unreadable], largest_fraction: float
-) -> Pixels:
-    """Return the pixels of the rows that could be read."""
-    count = len(images)
-    if len(unreadable) > largest_fraction * count or len(unreadable) == count:
-        first = unreadable[0]
-        raise DataError(
-            f"{len(unreadable)} of {count} images cannot be read, more than "
-            f"{largest_fraction:.0%}; the first is {first.id!r} ({first.reason}). "
-            "Repair or remove them and run again."
-        )
-    for fault in unreadable:
-        logger.warning("Left out %s: %s", fault.id, fault.reason)
-    keep = np.setdiff1d(np.arange(count), [fault.row for fault in unreadable])
-    for place, row in enumerate(keep):  # in place: all of it may not fit into memory twice
+    shape = (count, *image_size, 3)
+    cache = _choose_cache(
+        cache, needed=int(np.prod(shape)), budget=memory_budget_bytes, directory=directory
+    )
+    read = image_reader(table, image_size=image_size, resize_mode=resize_mode)
+    if cache == "none":
+        faults = _read_all(read, table, keep=lambda _row, _pixels: None)
+        _check_faults(faults, count, largest_unreadable_fraction)
+        rows = _readable_rows(count, faults)
+        stream = ImageStream(table, image_size=image_size, resize_mode=resize_mode, rows=rows)
+        return Pixels(stream, rows, tuple(faults), cache)
+    images = np.zeros(shape, np.uint8) if cache == "memory" else _mapped(shape, directory)
+    faults = _read_all(read, table, keep=images.__setitem__)
+    _check_faults(faults, count, largest_unreadable_fraction)
+    rows = _readable_rows(count, faults)
+    for place, row in enumerate(rows):  # in place: all of it may not fit into memory twice
         if place != row:
             images[place] = images[row]
-    return Pixels(
-        images=images[: len(keep)], rows=keep.astype(np.int64), unreadable=tuple(unreadable)
-    )
+    return Pixels(images[: len(rows)], rows, tuple(faults), cache)
 
 
-def _allocate(
-    shape: tuple[int, int, int, int],
+def _read_all(
+    read: Callable[[int], NDArray[np.uint8]],
+    table: ImageTable,
     *,
-    memory_budget_bytes: int | None,
-    directory: str | os.PathLike[str] | None,
-) -> NDArray[np.uint8]:
-    """Return room for the images, in memory or in a file."""
-    needed = int(np.prod(shape))
-    if memory_budget_bytes is None:
-        memory_budget_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    if needed <= memory_budget_bytes:
-        return np.zeros(shape, np.uint8)
-    if directory is None:
+    keep: Callable[[int, NDArray[np.uint8]], None],
+) -> list[Unreadable]:
+    """Read every image, hand it on, and return the ones that cannot be read."""
+
+    def one(row: int) -> Unreadable | None:
+        try:
+            keep(row, read(row))
+        except UnreadableImageError as error:
+            return Unreadable(row, table.ids[row], error.reason)
+        return None
+
+    faults = []
+    with track("Reading images", total=len(table.ids)) as advance:
+        for fault in in_threads(one, range(len(table.ids))):
+            if fault is not None:
+                faults.append(fault)
+            advance(1)
+    return faults
+
+
+def _check_faults(faults: list[Unreadable], count: int, largest_fraction: float) -> None:
+    """Name unreadable images, or stop where they are too many."""
+    if len(faults) > largest_fraction * count or len(faults) == count:
         raise DataError(
-            f"The images need {needed / 2**30:.1f} GiB at this size, more than the budget of "
-            f"{memory_budget_bytes / 2**30:.1f} GiB; pass `directory` to keep them in a file, "
-            "or choose a smaller `image_size`."
+            f"{len(faults)} of {count} images cannot be read, more than "
+            f"{largest_fraction:.0%}; the first is {faults[0].id!r} ({faults[0].reason}). "
+            "Repair or remove them and run again."
         )
-    logger.info("Keeping %.1f GiB of pixels in a file, not in memory.", needed / 2**30)
-    path = Path(directory) / "pixels.uint8"
-    images = np.memmap(path, np.uint8, mode="w+", shape=shape)
-    # The mapping outlives the name: the room is given back however the process ends.
-    path.unlink()
+    for fault in faults:
+        logger.warning("Left out %s: %s", fault.id, fault.reason)
+
+
+def _readable_rows(count: int, faults: list[Unreadable]) -> NDArray[np.int64]:
+    """Return the rows that are left."""
+    return np.setdiff1d(np.arange(count), [fault.row for fault in faults]).astype(np.int64)
+
+
+def _choose_cache(
+    cache: str, *, needed: int, budget: int | None, directory: str | os.PathLike[str] | None
+) -> Literal["memory", "disk", "none"]:
+    """Return where decoded pixels are kept."""
+    if cache not in CACHES:
+        raise ConfigError(
+            f"`cache` must be one of {', '.join(CACHES)}; received cache={cache!r}."
+            f"{did_you_mean(cache, CACHES)}"
+        )
+    if cache == "disk" and directory is None:
+        raise ConfigError("`cache` 'disk' needs a `directory` for its file; received None.")
+    if cache == "memory" or (cache == "auto" and needed <= (budget or memory_bytes() // 2)):
+        return "memory"
+    size = f"{needed / 2**30:.1f} GiB of decoded pixels"
+    has_room = directory is not None and needed <= _DISK_FRACTION * shutil.disk_usage(directory)[2]
+    if cache == "disk" or (cache == "auto" and has_room):
+        logger.info("%s are kept in a file, not in memory.", size)
+        return "disk"
+    if cache == "auto":
+        logger.info("%s fit neither into memory nor on the disk: images are read anew.", size)
+    return "none"
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or of the container that we run in, in bytes.
+
+    Example:
+        >>> memory_bytes() > 2**20
+        True
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Linux control groups, version 2 and 1; "max" is no limit.
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            return min(machine, int(text))
+    return machine
+
+
+def _mapped(shape: tuple[int, ...], directory: str | os.PathLike[str] | None) -> NDArray[np.uint8]:
+    """Return room for the images in a file."""
+    path = Path(directory or ".") / "pixels.uint8"
+    try:
+        with open(path, "xb+") as file:
+            # Taken at once: a disk that fills up later would kill the process (SIGBUS).
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
+            images = np.memmap(file, np.uint8, mode="r+", shape=shape)
+    except OSError as error:
+        raise DataError(
+            f"The decoded images need {np.prod(shape) / 2**30:.1f} GiB in {str(path.parent)!r}: "
+            f"{error.strerror}. Make room, choose a smaller image size, or read images anew "
+            "in every epoch with --cache none."
+        ) from None
+    finally:
+        # The mapping outlives the name: the room is given back however the process ends.
+        path.unlink(missing_ok=True)
     return images
-
-
-def _reader(
-    table: ImageTable, *, image_size: tuple[int, int], resize_mode: str
-) -> Callable[[int], NDArray[np.uint8]]:
-    """Return the function from a row to its pixels, traced once."""
-    contents = table.contents
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def from_bytes(image_bytes: tf.Tensor) -> tf.Tensor:
-        return prepare_image(image_bytes, image_size=image_size, resize_mode=resize_mode)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.uint8)])
-    def from_array(pixels: tf.Tensor) -> tf.Tensor:
-        return resize_image(pixels, image_size=image_size, resize_mode=resize_mode)
-
-    if contents is None:
-        return lambda row: from_bytes(tf.io.read_file(table.ids[row])).numpy()
-    if isinstance(contents, np.ndarray):
-        return lambda row: from_array(to_rgb(contents[row])).numpy()
-    return lambda row: from_bytes(contents[row]).numpy()
 
 
 def encoded_image(table: ImageTable, row: int) -> bytes:
@@ -204,6 +244,6 @@ def encoded_image(table: ImageTable, row: int) -> bytes:
         except OSError as error:
             raise DataError(f"{table.ids[row]!r} can no longer be read: {error}.") from None
     if isinstance(contents, np.ndarray):
-        encoded: bytes = tf.io.encode_png(to_rgb(contents[row])).numpy()
+        encoded: bytes = tf.io.encode_png(rgb_of(contents[row])).numpy()
         return encoded
     return contents[row]

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.decode import decode_error_reason, decode_image, prepare_image
+from kerastl.data.decode import decode_error_reason, decode_image
+from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
 from kerastl.errors import ExportError
 
@@ -83,7 +84,7 @@ def prove_parity(
             probabilities (batch, num_classes).
         class_names: In the order of the probabilities.
         image_size: (height, width) in pixels.
-        resize_mode: See `kerastl.data.decode.resize_image`.
+        resize_mode: See `kerastl.data.resize.resize_image`.
         held_out: Encoded images.
         features: The model up to the pooled features.
         measured: Probabilities (len(held_out), num_classes) measured after training.

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.decode import decode_error_reason, prepare_image
+from kerastl.data.decode import decode_error_reason
+from kerastl.data.preparation import prepare_image
 from kerastl.deploy.runs import load_run
 from kerastl.deploy.savedmodel import load_savedmodel
 from kerastl.errors import ConfigError

@@ -89,7 +89,7 @@ def export_savedmodel(
         class_names: In the order of the probabilities.
         image_size: (height, width) in pixels that images are brought to.
         held_out: Encoded images (JPEG, PNG…) that were not trained on; at least one.
-        resize_mode: "stretch", "crop" or "pad", see `kerastl.data.decode.resize_image`.
+        resize_mode: "stretch", "crop" or "pad", see `kerastl.data.resize.resize_image`.
         features: The model up to its pooled features, for a third signature.
         measured: Probabilities (len(held_out), num_classes) that `model` gave when it was
             trained, to prove that it is still the same.

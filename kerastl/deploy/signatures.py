@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerastl.data.decode import prepare_image, resize_image
+from kerastl.data.preparation import prepare_image
+from kerastl.data.resize import resize_image
 
 # Images decoded at the same time. 8 gave all of two cores (58 ms for 32 JPEGs of 1280x960,
 # against 117 ms with 1); more cores need more, and each holds one unpacked image.
@@ -42,7 +43,7 @@ def trace_signatures(
         features: The model up to its pooled features; without it, no such signature.
         class_names: In the order of the probabilities.
         image_size: (height, width) in pixels that images are brought to.
-        resize_mode: See `kerastl.data.decode.resize_image`.
+        resize_mode: See `kerastl.data.resize.resize_image`.
 
     Returns:
         Name to concrete function, see `DESCRIPTIONS`.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.stream import Images
 from kerastl.models.classifier import feature_model, parts_of
 from kerastl.models.fold import fold_batch_norm
 from kerastl.models.frozen import prove_inert
@@ -36,7 +39,7 @@ def folded_feature_model(classifier: keras.Model) -> keras.Model:
 
 
 def extract_features(
-    classifier: keras.Model, images: NDArray[np.uint8], *, batch_size: int = 32
+    classifier: keras.Model, images: Images, *, batch_size: int = 32
 ) -> NDArray[np.float32]:
     """Run the frozen part once over the images and return its pooled features.
 
@@ -61,7 +64,7 @@ def extract_features(
 
 def predict_probabilities(
     classifier: keras.Model,
-    images: NDArray[np.uint8],
+    images: Images,
     *,
     rows: NDArray[np.int64] | None = None,
     batch_size: int = 32,
@@ -86,7 +89,7 @@ def predict_probabilities(
 
 def run_in_batches(
     model: keras.Model,
-    images: NDArray[np.uint8],
+    images: Images,
     *,
     rows: NDArray[np.int64] | None = None,
     view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
@@ -113,9 +116,25 @@ def run_in_batches(
     # Traced here once: TensorFlow warns of retracing when short runs follow each other.
     traced = forward.get_concrete_function()
     with track(description, total=len(rows)) as advance:
-        for start in range(0, len(rows), batch_size):
-            batch = images[rows[start : start + batch_size]]
-            batch = batch if view is None else view(batch)
+        start = 0
+        for read in _batches(images, rows, batch_size):
+            batch = read if view is None else view(read)
             outputs[start : start + len(batch)] = traced(tf.constant(batch)).numpy()
+            start += len(batch)
             advance(len(batch))
     return outputs
+
+
+def _batches(
+    images: Images, rows: NDArray[np.int64], batch_size: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the images, the next batch being read while the model works on this one."""
+    starts = range(0, len(rows), batch_size)
+    with ThreadPoolExecutor(1) as reader:
+        ahead: deque[Future[NDArray[np.uint8]]] = deque()
+        for start in starts:
+            ahead.append(reader.submit(images.__getitem__, rows[start : start + batch_size]))
+            if len(ahead) > 2:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

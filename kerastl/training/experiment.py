@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.augment import symmetric_views
 from kerastl.data.splits import fold_rows
+from kerastl.data.stream import Images
 from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
 from kerastl.models.blocks import Border
@@ -69,7 +70,7 @@ class Experiment:
 
 def probe_then_fine_tune(
     classifier: keras.Model,
-    images: NDArray[np.uint8],
+    images: Images,
     labels: NDArray[Any],
     *,
     splits: NDArray[np.str_],
@@ -155,7 +156,7 @@ def probe_then_fine_tune(
 
 def _fit_frozen(
     classifier: keras.Model,
-    images: NDArray[np.uint8],
+    images: Images,
     labels: NDArray[Any],
     *,
     train: NDArray[np.int64],

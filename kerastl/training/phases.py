@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.batches import training_batches
+from kerastl.data.stream import Images
 from kerastl.errors import ConfigError, DataError
 from kerastl.features.probe import Probe
 from kerastl.models.blocks import Border
@@ -153,7 +154,7 @@ def fit_head(
 
 def fine_tune(
     classifier: keras.Model,
-    images: NDArray[np.uint8],
+    images: Images,
     targets: NDArray[np.float32],
     *,
     train_rows: NDArray[np.int64],
@@ -247,7 +248,7 @@ class _BestEpoch(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: Images,
         targets: NDArray[np.float32],
         rows: NDArray[np.int64],
         *,

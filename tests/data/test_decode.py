@@ -8,11 +8,9 @@ from PIL import Image
 from kerastl.data.decode import (
     decode_error_reason,
     decode_image,
-    prepare_image,
-    resize_image,
     to_rgb,
 )
-from kerastl.errors import ConfigError, DataError
+from kerastl.errors import DataError
 
 RANDOM = np.random.default_rng(0)
 BLOCKS = np.kron(RANDOM.integers(0, 256, (7, 9, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
@@ -140,94 +138,6 @@ def test_unknown_kernel_words_are_kept():
     assert decode_error_reason(error) == "Disk is tired."
 
 
-@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
-def test_same_pixels_eagerly_in_data_set_map_fn_and_savedmodel(resize_mode, tmp_path):
-    names = ["jpeg", "png with alpha", "palette bmp", "webp", "grey jpeg"]
-    images_bytes = [READABLE[name] for name in names]
-
-    def prepare(image_bytes):
-        return prepare_image(image_bytes, image_size=(20, 31), resize_mode=resize_mode)
-
-    eager = np.stack([prepare(one) for one in images_bytes])
-    assert eager.dtype == np.uint8
-    assert eager.shape == (5, 20, 31, 3)
-
-    in_data_set = list(tf.data.Dataset.from_tensor_slices(images_bytes).map(prepare))
-    np.testing.assert_array_equal(np.stack(in_data_set), eager)
-
-    module = tf.Module()
-    spec = tf.TensorSpec((20, 31, 3), tf.uint8)
-    module.serve = tf.function(
-        lambda batch: tf.map_fn(prepare, batch, fn_output_signature=spec),
-        input_signature=[tf.TensorSpec([None], tf.string)],
-    )
-    np.testing.assert_array_equal(module.serve(tf.constant(images_bytes)), eager)
-    tf.saved_model.save(module, tmp_path)
-    restored = tf.saved_model.load(tmp_path)
-    np.testing.assert_array_equal(restored.serve(tf.constant(images_bytes)), eager)
-
-
-@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
-@pytest.mark.parametrize("static", [True, False])
-def test_an_image_of_the_size_is_unchanged(resize_mode, static):
-    pixels = RANDOM.integers(0, 256, (23, 34, 3), dtype=np.uint8)
-    resize = tf.function(
-        lambda image: resize_image(image, image_size=(23, 34), resize_mode=resize_mode),
-        input_signature=[tf.TensorSpec((23, 34, 3) if static else (None, None, None), tf.uint8)],
-    )
-    np.testing.assert_array_equal(resize(pixels), pixels)
-
-
-@pytest.mark.parametrize("size", [(10, 10), (40, 25), (200, 300)])
-def test_stretch_is_antialiased_as_pillow_does_it(size):
-    # Pillow's bilinear filter is the same triangle in fixed-point arithmetic: off by one at most.
-    resized = resize_image(np.asarray(RGB), image_size=size, resize_mode="stretch").numpy()
-    expected = np.asarray(RGB.resize(size[::-1], Image.Resampling.BILINEAR))
-    assert np.abs(resized.astype(int) - expected).max() <= 1
-
-
-def test_crop_takes_the_largest_window_in_the_middle():
-    pixels = np.zeros((10, 30, 1), np.uint8)
-    pixels[:, 10:20] = 200
-    square = resize_image(pixels, image_size=(5, 5), resize_mode="crop").numpy()
-    assert (square == 200).all()
-    upright = resize_image(pixels.transpose(1, 0, 2), image_size=(5, 5), resize_mode="crop")
-    assert (upright.numpy() == 200).all()
-    wide = resize_image(pixels, image_size=(5, 10), resize_mode="crop").numpy()
-    assert wide.shape == (5, 10, 3)
-    assert (wide[:, 3:7] == 200).all()
-    assert not wide[:, [0, 1, -2, -1]].any()
-
-
-def test_pad_keeps_all_of_the_image():
-    pixels = np.full((10, 30, 3), 200, np.uint8)
-    padded = resize_image(pixels, image_size=(30, 30), resize_mode="pad").numpy()
-    assert (padded[10:20] == 200).all()
-    assert (padded[:10] == 127).all()
-    assert (padded[20:] == 127).all()
-    upright = resize_image(pixels.transpose(1, 0, 2), image_size=(15, 15), resize_mode="pad")
-    assert (upright.numpy()[:, 5:10] == 200).all()
-    assert (upright.numpy()[:, [0, 4, 10, 14]] == 127).all()
-
-
-@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
-@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (3, 2)])
-def test_extreme_shapes(resize_mode, shape):
-    pixels = np.full(shape, 80, np.uint8)
-    resized = resize_image(pixels, image_size=(7, 5), resize_mode=resize_mode).numpy()
-    assert resized.shape == (7, 5, 3)
-    assert set(np.unique(resized)) <= {80, 127}
-    assert (resized == 80).any()
-
-
-@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
-def test_a_batch_is_resized_like_its_images(resize_mode):
-    batch = RANDOM.integers(0, 256, (3, 29, 41, 3), dtype=np.uint8)
-    together = resize_image(batch, image_size=(16, 12), resize_mode=resize_mode)
-    alone = [resize_image(one, image_size=(16, 12), resize_mode=resize_mode) for one in batch]
-    np.testing.assert_array_equal(together, np.stack(alone))
-
-
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_channels_known_or_not(channels):
     pixels = RANDOM.integers(0, 256, (2, 4, 5, channels), dtype=np.uint8)
@@ -248,7 +158,3 @@ def test_errors_say_what_to_do():
     spec = tf.TensorSpec([None, None, None], tf.uint8)
     with pytest.raises(tf.errors.InvalidArgumentError, match="must have 1 to 4 channels"):
         tf.function(to_rgb, input_signature=[spec])(np.zeros((3, 16, 16), np.uint8))
-    with pytest.raises(DataError, match=r"received dtype float32.*astype\('uint8'\)"):
-        resize_image(np.zeros((4, 4, 3), np.float32), image_size=(2, 2))
-    with pytest.raises(ConfigError, match="Did you mean 'stretch'"):
-        resize_image(np.zeros((4, 4, 3), np.uint8), image_size=(2, 2), resize_mode="strech")

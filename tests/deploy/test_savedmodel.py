@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastl.data.decode import decode_error_reason, prepare_image
+from kerastl.data.decode import decode_error_reason
+from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
 from kerastl.deploy import savedmodel as savedmodel_module
 from kerastl.deploy.parity import prove_parity

@@ -1,0 +1,100 @@
+"""Any image to one size: the same pixels in a graph and with Pillow."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from kerastl.data.resize import resize_image, resize_pixels
+from kerastl.errors import ConfigError, DataError
+
+RANDOM = np.random.default_rng(0)
+PHOTO = np.kron(RANDOM.integers(0, 256, (7, 9, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("static", [True, False])
+def test_an_image_of_the_size_is_unchanged(resize_mode, static):
+    pixels = RANDOM.integers(0, 256, (23, 34, 3), dtype=np.uint8)
+    resize = tf.function(
+        lambda image: resize_image(image, image_size=(23, 34), resize_mode=resize_mode),
+        input_signature=[tf.TensorSpec((23, 34, 3) if static else (None, None, None), tf.uint8)],
+    )
+    np.testing.assert_array_equal(resize(pixels), pixels)
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+def test_graph_and_pillow_agree_bit_for_bit(resize_mode):
+    size = (37, 61)
+    resize = tf.function(
+        lambda image: resize_image(image, image_size=size, resize_mode=resize_mode),
+        input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
+    )
+    for height, width in [*RANDOM.integers(1, 300, (40, 2)).tolist(), (37, 400), (1, 1), (999, 2)]:
+        pixels = RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        expected = resize_pixels(pixels, image_size=size, resize_mode=resize_mode)
+        np.testing.assert_array_equal(resize(pixels), expected)
+
+
+@pytest.mark.parametrize("size", [(10, 10), (40, 25), (200, 300)])
+def test_stretch_is_antialiased_as_tensorflow_does_it(size):
+    # tf.image does the same in floating point and rounds once: off by one at most.
+    resized = resize_pixels(PHOTO, image_size=size)
+    expected = np.round(tf.image.resize(PHOTO, size, antialias=True))
+    assert np.abs(resized.astype(int) - expected).max() <= 1
+
+
+def test_one_axis_after_the_other_is_pillows_own_resize():
+    image = Image.fromarray(PHOTO)
+    expected = image.resize((20, 31), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(resize_pixels(image, image_size=(31, 20)), expected)
+
+
+def test_crop_takes_the_largest_window_in_the_middle():
+    pixels = np.zeros((10, 30, 1), np.uint8)
+    pixels[:, 10:20] = 200
+    square = resize_image(pixels, image_size=(5, 5), resize_mode="crop").numpy()
+    assert (square == 200).all()
+    upright = resize_image(pixels.transpose(1, 0, 2), image_size=(5, 5), resize_mode="crop")
+    assert (upright.numpy() == 200).all()
+    wide = resize_image(pixels, image_size=(5, 10), resize_mode="crop").numpy()
+    assert wide.shape == (5, 10, 3)
+    assert (wide[:, 3:7] == 200).all()
+    assert not wide[:, [0, 1, -2, -1]].any()
+
+
+def test_pad_keeps_all_of_the_image():
+    pixels = np.full((10, 30, 3), 200, np.uint8)
+    padded = resize_image(pixels, image_size=(30, 30), resize_mode="pad").numpy()
+    assert (padded[10:20] == 200).all()
+    assert (padded[:10] == 127).all()
+    assert (padded[20:] == 127).all()
+    upright = resize_image(pixels.transpose(1, 0, 2), image_size=(15, 15), resize_mode="pad")
+    assert (upright.numpy()[:, 5:10] == 200).all()
+    assert (upright.numpy()[:, [0, 4, 10, 14]] == 127).all()
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (3, 2)])
+def test_extreme_shapes(resize_mode, shape):
+    pixels = np.full(shape, 80, np.uint8)
+    resized = resize_image(pixels, image_size=(7, 5), resize_mode=resize_mode).numpy()
+    assert resized.shape == (7, 5, 3)
+    assert set(np.unique(resized)) <= {80, 127}
+    assert (resized == 80).any()
+
+
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+def test_a_batch_is_resized_like_its_images(resize_mode):
+    batch = RANDOM.integers(0, 256, (3, 29, 41, 3), dtype=np.uint8)
+    together = resize_image(batch, image_size=(16, 12), resize_mode=resize_mode)
+    alone = [resize_image(one, image_size=(16, 12), resize_mode=resize_mode) for one in batch]
+    np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(DataError, match=r"received dtype float32.*astype\('uint8'\)"):
+        resize_image(np.zeros((4, 4, 3), np.float32), image_size=(2, 2))
+    for resize in (resize_image, resize_pixels):
+        with pytest.raises(ConfigError, match="Did you mean 'stretch'"):
+            resize(np.zeros((4, 4, 3), np.uint8), image_size=(2, 2), resize_mode="strech")
