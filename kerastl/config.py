@@ -212,11 +212,16 @@ class FitConfig:
     """Of AdamW while fine-tuning; none on biases and normalisation."""
 
     augment: Annotated[
-        Literal["none", "light", "medium", "mirrors", "dihedral"], Parameter(group=_TRAINING)
+        Literal["none", "light", "medium", "strong", "mirrors", "dihedral"],
+        Parameter(group=_TRAINING),
     ] = "light"
-    """How training images are varied: light (mirrored, slightly cropped), medium (RandAugment
-    on top), mirrors (pictures without an up: mirrored both ways, small shifts), dihedral
-    (turned by 90° as well), none. The probe is fitted on the mirror images too."""
+    """How training images are varied: light (mirrored, slightly cropped), medium and strong
+    (RandAugment on top), mirrors (pictures without an up: mirrored both ways, small shifts),
+    dihedral (turned by 90° as well), none. The probe is fitted on the mirror images too."""
+
+    mix: Annotated[Literal["none", "mixup", "cutmix"], Parameter(group=_TRAINING)] = "none"
+    """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with
+    them. For more than some 20,000 images, or long training."""
 
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0
     """Decides the split, the shuffling, the augmentation and the first weights."""

@@ -214,6 +214,7 @@ def find_phase(config: FitConfig, network: Network) -> Phase | None:
         batch_size=config.batch_size,
         patience_epochs=config.patience_epochs,
         augment=config.augment,
+        mix=config.mix,
         seed=config.seed,
     )
 

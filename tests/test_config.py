@@ -42,6 +42,7 @@ EVERYTHING = {
     "learning_rate": 3e-5,
     "weight_decay": 0.01,
     "augment": "dihedral",
+    "mix": "cutmix",
     "seed": 9,
     "out": "somewhere",
     "overwrite": True,

@@ -1,20 +1,18 @@
 """Augmentation policies: what a training picture may become without changing its label.
 
-One table, batched, on float32 pixels 0..255. Every policy but `medium` draws from a
-seed that is handed in, so that a batch can be made again. This is the only file that
-knows keras-cv (its RandAugment is 5 times as fast on a CPU as that of Keras).
+One table, batched, on float32 pixels 0..255. Every policy draws from a seed that is handed
+in, so that a batch can be made again, whatever runs beside it.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.rand_augment import rand_augment, warp
 from kerastl.errors import ConfigError, did_you_mean
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -39,13 +37,17 @@ def light(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         seed: int64 of shape (2,).
     """
     flip, scale, shift = _seeds(seed, 3)
-    images = _where_each(images, flip, tf.image.flip_left_right)
     count = tf.shape(images)[0]
     # One factor for both axes: the aspect ratio is part of what a thing looks like.
     factor = tf.random.stateless_uniform((count, 1), scale, 0.8, 1.0)
     room = 1.0 - factor
-    offset = tf.random.stateless_uniform((count, 2), shift) * room
-    boxes = tf.concat([offset, offset + factor], axis=1)
+    first = tf.random.stateless_uniform((count, 2), shift) * room
+    last = first + factor
+    # A box whose right side is left of its left side is a mirror image.
+    mirrored = _half_of_them(count, flip)
+    left = tf.where(mirrored, 1 - first[:, 1], first[:, 1])
+    right = tf.where(mirrored, 1 - last[:, 1], last[:, 1])
+    boxes = tf.stack([first[:, 0], left, last[:, 0], right], axis=1)
     return tf.image.crop_and_resize(
         images, boxes, tf.range(count), tf.shape(images)[1:3], method="bilinear"
     )
@@ -62,9 +64,8 @@ def dihedral(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         seed: int64 of shape (2,).
     """
     mirror_seed, diagonal = _seeds(seed, 2)
-    if images.shape[1] == images.shape[2]:
-        images = _where_each(images, diagonal, tf.image.transpose)
-    return mirrors(images, mirror_seed)
+    turned = _half_of_them(tf.shape(images)[0], diagonal)
+    return _turned(images, mirror_seed, turned & (images.shape[1] == images.shape[2]))
 
 
 def mirrors(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -77,38 +78,40 @@ def mirrors(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         images: float32 of shape (batch, height, width, 3), 0..255.
         seed: int64 of shape (2,).
     """
-    horizontal, vertical, jitter_seed = _seeds(seed, 3)
-    images = _where_each(images, horizontal, tf.image.flip_left_right)
-    images = _where_each(images, vertical, tf.image.flip_up_down)
-    return _jitter(images, jitter_seed)
+    return _turned(images, seed, tf.zeros(tf.shape(images)[0], tf.bool))
 
 
 def medium(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Apply `light`, then RandAugment with 2 operations at magnitude 0.3 (AutoGluon).
+    """Apply `light`, then RandAugment with 2 operations at 9/30 of full strength.
+
+    The default of torchvision's RandAugment, and 0.3 of AutoGluon.
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
-        seed: int64 of shape (2,); decides the `light` part only, RandAugment of keras-cv
-            has a random state of its own.
+        seed: int64 of shape (2,).
     """
-    varied = _rand_augment()(light(images, seed), training=True)
-    return tf.clip_by_value(tf.ensure_shape(varied, images.shape), 0.0, 255.0)
+    light_seed, rand_seed = _seeds(seed, 2)
+    return rand_augment(light(images, light_seed), rand_seed, magnitude=9 / 30)
 
 
-@functools.cache
-def _rand_augment() -> Any:
-    """Return the layer, made once: building it imports keras-cv, which takes seconds."""
-    import keras_cv
+def strong(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Apply `light`, then RandAugment with 2 operations at 17/30 of full strength.
 
-    return keras_cv.layers.RandAugment(
-        value_range=(0, 255), augmentations_per_image=2, magnitude=0.3, seed=0
-    )
+    What Cubuk et al. (2020) chose for EfficientNet-B5: for long training on much data.
+
+    Args:
+        images: float32 of shape (batch, height, width, 3), 0..255.
+        seed: int64 of shape (2,).
+    """
+    light_seed, rand_seed = _seeds(seed, 2)
+    return rand_augment(light(images, light_seed), rand_seed, magnitude=17 / 30)
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {
     "none": none,
     "light": light,
     "medium": medium,
+    "strong": strong,
     "mirrors": mirrors,
     "dihedral": dihedral,
 }
@@ -175,38 +178,41 @@ def _seeds(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     return tf.unstack(tf.random.split(tf.cast(seed, tf.int64), count))
 
 
-def _where_each(
-    images: tf.Tensor, seed: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor]
-) -> tf.Tensor:
-    """Change each image with probability one half."""
-    chosen = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed) < 0.5
-    return tf.where(chosen, change(images), images)
+def _half_of_them(count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Return bool of shape (count,), each true with probability one half."""
+    return tf.random.stateless_uniform((count,), seed) < 0.5
 
 
-def _jitter(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Turn by up to 3° and move by up to 2 %."""
-    angle_seed, shift_seed = _seeds(seed, 2)
+def _turned(images: tf.Tensor, seed: tf.Tensor, transposed: tf.Tensor) -> tf.Tensor:
+    """Mirror at random, turn by up to 3° and move by up to 2 %, in one interpolation.
+
+    A warp takes places of the result to places of the image: the last change comes first.
+
+    Args:
+        images: float32 of shape (batch, height, width, 3).
+        seed: int64 of shape (2,).
+        transposed: bool of shape (batch,): which images are transposed before all else.
+    """
+    horizontal, vertical, jitter = _seeds(seed, 3)
+    angle_seed, shift_seed = _seeds(jitter, 2)
     count = tf.shape(images)[0]
     angles = tf.random.stateless_uniform((count,), angle_seed, -1.0, 1.0) * np.deg2rad(3)
     shifts = tf.random.stateless_uniform((count, 2), shift_seed, -0.02, 0.02)
-    return _warp(images, angles=angles, shifts=shifts)
-
-
-def _warp(images: tf.Tensor, *, angles: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
-    """Turn about the centre and move, in one interpolation; edges are mirrored."""
-    size = tf.cast(tf.shape(images)[1:3], tf.float32)
-    height, width = size[0], size[1]
-    cosine, sine = tf.cos(angles), tf.sin(angles)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    move_x = centre_x - cosine * centre_x + sine * centre_y + shifts[:, 0] * width
-    move_y = centre_y - sine * centre_x - cosine * centre_y + shifts[:, 1] * height
-    zeros = tf.zeros_like(angles)
-    transforms = tf.stack([cosine, -sine, move_x, sine, cosine, move_y, zeros, zeros], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=transforms,
-        output_shape=tf.shape(images)[1:3],
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-        fill_value=0.0,
+    shifts *= tf.cast(tf.shape(images)[2:0:-1], tf.float32)
+    swap = tf.cast(transposed, tf.float32)
+    mirror_x = 1 - 2 * tf.cast(_half_of_them(count, horizontal), tf.float32)
+    mirror_y = 1 - 2 * tf.cast(_half_of_them(count, vertical), tf.float32)
+    jittered = _matrices(
+        (tf.cos(angles), -tf.sin(angles), shifts[:, 0]),
+        (tf.sin(angles), tf.cos(angles), shifts[:, 1]),
     )
+    nothing = tf.zeros_like(angles)
+    mirrored = _matrices((mirror_x, nothing, nothing), (nothing, mirror_y, nothing))
+    swapped = _matrices((1 - swap, swap, nothing), (swap, 1 - swap, nothing))
+    return warp(images, swapped @ mirrored @ jittered)
+
+
+def _matrices(*rows: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Return float32 of shape (batch, 3, 3) from two rows; the third is (0, 0, 1)."""
+    zeros = tf.zeros_like(rows[0][0])
+    return tf.stack([tf.stack(row, axis=-1) for row in (*rows, (zeros, zeros, zeros + 1))], axis=1)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.data.mixing import MIXES, find_mix
 from kerastl.data.stream import Images
 
 
@@ -17,6 +18,7 @@ def training_batches(
     *,
     batch_size: int,
     augment: str = "none",
+    mix: str = "none",
     seed: int,
 ) -> tf.data.Dataset:
     """Return shuffled, augmented batches of one epoch; each epoch differs, the seed decides how.
@@ -30,13 +32,14 @@ def training_batches(
         rows: int64: which of the n images are used.
         batch_size: Images per batch; the last batch of an epoch may be smaller.
         augment: Name of a policy, see `kerastl.data.augment`.
-        seed: Decides order and augmentation.
+        mix: "none", "mixup" or "cutmix", after augmentation, see `kerastl.data.mixing`.
+        seed: Decides order, augmentation and mixing.
 
     Returns:
         A data set of (float32 (batch, height, width, 3) in 0..255, float32 (batch, num_classes)).
 
     Raises:
-        ConfigError: `augment` is unknown.
+        ConfigError: `augment` or `mix` is unknown.
 
     Example:
         >>> images = np.zeros((4, 8, 8, 3), np.uint8)
@@ -45,8 +48,7 @@ def training_batches(
         >>> [pixels.shape[0] for pixels, _ in batches]
         [3, 1]
     """
-    policy = find_augmentation(augment)
-    apply = AUGMENTATIONS[policy]
+    apply, blend = AUGMENTATIONS[find_augmentation(augment)], MIXES[find_mix(mix)]
     order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
     order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
     order = order.batch(batch_size)
@@ -60,7 +62,8 @@ def training_batches(
     def augmented(
         pixels: tf.Tensor, target: tf.Tensor, batch_seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        return apply(tf.cast(pixels, tf.float32), batch_seed), target
+        augment_seed, mix_seed = tf.unstack(tf.random.split(tf.cast(batch_seed, tf.int64), 2))
+        return blend(apply(tf.cast(pixels, tf.float32), augment_seed), target, mix_seed)
 
     return gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 

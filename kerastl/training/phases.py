@@ -37,6 +37,7 @@ class Phase:
         batch_size: Images per step.
         patience_epochs: Ends after so many epochs without a better validation loss.
         augment: Name of a policy, see `kerastl.data.augment`.
+        mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
         clip_norm: Largest global norm of the gradients.
         seed: Decides order and augmentation.
     """
@@ -47,6 +48,7 @@ class Phase:
     batch_size: int = 32
     patience_epochs: int = 5
     augment: str = "light"
+    mix: str = "none"
     clip_norm: float = 1.0
     seed: int = 0
 
@@ -198,6 +200,7 @@ def fine_tune(
         train_rows,
         batch_size=phase.batch_size,
         augment=phase.augment,
+        mix=phase.mix,
         seed=phase.seed,
     )
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
