@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import ExifTags, Image
 
 from kerastl._version import __version__
-from kerastl.data.decode import decode_error_reason, decode_image
+from kerastl.data.decode import decode_error_reason, decode_image, to_rgb
 from kerastl.data.given_splits import SPLIT_NAMES, settle_splits
 from kerastl.data.pixels import Unreadable, encoded_image
 from kerastl.data.table import ImageTable
@@ -244,8 +244,10 @@ class _Portable:
 def _portable(table: ImageTable, row: int) -> _Portable | Unreadable:
     """Return one image as TFDS can decode it, or why it cannot be read."""
     try:
-        image = encoded_image(table, row)
-        if not isinstance(table.contents, np.ndarray):
+        if isinstance(table.contents, np.ndarray):
+            image = _png(table.contents[row]).numpy()
+        else:
+            image = encoded_image(table, row)
             if _tfds_decodes(image):
                 return _Portable(row, image, lying=_orientation(image) != 1)
             image = tf.io.encode_png(decode_image(image)).numpy()
@@ -254,6 +256,13 @@ def _portable(table: ImageTable, row: int) -> _Portable | Unreadable:
     except DataError as error:
         return Unreadable(row, table.ids[row], str(error))
     return _Portable(row, image, lying=False)
+
+
+# Traced: one by one the operations take 1.8 ms for 28 x 28 pixels, not 0.6 ms.
+@tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.uint8)])
+def _png(pixels: tf.Tensor) -> tf.Tensor:
+    """Return pixels with 1 to 4 channels as PNG with the three of RGB."""
+    return tf.io.encode_png(to_rgb(pixels))
 
 
 def _tfds_decodes(image: bytes) -> bool:

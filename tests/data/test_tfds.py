@@ -212,6 +212,11 @@ def test_slices_are_those_of_tfds(data_dir, split):
     assert table.ids[0] == f"{split}[0]"
 
 
+def test_an_empty_slice_is_an_empty_table(data_dir):
+    table = table_from_tfds("kerastl_shapes:train[:0]", data_dir=data_dir)
+    assert (len(table.ids), len(table.contents), table.class_names) == (0, 0, ())
+
+
 def test_supervised_keys_configurations_and_file_names(data_dir):
     table = table_from_tfds("kerastl_second_keys/b", data_dir=data_dir)
     assert table.class_names == ("wild", "tame")
