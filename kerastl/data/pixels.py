@@ -238,12 +238,10 @@ def encoded_image(table: ImageTable, row: int) -> bytes:
         DataError: The file is gone since the table was made.
     """
     contents = table.contents
-    if contents is None:
-        try:
-            return Path(table.ids[row]).read_bytes()
-        except OSError as error:
-            raise DataError(f"{table.ids[row]!r} can no longer be read: {error}.") from None
     if isinstance(contents, np.ndarray):
         encoded: bytes = tf.io.encode_png(rgb_of(contents[row])).numpy()
         return encoded
-    return contents[row]
+    try:
+        return Path(table.ids[row]).read_bytes() if contents is None else contents[row]
+    except OSError as error:
+        raise DataError(f"{table.ids[row]!r} can no longer be read: {error}.") from None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kerastl.data.lazy_contents import LazyContents
 from kerastl.errors import DataError
 
 
@@ -24,8 +25,9 @@ class ImageTable:
             (n, num_classes) of 0 and 1 when an image may have several labels.
         class_names: In natural order ("2" before "10"), unless the source has an order of
             its own (TFDS, the demo, `class_names` given to `table_from_arrays`).
-        contents: None: `ids` are files to read. A tuple of bytes: encoded images. uint8 of
-            shape (n, height, width, channels), 1 to 4 channels: pixels 0..255.
+        contents: None: `ids` are files to read. A sequence of bytes: encoded images, in
+            memory (a tuple) or read when asked for (`LazyContents`). uint8 of shape
+            (n, height, width, channels), 1 to 4 channels: pixels 0..255.
         groups: Text of shape (n,): images of one group must stay on one side of a split.
         splits: Text of shape (n,), "train", "val" or "test" where the source decides, ""
             where it does not; None when it never does.
@@ -36,7 +38,7 @@ class ImageTable:
     ids: tuple[str, ...]
     labels: NDArray[np.int64] | NDArray[np.int8]
     class_names: tuple[str, ...]
-    contents: tuple[bytes, ...] | NDArray[np.uint8] | None = None
+    contents: Sequence[bytes] | NDArray[np.uint8] | None = None
     groups: NDArray[np.str_] | None = None
     splits: NDArray[np.str_] | None = None
     strata: NDArray[Any] | None = None
@@ -78,6 +80,8 @@ def subset(table: ImageTable, rows: ArrayLike) -> ImageTable:
     contents = table.contents
     if isinstance(contents, np.ndarray):
         contents = contents[chosen]
+    elif isinstance(contents, LazyContents):
+        contents = contents.take(chosen)
     elif contents is not None:
         contents = tuple(contents[row] for row in chosen)
     return replace(

@@ -30,9 +30,13 @@ from kerastl.data.table import (
     natural_key,
     natural_order,
 )
+from kerastl.data.tfds_records import Examples, read_examples
 from kerastl.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
+
+# What data sets call the file that an image once was, ours first.
+FILE_NAME_FEATURES = ("file_name", "filename", "image/filename")
 
 # NAME[/CONFIG][:VERSION][:SPLIT]; a split may have a colon of its own, as train[:10%].
 _PATTERN = re.compile(
@@ -47,7 +51,7 @@ def table_from_tfds(
     label_column: str | None = None,
     group_column: str | None = None,
 ) -> ImageTable:
-    """Return the table of a TFDS data set, its encoded images in memory.
+    """Return the table of a TFDS data set; its images stay on disk until they are asked for.
 
     Args:
         name: NAME, with /CONFIG, :VERSION and :SPLIT where wanted, such as "mnist" or
@@ -78,49 +82,59 @@ def table_from_tfds(
         match["name"], config=match["config"], version=match["version"], directory=directory
     )
     image_key, label_key = _feature_keys(builder, label_column)
-    keys = [image_key, label_key]
     if group_column is not None:
         _require_feature(builder, group_column, option="group_column")
-        keys.append(group_column)
-    examples = [
-        (split, f"{split}[{number}]", example)
-        for split in _splits_to_read(builder, match["split"])
-        for number, example in enumerate(_read(builder, split, keys))
-    ]
-    labelled = _label_names(builder.info.features[label_key], [e[label_key] for *_, e in examples])
-    return _table(builder, examples, labelled, image_key=image_key, group_key=group_column)
+    name_key = next((key for key in FILE_NAME_FEATURES if _is_text(builder, key)), None)
+    examples = read_examples(
+        builder,
+        _splits_to_read(builder, match["split"]),
+        image_key=image_key,
+        keys=[key for key in (label_key, group_column, name_key) if key is not None],
+    )
+    labelled = _label_names(builder.info.features[label_key], examples.columns[label_key])
+    return _table(builder, examples, labelled, name_key=name_key, group_key=group_column)
 
 
 def _table(
     builder: Any,
-    examples: list[tuple[str, str, dict[str, Any]]],
+    examples: Examples,
     labelled: _LabelNames,
     *,
-    image_key: str,
+    name_key: str | None,
     group_key: str | None,
 ) -> ImageTable:
     """Return the table of the examples that have a label."""
     kept = [row for row, names in enumerate(labelled.names) if names is not None]
-    if len(kept) < len(examples):
-        logger.warning("%d images without a label were left out.", len(examples) - len(kept))
+    if len(kept) < len(labelled.names):
+        left_out = len(labelled.names) - len(kept)
+        logger.warning("%d images without a label were left out.", left_out)
     name_sets = [labelled.names[row] or () for row in kept]
     used = {name for names in name_sets for name in names}
     class_names = tuple(name for name in labelled.class_names if name in used)
     if len(class_names) < len(labelled.class_names):
         logger.info("%d of %d classes occur.", len(class_names), len(labelled.class_names))
-    splits = np.array([SPLIT_SYNONYMS.get(examples[row][0], "") for row in kept])
-    groups = [_text(examples[row][2][group_key]) for row in kept] if group_key else None
+    splits = np.array([SPLIT_SYNONYMS.get(examples.splits[row], "") for row in kept])
+    groups = [_text(examples.columns[group_key][row]) for row in kept] if group_key else None
     return ImageTable(
         name=builder.name,
-        ids=tuple(examples[row][1] for row in kept),
+        ids=_ids(examples, kept, name_key),
         labels=encode_name_sets(name_sets, class_names)
         if labelled.several
         else encode_names([names[0] for names in name_sets], class_names),
         class_names=class_names,
-        contents=tuple(examples[row][2][image_key] for row in kept),
+        contents=examples.images.take(kept),
         groups=None if groups is None else np.array(groups),
         splits=splits if len(set(splits)) > 1 else None,
     )
+
+
+def _ids(examples: Examples, rows: list[int], name_key: str | None) -> tuple[str, ...]:
+    """Return the names of the files that the images once were, or split and number."""
+    if name_key is not None:
+        names = tuple(_text(examples.columns[name_key][row]) for row in rows)
+        if len(set(names)) == len(rows):
+            return names
+    return tuple(f"{examples.splits[row]}[{examples.numbers[row]}]" for row in rows)
 
 
 @dataclass(frozen=True)
@@ -268,30 +282,17 @@ def _splits_to_read(builder: Any, wanted: str | None) -> list[str]:
     return usual
 
 
-def _read(builder: Any, split: str, keys: list[str]) -> Iterable[dict[str, Any]]:
-    """Return the examples of a split: some features, images as they were encoded."""
-    image_key = keys[0]
-    decoders = tfds.decode.PartialDecoding(
-        dict.fromkeys(keys, True), decoders={image_key: tfds.decode.SkipDecoding()}
-    )
-    try:
-        examples = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
-    except ValueError as error:
-        names = list(builder.info.splits)
-        raise DataError(
-            f"The TFDS data set {builder.name!r} has no split {split!r} ({error}) Its splits are "
-            f"{', '.join(names)}; write for example tfds:{builder.name}:{names[0]}[:10%]."
-        ) from None
-    found: Iterable[dict[str, Any]] = tfds.as_numpy(examples)
-    return found
-
-
 def _feature_keys(builder: Any, label_column: str | None) -> tuple[str, str]:
     """Return the names of the image and the label feature."""
     features = builder.info.features
     supervised = builder.info.supervised_keys or ()
     # Features of a prepared data set come in no fixed order.
-    images = [key for key in sorted(features) if isinstance(features[key], tfds.features.Image)]
+    images = [
+        key
+        for key in sorted(features)
+        if isinstance(features[key], tfds.features.Image)
+        and features[key].dtype != np.float32  # such pixels are hidden in four channels of a PNG
+    ]
     if not images:
         raise DataError(
             f"The TFDS data set {builder.name!r} has no images; its features are "
@@ -316,6 +317,12 @@ def _is_label(feature: Any) -> bool:
     """Whether a feature is one class label, or a list of them."""
     inner = feature.feature if isinstance(feature, tfds.features.Sequence) else feature
     return isinstance(inner, tfds.features.ClassLabel)
+
+
+def _is_text(builder: Any, name: str) -> bool:
+    """Whether there is such a feature, with one text per image."""
+    features = builder.info.features
+    return name in features and isinstance(features[name], tfds.features.Text)
 
 
 def _require_feature(builder: Any, name: str, *, option: str) -> None:
