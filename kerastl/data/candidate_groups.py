@@ -149,9 +149,7 @@ def _root(path: str) -> bool:
     return os.path.isabs(path)
 
 
-def _explained(
-    groups: NDArray[np.str_], nearest: NDArray[np.int64], ids: tuple[str, ...]
-) -> float:
+def _explained(groups: NDArray[np.str_], nearest: NDArray[np.int64], ids: tuple[str, ...]) -> float:
     """Return how many of the sisters that stand beside an image are of its group."""
     ranks = file_ranks(ids)
     rows = np.flatnonzero(nearest >= 0)

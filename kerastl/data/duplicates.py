@@ -242,9 +242,7 @@ def _thumbnail_pairs(
     return first, second
 
 
-def _correlations(
-    thumbnails: NDArray[np.uint8], triples: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _correlations(thumbnails: NDArray[np.uint8], triples: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the correlation of each pair of thumbnails as they are."""
     first, second = _thumbnail_pairs(thumbnails, triples)
     return np.einsum("ij,ij->i", centred_units(first), centred_units(second))

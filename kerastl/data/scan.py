@@ -229,7 +229,9 @@ def _fact_of_array(pixels: NDArray[np.uint8]) -> _Fact:
     """Return what is known of one image of shape (height, width, 1 to 4 channels)."""
     digest = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
     channels = pixels.shape[-1]
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., 0]))
+    image = Image.fromarray(
+        np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
+    )
     return _fact_of_pixels(image, "", image.width, image.height, digest)
 
 
