@@ -1,0 +1,261 @@
+"""One pass over images: what a check needs to know of each of them, and what cannot be read.
+
+Pillow, not TensorFlow: it tells the true format, and reads a large JPEG at an eighth of its
+size. What Pillow refuses is tried with `kerastl.data.decode`, which a fit would use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageChops, ImageOps
+
+from kerastl.data.decode import decode_error_reason, decode_image
+from kerastl.data.perceptual import THUMBNAIL_SIDE, perceptual_hashes
+from kerastl.data.pixels import Unreadable
+from kerastl.data.table import ImageTable
+from kerastl.progress import track
+
+# A JPEG is read at the smallest eighth of its size that has this side: enough for thumbnails.
+_DRAFT_SIDE = 4 * THUMBNAIL_SIDE
+
+# Channels that differ by no more are equal: lossy WebP and JPEG round grey that much.
+_GREY_TOLERANCE = 2
+
+# EXIF orientations that exchange width and height.
+_LYING_ON_A_SIDE = (5, 6, 7, 8)
+
+# No formats that run programs (EPS) or are no pictures (PDF, FITS).
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "AVIF", "JPEG2000")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFacts:
+    """What is known of each of n images; 0, "" or False where an image is unreadable.
+
+    Attributes:
+        formats: Text of shape (n,): the format that the bytes are in, whatever the file is
+            called ("JPEG", "PNG", ...); "" for arrays.
+        widths: int64 of shape (n,), in pixels, as a person sees the image (EXIF applied).
+        heights: int64 of shape (n,).
+        digests: Text of shape (n,): SHA-256 of the file, or of the pixels of an array. Files
+            that cannot be decoded have one too; "" where not even bytes could be read.
+        hashes: uint64 of shape (n,): see `kerastl.data.perceptual.perceptual_hashes`.
+        thumbnails: uint8 of shape (n, 32, 32): grey, the aspect ratio ignored.
+        mean: float32 of shape (n,): mean grey value, 0..255.
+        spread: float32 of shape (n,): standard deviation of the grey values (a large JPEG is
+            measured at an eighth of its size or more, which takes off fine noise).
+        colour: bool of shape (n,): False if all channels are equal.
+        unreadable: Images that could not be decoded, and why.
+    """
+
+    formats: NDArray[np.str_]
+    widths: NDArray[np.int64]
+    heights: NDArray[np.int64]
+    digests: NDArray[np.str_]
+    hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    colour: NDArray[np.bool_]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """Of shape (n,): whether an image could be decoded."""
+        return self.widths > 0
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """What is known of one image."""
+
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    digest: str = ""
+    thumbnail: NDArray[np.uint8] | None = None
+    mean: float = 0.0
+    spread: float = 0.0
+    colour: bool = False
+    reason: str = ""
+
+
+def scan_images(table: ImageTable) -> ImageFacts:
+    """Read every image of a table once, with all processors.
+
+    No byte string stops it: what cannot be decoded is listed in `unreadable`.
+
+    Args:
+        table: The images.
+
+    Example:
+        >>> from kerastl.data.table import table_from_arrays
+        >>> facts = scan_images(table_from_arrays(np.zeros((2, 8, 9), np.uint8), ["a", "b"]))
+        >>> facts.widths.tolist(), facts.spread.tolist(), facts.colour.tolist()
+        ([9, 9], [0.0, 0.0], [False, False])
+    """
+    contents = table.contents
+    if isinstance(contents, np.ndarray):
+        return _scan(table.ids, lambda row: _fact_of_array(contents[row]))
+    if contents is not None:
+        return _scan(table.ids, lambda row: _fact_of_bytes(contents[row]))
+
+    def read(row: int) -> _Fact:
+        try:
+            content = Path(table.ids[row]).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            return _Fact(reason=str(error))
+        return _fact_of_bytes(content)
+
+    return _scan(table.ids, read)
+
+
+def scan_pixels(images: NDArray[np.uint8]) -> ImageFacts:
+    """Return the facts of images that are decoded already.
+
+    About formats and sizes of files it knows nothing; the rest is as good as `scan_images`.
+    10,000 images of 224 x 224 pixels take about 4 s on 2 cores.
+
+    Args:
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+
+    Example:
+        >>> facts = scan_pixels(np.full((3, 40, 50, 3), 7, np.uint8))
+        >>> facts.mean.tolist(), facts.thumbnails.shape
+        ([7.0, 7.0, 7.0], (3, 32, 32))
+    """
+    ids = tuple(f"images[{row}]" for row in range(len(images)))
+    return _scan(ids, lambda row: _fact_of_array(images[row]))
+
+
+def _scan(ids: tuple[str, ...], read: Callable[[int], _Fact]) -> ImageFacts:
+    """Call `read` for all rows in threads: Pillow and hashlib work outside Python's lock."""
+    count = len(ids)
+    thumbnails = np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    facts: list[_Fact] = []
+    workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    # Filters are one list for the whole process, so they are set here and not in the threads.
+    with warnings.catch_warnings(), workers, track("Checking images", total=count) as advance:
+        # Pillow warns of large images and odd metadata; neither keeps an image from being read.
+        warnings.simplefilter("ignore")
+        try:
+            for row, fact in enumerate(workers.map(read, range(count))):
+                if fact.thumbnail is not None:
+                    thumbnails[row] = fact.thumbnail
+                facts.append(fact)
+                advance(1)
+        except BaseException:
+            workers.shutdown(cancel_futures=True)  # Ctrl-C: do not read the rest first
+            raise
+    return ImageFacts(
+        formats=np.array([fact.format for fact in facts], np.str_),
+        widths=np.array([fact.width for fact in facts], np.int64),
+        heights=np.array([fact.height for fact in facts], np.int64),
+        digests=np.array([fact.digest for fact in facts], np.str_),
+        hashes=perceptual_hashes(thumbnails),
+        thumbnails=thumbnails,
+        mean=np.array([fact.mean for fact in facts], np.float32),
+        spread=np.array([fact.spread for fact in facts], np.float32),
+        colour=np.array([fact.colour for fact in facts], np.bool_),
+        unreadable=tuple(
+            Unreadable(row, ids[row], fact.reason) for row, fact in enumerate(facts) if fact.reason
+        ),
+    )
+
+
+def _fact_of_bytes(content: bytes) -> _Fact:
+    """Return what is known of one encoded image."""
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            size, name = image.size, image.format or ""
+            image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _LYING_ON_A_SIDE
+            width, height = reversed(size) if turned else size
+            rgb = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
+    # Pillow answers damaged files with whatever its readers trip over (OSError, SyntaxError,
+    # ValueError, struct.error, IndexError, ...); the reason is kept, and nothing else ran here.
+    except Exception as error:
+        return _fact_by_tensorflow(content, digest, reason=str(error) or type(error).__name__)
+    # Telephones put two pictures into one JPEG and call it MPO.
+    return _fact_of_pixels(rgb, "JPEG" if name == "MPO" else name, width, height, digest)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image whose grey values are 0..255: 16-bit files keep the high byte."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16") or values.max() > 255:
+        values = values / 256
+    return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8))
+
+
+def _fact_by_tensorflow(content: bytes, digest: str, *, reason: str) -> _Fact:
+    """Return what is known of an image that Pillow refused; a fit may still be able to read it."""
+    try:
+        pixels = decode_image(content).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        return _Fact(digest=digest, reason=decode_error_reason(error) or reason)
+    except (tf.errors.OpError, ValueError) as error:
+        return _Fact(digest=digest, reason=(str(error).splitlines() or [reason])[0])
+    if 0 in pixels.shape:
+        return _Fact(digest=digest, reason="the image has no pixels")
+    rgb = Image.fromarray(pixels)
+    return _fact_of_pixels(rgb, _format_of(content), rgb.width, rgb.height, digest)
+
+
+def _format_of(content: bytes) -> str:
+    """Return the format that the first bytes of a readable image tell."""
+    starts = {b"\xff\xd8": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+    for start, name in starts.items():
+        if content.startswith(start):
+            return name
+    return "WEBP"
+
+
+def _fact_of_array(pixels: NDArray[np.uint8]) -> _Fact:
+    """Return what is known of one image of shape (height, width, 1 to 4 channels)."""
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+    channels = pixels.shape[-1]
+    image = Image.fromarray(
+        np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
+    )
+    return _fact_of_pixels(image, "", image.width, image.height, digest)
+
+
+def _fact_of_pixels(image: Image.Image, name: str, width: int, height: int, digest: str) -> _Fact:
+    """Return what the pixels tell, in operations that run outside Python's lock."""
+    grey = image.convert("L")
+    counts = np.array(grey.histogram(), np.float64)
+    levels = np.arange(256)
+    mean = float(counts @ levels / counts.sum())
+    variance = float(counts @ (levels - mean) ** 2 / counts.sum())
+    colour = image.mode == "RGB" and _has_colour(image)
+    # Bilinear weighs parts of pixels at the border of a cell, which Pillow's box does not: the
+    # thumbnails of an image and of its half-size copy then agree (median correlation on ELPV
+    # 0.9998 against 0.997).
+    size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    thumbnail = np.asarray(grey.resize(size, Image.Resampling.BILINEAR, reducing_gap=4.0))
+    return _Fact(name, width, height, digest, thumbnail, mean, variance**0.5, colour)
+
+
+def _has_colour(image: Image.Image) -> bool:
+    """Whether the channels of an RGB image differ."""
+    red, green, blue = image.split()
+    for one in (red, blue):
+        # 256 counts of the absolute difference; all beyond the tolerance must be 0.
+        if any(ImageChops.difference(one, green).histogram()[_GREY_TOLERANCE + 1 :]):
+            return True
+    return False
