@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -77,12 +80,32 @@ def gather(order: tf.data.Dataset, images: Images, targets: NDArray[np.float32])
         targets: float32 of shape (n, num_classes).
     """
 
+    # TensorFlow keeps every Python function that was in a graph for as long as the process
+    # lives, and with it all that the function refers to: gigabytes of pixels after a few runs.
+    # So the function has a weak reference, and the data set the strong one.
+    held = _Held(images, targets)
+    weak = weakref.ref(held)
+
+    def chosen(rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        alive = weak()
+        if alive is None:
+            raise RuntimeError("The data set that these images belong to is gone.")
+        return alive.images[rows], alive.targets[rows]
+
     def take(rows: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels, target = tf.numpy_function(
-            lambda r: (images[r], targets[r]), [rows], [tf.uint8, tf.float32]
-        )
+        pixels, target = tf.numpy_function(chosen, [rows], [tf.uint8, tf.float32])
         pixels.set_shape((None, *images.shape[1:]))
         target.set_shape((None, *targets.shape[1:]))
         return pixels, target, seed
 
-    return order.map(take, num_parallel_calls=2)
+    gathered = order.map(take, num_parallel_calls=2)
+    gathered.held_by_kerastl = held
+    return gathered
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """What a data set reads from."""
+
+    images: Images
+    targets: NDArray[np.float32]

@@ -118,19 +118,21 @@ def image_reader(
         )
 
     def read(row: int) -> NDArray[np.uint8]:
-        content = contents[row] if contents is not None else _file_content(table.ids[row])
-        return prepare_pixels(content, image_size=image_size, resize_mode=resize_mode)
+        return prepare_pixels(_content(table, row), image_size=image_size, resize_mode=resize_mode)
 
     return read
 
 
-def _file_content(path: str) -> bytes:
-    """Return the bytes of a file."""
+def _content(table: ImageTable, row: int) -> bytes:
+    """Return the bytes of one image that is not an array."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        if table.contents is None:
+            with open(table.ids[row], "rb") as file:
+                return file.read()
+        content: bytes = table.contents[row]
     except OSError as error:
         raise UnreadableImageError(error.strerror or str(error)) from None
+    return content
 
 
 def rgb_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,5 +1,8 @@
 """Batches: every row once an epoch, anew in each epoch, the same again with the same seed."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -65,3 +68,24 @@ def test_pixels_in_a_file_give_the_same_batches(tmp_path, name):
     rows = np.concatenate([t.numpy().argmax(axis=1) for _, t in epoch])
     pixels = np.concatenate([p.numpy() for p, _ in epoch])
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], rows * 20.0)
+
+
+def test_pixels_go_when_the_batches_go():
+    """TensorFlow keeps Python functions of graphs for ever; they must not hold the images."""
+    images = np.zeros((6, 4, 4, 3), np.uint8)
+    kept = weakref.ref(images)
+    batches = training_batches(
+        images, np.eye(6, dtype=np.float32), np.arange(6), batch_size=2, seed=0
+    )
+    del images
+    gc.collect()
+    assert sum(len(pixels) for pixels, _ in batches.map(lambda *pair: pair)) == 6
+    iterator = iter(batches)
+    next(iterator)
+    assert kept() is not None
+    del batches
+    gc.collect()
+    assert len(list(iterator)) == 2, "an iterator keeps what it reads from"
+    del iterator
+    gc.collect()
+    assert kept() is None
