@@ -7,6 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.data.imbalance import balanced_rows
 
 
 def training_batches(
@@ -17,6 +18,8 @@ def training_batches(
     batch_size: int,
     augment: str = "none",
     seed: int,
+    balanced: bool = False,
+    class_weights: NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:
     """Return shuffled, augmented batches of one epoch; each epoch differs, the seed decides how.
 
@@ -29,10 +32,16 @@ def training_batches(
         rows: int64: which of the n images are used.
         batch_size: Images per batch; the last batch of an epoch may be smaller.
         augment: Name of a policy, see `kerastl.data.augment`.
-        seed: Decides order and augmentation.
+        seed: Decides order, draws and augmentation.
+        balanced: Whether an epoch draws every class equally often, in place of every row once;
+            see `kerastl.data.imbalance.balanced_rows`. For one class per image.
+        class_weights: float32 of shape (num_classes,): what images of each class weigh in the
+            loss. Keras' own `class_weight` takes a mixed image for its largest part.
 
     Returns:
-        A data set of (float32 (batch, height, width, 3) in 0..255, float32 (batch, num_classes)).
+        A data set of (float32 (batch, height, width, 3) in 0..255, float32 (batch,
+        num_classes)); with class weights also float32 (batch,), the mean of the weights of
+        each image's classes by its targets as they are after mixing.
 
     Raises:
         ConfigError: `augment` is unknown.
@@ -46,8 +55,11 @@ def training_batches(
     """
     policy = find_augmentation(augment)
     apply = AUGMENTATIONS[policy]
-    order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
-    order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
+    if balanced:
+        order = _balanced_order(targets, rows, seed=seed)
+    else:
+        order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
+        order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
     order = order.batch(batch_size)
     # One seed per batch, new in every epoch: augmentation is reproducible however many
     # threads work on it, because no random state is shared between batches.
@@ -61,7 +73,35 @@ def training_batches(
     ) -> tuple[tf.Tensor, tf.Tensor]:
         return apply(tf.cast(pixels, tf.float32), batch_seed), target
 
-    return gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    batches = gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+    if class_weights is not None:
+        weights = tf.constant(class_weights, tf.float32)
+        # Last, so that it sees the targets as mixing left them.
+        batches = batches.map(
+            lambda pixels, target: (pixels, target, tf.linalg.matvec(target, weights))
+        )
+    return batches.prefetch(2)
+
+
+def _balanced_order(
+    targets: NDArray[np.float32], rows: NDArray[np.int64], *, seed: int
+) -> tf.data.Dataset:
+    """Return row numbers, every class equally often, drawn anew in each epoch."""
+    rows = np.asarray(rows, np.int64)
+    labels = targets[rows].argmax(axis=1)
+
+    def draw(epoch_seed: tf.Tensor) -> tf.data.Dataset:
+        drawn = tf.numpy_function(
+            lambda number: balanced_rows(labels, rows, seed=int(number)),
+            [epoch_seed],
+            tf.int64,
+            stateful=False,
+        )
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, rows.shape))
+
+    epoch_seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+    order = epoch_seeds.flat_map(draw)
+    return order.apply(tf.data.experimental.assert_cardinality(len(rows)))
 
 
 def gather(
