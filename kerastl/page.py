@@ -32,7 +32,7 @@ from kerastl.evaluation.pictures import (
     probe_path_figure,
 )
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
-from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
+from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, as_thresholds, few_rows
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
@@ -77,7 +77,7 @@ def draw_pictures(
                 alt="Loss and accuracy of training and validation over the epochs.",
                 caption="Training numbers are measured on augmented images, before each step. "
                 "The dashed line is the probe, where fine-tuning starts."
-                f"{_CURVE_NOTES.get(record.config.imbalance, '')}",
+                f"{_curve_note(record)}",
             )
         )
     path = experiment.probe.path
@@ -107,6 +107,13 @@ _CURVE_NOTES = {
 }
 
 
+def _curve_note(record: Record) -> str:
+    """Return how the numbers of the curves differ from those of the page."""
+    if record.table.multi_label:
+        return " Accuracy: all labels right, with thresholds of 0.5."
+    return _CURVE_NOTES.get(record.config.imbalance, "")
+
+
 def _probe_reference(record: Record) -> dict[str, float]:
     """Return loss and accuracy of the probe on validation, measured as the epochs were."""
     answers = record.experiment.answers[PROBE]
@@ -127,9 +134,10 @@ def _mistakes(record: Record, images: NDArray[np.uint8]) -> list[Picture]:
     worst = [int(i) for i in np.argsort(-losses, kind="stable") if not right[i]][:_MOST_MISTAKES]
     if not worst:
         return []
+    is_, not_ = ("has", "said") if table.multi_label else ("is", "not")
     titles = [
-        f"is {label_text(table, int(rows[i])) or 'none'}\n"
-        f"not {probable_text(record, probabilities[i]) or 'none'}"
+        f"{is_} {label_text(table, int(rows[i])) or 'none'}\n"
+        f"{not_} {probable_text(record, probabilities[i]) or 'none'}"
         for i in worst
     ]
     figure = contact_sheet_figure([images[rows[i]] for i in worst], titles)
@@ -195,8 +203,11 @@ def make_report(
     table, answers = record.table, record.experiment.answers
     rows = record.rows("test")
     difference = None
-    if FINE_TUNED in answers and not table.multi_label:
-        right = [right_answers(table.labels[rows], answers[n].test) for n in (PROBE, FINE_TUNED)]
+    if FINE_TUNED in answers:
+        right = [
+            right_answers(table.labels[rows], answers[n].test, thresholds=record.thresholds.get(n))
+            for n in (PROBE, FINE_TUNED)
+        ]
         groups = None if table.groups is None else table.groups[rows]
         difference = dataclasses.asdict(
             accuracy_difference(right[0], right[1], groups=groups, seed=record.config.seed)
@@ -232,7 +243,9 @@ def _large_ratio(metrics: Mapping[str, Any]) -> float | None:
 
 
 def _notes(record: Record) -> list[str]:
-    """Return what the remedy for uneven classes does to the numbers of the page."""
+    """Return what thresholds, or the remedy for uneven classes, do to the numbers of the page."""
+    if record.table.multi_label:
+        return _threshold_notes(record)
     remedy, loss = record.config.imbalance, chosen_by(record.config.imbalance)
     if remedy == NONE:
         return []
@@ -241,6 +254,20 @@ def _notes(record: Record) -> list[str]:
         f"by the {loss}; the log-loss on this page is plain and after everything. Probabilities "
         "lean towards the rare classes, so that this log-loss and the accuracy can be worse than "
         "without a remedy: read balanced accuracy and macro F1."
+    ]
+
+
+def _threshold_notes(record: Record) -> list[str]:
+    """Return which labels have no threshold of their own."""
+    labels = record.table.labels[record.rows("val")]
+    few = few_rows(labels)
+    if not few:
+        return []
+    named = ", ".join(repr(record.table.class_names[index]) for index in few[:5])
+    more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+    return [
+        f"The threshold stays at {DEFAULT_THRESHOLD:g} for {named}{more}: fewer than {FEWEST_ROWS} "
+        f"of the {len(labels)} validation images are with the label, or without it."
     ]
 
 
@@ -275,11 +302,12 @@ def command_of(config: FitConfig) -> str:
 def _data_summary(record: Record) -> DataSummary:
     """Return what the page says of the images."""
     table, config = record.table, record.config
-    counts = {}
+    counts, unlabelled = {}, {}
     for split in ("train", "val", "test"):
         labels = table.labels[record.rows(split)]
         if table.multi_label:
             counts[split] = [int(count) for count in labels.sum(axis=0)]
+            unlabelled[split] = int(np.sum(~labels.any(axis=1)))
         else:
             counts[split] = np.bincount(labels, minlength=len(table.class_names)).tolist()
     if table.splits is not None and np.any(table.splits != ""):
@@ -293,6 +321,7 @@ def _data_summary(record: Record) -> DataSummary:
         num_images=len(table.ids),
         class_names=table.class_names,
         counts=counts,
+        unlabelled=unlabelled,
         unreadable=[(fault.id, fault.reason) for fault in record.unreadable],
         how_split=f"{how}. Seed {config.seed}.",
     )

@@ -40,6 +40,7 @@ EVERYTHING = {
     "learning_rate": 3e-5,
     "weight_decay": 0.01,
     "augment": "dihedral",
+    "imbalance": "logit-adjust",
     "seed": 9,
     "out": "somewhere",
     "overwrite": True,

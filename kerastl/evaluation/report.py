@@ -39,6 +39,7 @@ class DataSummary:
         counts: By split ("train", "val", "test"): images of each class.
         unreadable: (path, reason) of images that were left out.
         how_split: How the splits were made, in a sentence; may be empty.
+        unlabelled: Where an image can have several labels: images of each split with none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DataSummary:
     counts: Mapping[str, Sequence[int]]
     unreadable: Sequence[tuple[str, str]] = ()
     how_split: str = ""
+    unlabelled: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

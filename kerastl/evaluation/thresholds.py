@@ -62,13 +62,32 @@ def choose_thresholds(
             "`labels` and `probabilities` must both have the shape (n, num_classes); received "
             f"{labels.shape} and {probabilities.shape}."
         )
-    present = labels == 1
+    present, few = labels == 1, few_rows(labels, fewest=fewest)
     return tuple(
-        _best_threshold(
-            present[:, index], probabilities[:, index], fewest=fewest, worth_hits=worth_hits
-        )
+        DEFAULT_THRESHOLD
+        if index in few
+        else _best_threshold(present[:, index], probabilities[:, index], worth_hits=worth_hits)
         for index in range(labels.shape[1])
     )
+
+
+def few_rows(labels: NDArray[Any], *, fewest: int = FEWEST_ROWS) -> tuple[int, ...]:
+    """Return the labels that too few rows have, or lack, to choose a threshold.
+
+    Args:
+        labels: 0 or 1, of shape (n, num_classes).
+        fewest: Rows of either kind that it takes.
+
+    Returns:
+        Their columns, in order.
+
+    Example:
+        >>> few_rows(np.array([[1, 0]] * 5 + [[0, 0]] * 5))
+        (1,)
+    """
+    positives = np.sum(labels == 1, axis=0)
+    few = np.minimum(positives, len(labels) - positives) < fewest
+    return tuple(int(index) for index in np.flatnonzero(few))
 
 
 def as_thresholds(
@@ -105,13 +124,10 @@ def _best_threshold(
     present: NDArray[np.bool_],
     probabilities: NDArray[np.floating[Any]],
     *,
-    fewest: int,
     worth_hits: int,
 ) -> float:
     """Choose the threshold of one label."""
     positives = int(present.sum())
-    if min(positives, len(present) - positives) < fewest:
-        return DEFAULT_THRESHOLD
     order = np.argsort(-probabilities, kind="stable")
     scores = probabilities[order].astype(np.float64)
     # Rows of equal probability go through together: a stretch ends at the last of them, and any
