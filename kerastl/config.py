@@ -223,6 +223,15 @@ class FitConfig:
     """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with
     them. For more than some 20,000 images, or long training."""
 
+    imbalance: Annotated[
+        Literal["none", "balanced", "sqrt", "effective", "sampling", "logit-adjust"],
+        Parameter(group=_TRAINING),
+    ] = "none"
+    """What to do about classes of very different sizes: logit-adjust (train plainly, then shift
+    the answers as if all were equally frequent), sampling (every class drawn equally often), or
+    weights in the loss: balanced, sqrt (half way) or effective (number of samples). Not for
+    several labels per image, which have thresholds."""
+
     seed: Annotated[int, Parameter(group=_TRAINING)] = 0
     """Decides the split, the shuffling, the augmentation and the first weights."""
 

@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from kerastl._version import __version__
 from kerastl.config import FitConfig
 from kerastl.config_file import config_to_mapping
+from kerastl.data.imbalance import (
+    LARGE_RATIO,
+    LOGIT_ADJUST,
+    NONE,
+    SAMPLING,
+    WEIGHTINGS,
+    chosen_by,
+)
 from kerastl.data.stream import Images
 from kerastl.evaluation.comparison import accuracy_difference
 from kerastl.evaluation.figures import figure_data_uri, save_figure
@@ -25,6 +33,7 @@ from kerastl.evaluation.pictures import (
     probe_path_figure,
 )
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
+from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, as_thresholds, few_rows
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
@@ -60,9 +69,7 @@ def draw_pictures(
             )
         )
     if experiment.phase is not None:
-        probe = metrics[PROBE]["val"]
-        reference = {f"val_{name}": probe[key]["value"] for name, key in _CURVES.items()}
-        figure = learning_curves_figure(experiment.phase.history, probe=reference)
+        figure = learning_curves_figure(experiment.phase.history, probe=_probe_reference(record))
         save_figure(figure, folder / "learning_curves")
         pictures.append(
             Picture(
@@ -70,7 +77,8 @@ def draw_pictures(
                 figure_data_uri(figure),
                 alt="Loss and accuracy of training and validation over the epochs.",
                 caption="Training numbers are measured on augmented images, before each step. "
-                "The dashed line is the probe, where fine-tuning starts.",
+                "The dashed line is the probe, where fine-tuning starts."
+                f"{_curve_note(record)}",
             )
         )
     path = experiment.probe.path
@@ -91,20 +99,46 @@ def draw_pictures(
     return (*pictures, *_mistakes(record, images))
 
 
-_CURVES = {"loss": "log_loss", "accuracy": "accuracy"}
+_WEIGHTED = " Losses are class-weighted, accuracies are not."
+_CURVE_NOTES = {
+    **dict.fromkeys(WEIGHTINGS, _WEIGHTED),
+    SAMPLING: " Training numbers are those of balanced draws; the validation loss is "
+    "class-weighted to fit them, the validation accuracy is not.",
+    LOGIT_ADJUST: " All before the logit adjustment, which comes after every choice.",
+}
+
+
+def _curve_note(record: Record) -> str:
+    """Return how the numbers of the curves differ from those of the page."""
+    if record.table.multi_label:
+        return " Accuracy: all labels right, with thresholds of 0.5."
+    return _CURVE_NOTES.get(record.config.imbalance, "")
+
+
+def _probe_reference(record: Record) -> dict[str, float]:
+    """Return loss and accuracy of the probe on validation, measured as the epochs were."""
+    answers = record.experiment.answers[PROBE]
+    reference = {"val_loss": answers.validation_loss}
+    # The answers are those after logit adjustment, the epochs were measured before it.
+    if record.config.imbalance != LOGIT_ADJUST:
+        labels = record.table.labels[record.rows("val")]
+        reference["val_accuracy"] = float(right_answers(labels, answers.validation).mean())
+    return reference
 
 
 def _mistakes(record: Record, images: Images) -> list[Picture]:
     """Return the sheet of test images that the kept model is most wrong about."""
     table, rows = record.table, record.rows("test")
     probabilities = record.experiment.answers[record.experiment.kept].test
-    right = right_answers(table.labels[rows], probabilities)
+    right = right_answers(table.labels[rows], probabilities, thresholds=record.kept_thresholds)
     losses = _row_losses(table.labels[rows], probabilities)
     worst = [int(i) for i in np.argsort(-losses, kind="stable") if not right[i]][:_MOST_MISTAKES]
     if not worst:
         return []
+    is_, not_ = ("has", "said") if table.multi_label else ("is", "not")
     titles = [
-        f"is {label_text(table, int(rows[i]))}\nnot {probable_text(table, probabilities[i])}"
+        f"{is_} {label_text(table, int(rows[i])) or 'none'}\n"
+        f"{not_} {probable_text(record, probabilities[i]) or 'none'}"
         for i in worst
     ]
     figure = contact_sheet_figure([images[rows[i]] for i in worst], titles)
@@ -119,19 +153,28 @@ def _mistakes(record: Record, images: Images) -> list[Picture]:
     ]
 
 
-def right_answers(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+def right_answers(
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    *,
+    thresholds: Sequence[float] | None = None,
+) -> NDArray[np.bool_]:
     """Return for each image whether the answer is right; of several labels, all of them.
 
     Args:
         labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
         probabilities: float32 of shape (n, num_classes).
+        thresholds: For several labels, from which probability on each counts; else 0.5.
 
     Example:
         >>> right_answers(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32))
         array([ True, False])
     """
     if labels.ndim == 2:
-        return np.all((probabilities >= 0.5) == (labels == 1), axis=1)
+        limits = as_thresholds(
+            DEFAULT_THRESHOLD if thresholds is None else thresholds, labels.shape[1]
+        )
+        return np.all((probabilities >= limits) == (labels == 1), axis=1)
     return probabilities.argmax(axis=1) == labels
 
 
@@ -161,8 +204,11 @@ def make_report(
     table, answers = record.table, record.experiment.answers
     rows = record.rows("test")
     difference = None
-    if FINE_TUNED in answers and not table.multi_label:
-        right = [right_answers(table.labels[rows], answers[n].test) for n in (PROBE, FINE_TUNED)]
+    if FINE_TUNED in answers:
+        right = [
+            right_answers(table.labels[rows], answers[n].test, thresholds=record.thresholds.get(n))
+            for n in (PROBE, FINE_TUNED)
+        ]
         groups = None if table.groups is None else table.groups[rows]
         difference = dataclasses.asdict(
             accuracy_difference(right[0], right[1], groups=groups, seed=record.config.seed)
@@ -182,10 +228,57 @@ def make_report(
             validation={name: metrics[name]["val"] for name in answers},
             test={name: metrics[name]["test"] for name in answers},
             difference=difference,
+            class_ratio=_large_ratio(metrics),
             pictures=pictures,
+            notes=_notes(record),
             environment=environment,
         )
     )
+
+
+def _large_ratio(metrics: Mapping[str, Any]) -> float | None:
+    """Return how uneven the classes are, where that is worth a word."""
+    facts = metrics["imbalance"]
+    large = facts is not None and facts["class_ratio"] > LARGE_RATIO
+    return facts["class_ratio"] if large else None
+
+
+def _notes(record: Record) -> list[str]:
+    """Return what thresholds, or the remedy for uneven classes, do to the numbers of the page."""
+    if record.table.multi_label:
+        return _threshold_notes(record)
+    remedy, loss = record.config.imbalance, chosen_by(record.config.imbalance)
+    if remedy == NONE:
+        return []
+    return [
+        f"Classes of different sizes: {_REMEDIES[remedy]}. The model and its epoch were chosen "
+        f"by the {loss}; the log-loss on this page is plain and after everything. Probabilities "
+        "lean towards the rare classes, so that this log-loss and the accuracy can be worse than "
+        "without a remedy: read balanced accuracy and macro F1."
+    ]
+
+
+def _threshold_notes(record: Record) -> list[str]:
+    """Return which labels have no threshold of their own."""
+    labels = record.table.labels[record.rows("val")]
+    few = few_rows(labels)
+    if not few:
+        return []
+    named = ", ".join(repr(record.table.class_names[index]) for index in few[:5])
+    more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+    return [
+        f"The threshold stays at {DEFAULT_THRESHOLD:g} for {named}{more}: fewer than {FEWEST_ROWS} "
+        f"of the {len(labels)} validation images are with the label, or without it."
+    ]
+
+
+_REMEDIES = {
+    "balanced": "every class weighed the same in training (balanced)",
+    "sqrt": "rare classes weighed more in training (sqrt)",
+    "effective": "rare classes weighed more in training (effective number of samples)",
+    SAMPLING: "every class was drawn equally often in training (sampling)",
+    LOGIT_ADJUST: "the answers were shifted as if all were equally frequent (logit-adjust)",
+}
 
 
 def command_of(config: FitConfig) -> str:
@@ -210,11 +303,12 @@ def command_of(config: FitConfig) -> str:
 def _data_summary(record: Record) -> DataSummary:
     """Return what the page says of the images."""
     table, config = record.table, record.config
-    counts = {}
+    counts, unlabelled = {}, {}
     for split in ("train", "val", "test"):
         labels = table.labels[record.rows(split)]
         if table.multi_label:
             counts[split] = [int(count) for count in labels.sum(axis=0)]
+            unlabelled[split] = int(np.sum(~labels.any(axis=1)))
         else:
             counts[split] = np.bincount(labels, minlength=len(table.class_names)).tolist()
     if table.splits is not None and np.any(table.splits != ""):
@@ -230,6 +324,7 @@ def _data_summary(record: Record) -> DataSummary:
         num_images=len(table.ids),
         class_names=table.class_names,
         counts=counts,
+        unlabelled=unlabelled,
         unreadable=[(fault.id, fault.reason) for fault in record.unreadable],
         how_split=f"{how}. Seed {config.seed}.",
     )

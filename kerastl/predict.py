@@ -17,11 +17,12 @@ from kerastl import terminal
 from kerastl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from kerastl.deploy.predictor import Answer, Predictor
+    from kerastl.deploy.predictor import Predictor
 
 _HELP = """Label images with a run folder or a SavedModel.
 
-A table on a terminal, JSON lines in a pipe. Files that cannot be read are named on standard
+A table on a terminal, JSON lines in a pipe. Where an image can have several labels, all that
+reach their thresholds come first, joined by "|". Files that cannot be read are named on standard
 error, skipped, and make the exit code 1."""
 _EXAMPLES = (
     "python -m kerastl.predict runs/photos new/ --top 3",
@@ -62,7 +63,7 @@ def predict(
         output_format = "table" if sys.stdout.isatty() else "jsonl"
     rows = _Rows(predictor, files, top=top)
     if output_format == "table":
-        _print_table(rows, top=top)
+        _print_table(rows, top)
     else:
         _WRITERS[output_format](rows, top)
     return EXIT_SOME_UNREADABLE if rows.num_unreadable else 0
@@ -111,6 +112,7 @@ class _Rows:
 
     def __init__(self, predictor: Predictor, files: Sequence[Path], *, top: int) -> None:
         self.num_unreadable = 0
+        self.several = predictor.multi_label
         self._predictor = predictor
         self._files = files
         self._top = top
@@ -133,7 +135,7 @@ class _Rows:
                     continue
                 yield {
                     "path": str(path),
-                    "label": self._label(answer),
+                    "label": "|".join(self._predictor.answered(answer)),
                     "score": answer.scores[0],
                     "top": [
                         {"label": label, "score": score}
@@ -141,35 +143,30 @@ class _Rows:
                     ][: self._top],
                 }
 
-    def _label(self, answer: Answer) -> str:
-        """Return the best label; where several are possible, all that are at least even odds."""
-        if not self._predictor.multi_label:
-            return answer.classes[0]
-        pairs = zip(answer.classes, answer.scores, strict=True)
-        return "|".join(label for label, score in pairs if score >= 0.5)
-
     def _complain(self, path: Path, reason: str) -> None:
         self.num_unreadable += 1
         sys.stderr.write(f"{path}: {reason}\n")
 
 
-def _print_table(rows: Iterable[dict[str, Any]], *, top: int) -> None:
+def _print_table(rows: _Rows, top: int) -> None:
     """Print a table for people."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("image", overflow="fold")
+    if rows.several:
+        table.add_column("labels", overflow="fold")
     for rank in range(1, top + 1):
         table.add_column("label" if rank == 1 else f"label {rank}", overflow="fold")
         table.add_column("score", justify="right")
     for row in rows:
         cells = [cell for hit in row["top"] for cell in (hit["label"], f"{hit['score']:.3f}")]
-        table.add_row(row["path"], *cells)
+        table.add_row(row["path"], *([row["label"]] if rows.several else []), *cells)
     Console(markup=False, highlight=False).print(table)
 
 
-def _write_jsonl(rows: Iterable[dict[str, Any]], top: int) -> None:
+def _write_jsonl(rows: _Rows, top: int) -> None:
     """Write one JSON object for each image."""
     for row in rows:
         shown = {key: value for key, value in row.items() if key != "top" or top > 1}
@@ -177,13 +174,14 @@ def _write_jsonl(rows: Iterable[dict[str, Any]], top: int) -> None:
         sys.stdout.flush()
 
 
-def _write_csv(rows: Iterable[dict[str, Any]], top: int) -> None:
+def _write_csv(rows: _Rows, top: int) -> None:
     """Write a header and one line for each image."""
     names = [f"{what}{'' if rank == 1 else rank}" for rank in range(1, top + 1) for what in _PAIR]
-    sys.stdout.write(_csv_line(["path", *names]))
+    sys.stdout.write(_csv_line(["path", *(["labels"] if rows.several else []), *names]))
     for row in rows:
         values = [value for hit in row["top"] for value in (hit["label"], hit["score"])]
-        sys.stdout.write(_csv_line([row["path"], *values]))
+        answered = [row["label"]] if rows.several else []
+        sys.stdout.write(_csv_line([row["path"], *answered, *values]))
         sys.stdout.flush()
 
 

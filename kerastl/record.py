@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.config import FitConfig
+from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
 from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
+from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
 from kerastl.training.experiment import FINE_TUNED, PROBE, Experiment
 from kerastl.training.phases import Phase
@@ -52,6 +55,22 @@ class Record:
         """Return the rows of one split."""
         return np.flatnonzero(self.splits == split)
 
+    @functools.cached_property
+    def thresholds(self) -> dict[str, tuple[float, ...]]:
+        """By model: from which probability on each label counts; none with one class per image."""
+        if not self.table.multi_label:
+            return {}
+        labels = self.table.labels[self.rows("val")]
+        return {
+            name: choose_thresholds(labels, answers.validation)
+            for name, answers in self.experiment.answers.items()
+        }
+
+    @property
+    def kept_thresholds(self) -> tuple[float, ...] | None:
+        """Those of the kept model; None with one class per image."""
+        return self.thresholds.get(self.experiment.kept)
+
 
 def measure(record: Record) -> dict[str, Any]:
     """Return the metrics of both models on validation and test, as metrics.json holds them.
@@ -60,37 +79,70 @@ def measure(record: Record) -> dict[str, Any]:
         record: The run.
     """
     table, experiment = record.table, record.experiment
-    metrics_of = multi_label_metrics if table.multi_label else classification_metrics
     measured: dict[str, Any] = {
         "kept": experiment.kept,
-        "kept_because": why_kept(experiment),
+        "kept_because": why_kept(experiment, chosen_by=chosen_by(record.config.imbalance)),
+        "imbalance": imbalance_of(record),
     }
     for name, answers in experiment.answers.items():
         measured[name] = {}
         for split, probabilities in (("val", answers.validation), ("test", answers.test)):
             rows = record.rows(split)
-            measured[name][split] = metrics_of(
-                table.labels[rows],
-                probabilities,
-                class_names=table.class_names,
-                groups=None if table.groups is None else table.groups[rows],
-                seed=record.config.seed,
-            ).to_dict()
+            options: dict[str, Any] = {
+                "class_names": table.class_names,
+                "groups": None if table.groups is None else table.groups[rows],
+                "seed": record.config.seed,
+            }
+            labels = table.labels[rows]
+            metrics = (
+                multi_label_metrics(
+                    labels, probabilities, threshold=record.thresholds[name], **options
+                )
+                if table.multi_label
+                else classification_metrics(labels, probabilities, **options)
+            )
+            measured[name][split] = metrics.to_dict()
     return measured
 
 
-def why_kept(experiment: Experiment) -> str:
+def imbalance_of(record: Record) -> dict[str, Any] | None:
+    """Return how uneven the classes are, what was done about it, and what that does to losses.
+
+    Args:
+        record: The run.
+
+    Returns:
+        Plain values; None where an image can have several labels.
+    """
+    if record.table.multi_label:
+        return None
+    weights = record.experiment.class_weights
+    return {
+        "class_ratio": class_ratio(record.table.labels),
+        "remedy": record.config.imbalance,
+        "chosen_by": chosen_by(record.config.imbalance),
+        "validation_losses": {
+            name: answers.validation_loss for name, answers in record.experiment.answers.items()
+        },
+        "class_weights": None
+        if weights is None
+        else dict(zip(record.table.class_names, weights.tolist(), strict=True)),
+    }
+
+
+def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
     """Return the reason for the choice in one sentence.
 
     Args:
         experiment: Both models' answers.
+        chosen_by: Which loss they were compared by.
     """
     if FINE_TUNED not in experiment.answers:
         return "Only the probe was fitted."
     losses = {name: answers.validation_loss for name, answers in experiment.answers.items()}
     other = PROBE if experiment.kept == FINE_TUNED else FINE_TUNED
     return (
-        f"The {experiment.kept} model has the smaller log-loss on validation: "
+        f"The {experiment.kept} model has the smaller {chosen_by} on validation: "
         f"{losses[experiment.kept]:.3f} against {losses[other]:.3f} of the {other} one."
     )
 
@@ -128,6 +180,7 @@ def labels_of(record: Record) -> dict[str, Any]:
         "image_size": list(record.network.image_size),
         "resize_mode": record.config.resize_mode,
         "multi_label": record.table.multi_label,
+        "thresholds": record.kept_thresholds,
     }
 
 
@@ -160,15 +213,17 @@ def label_text(table: ImageTable, row: int) -> str:
     return table.class_names[int(table.labels[row])]
 
 
-def probable_text(table: ImageTable, probabilities: NDArray[np.float32]) -> str:
-    """Return what is answered to one image: its best class, or all at or above one half.
+def probable_text(record: Record, probabilities: NDArray[np.float32]) -> str:
+    """Return what the kept model answers: the best class, or all that reach their thresholds.
 
     Args:
-        table: The images.
-        probabilities: float32 of shape (num_classes,).
+        record: The run.
+        probabilities: float32 of shape (num_classes,), of one image.
     """
-    if table.multi_label:
-        return "|".join(table.class_names[i] for i in np.flatnonzero(probabilities >= 0.5))
+    table, thresholds = record.table, record.kept_thresholds
+    if thresholds is not None:
+        reached = np.flatnonzero(probabilities >= np.array(thresholds))
+        return "|".join(table.class_names[i] for i in reached)
     return table.class_names[int(probabilities.argmax())]
 
 
@@ -186,7 +241,7 @@ def prediction_rows(record: Record) -> list[dict[str, Any]]:
             {
                 "path": table.ids[row],
                 "label": label_text(table, int(row)),
-                "predicted": probable_text(table, values),
+                "predicted": probable_text(record, values),
                 **{
                     f"p({name})": round(float(value), 6)
                     for name, value in zip(table.class_names, values, strict=True)

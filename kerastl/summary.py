@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from kerastl.data.imbalance import LARGE_RATIO, LOGIT_ADJUST, NONE
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.record import Record
 from kerastl.run_folder import REPORT, UNREADABLE
@@ -23,23 +24,37 @@ def summary_lines(
         export: What was exported, if anything.
     """
     counts = ", ".join(f"{len(record.rows(s))} {s}" for s in ("train", "val", "test"))
+    facts = metrics["imbalance"]
+    uneven = facts is not None and facts["class_ratio"] > LARGE_RATIO
     lines = [f"{len(record.table.ids)} images, {len(record.table.class_names)} classes: {counts}."]
     if record.unreadable:
         lines.append(f"{len(record.unreadable)} unreadable images were left out: {UNREADABLE}.")
     for name in (PROBE, FINE_TUNED):
         if name in metrics:
-            test = metrics[name]["test"]
             mark = "  <- kept" if name == metrics["kept"] else ""
-            lines.append(
-                f"{name:<10}  test accuracy {percent(test['accuracy'])}"
-                f", AUROC {number(test['auroc'])}{mark}"
-            )
+            measures = _measures(metrics[name]["test"], uneven=uneven)
+            lines.append(f"{name:<10}  {measures}{mark}")
     lines.append(metrics["kept_because"])
+    if uneven and facts["remedy"] == NONE:
+        lines.append(
+            f"The largest class has {facts['class_ratio']:.1f} times as many images as the "
+            f"smallest: --imbalance {LOGIT_ADJUST} finds more of the rare ones."
+        )
     lines.append(f"Run folder: {folder} (open {folder / REPORT})")
     if export is not None:
         lines.append(f"SavedModel: {export.path} (proven on {export.parity.num_images} images)")
     lines.append(f"Took {record.seconds:.0f} s. Try: python -m kerastl.predict {folder} IMAGES")
     return tuple(lines)
+
+
+def _measures(test: dict[str, Any], *, uneven: bool) -> str:
+    """Return how good a model is on the test split; of uneven classes each counts the same."""
+    if "thresholds" in test:
+        return f"all labels right {percent(test['accuracy'])}, macro F1 {number(test['macro_f1'])}"
+    if uneven:
+        balanced = percent(test["balanced_accuracy"])
+        return f"test accuracy {percent(test['accuracy'])}, balanced {balanced}"
+    return f"test accuracy {percent(test['accuracy'])}, AUROC {number(test['auroc'])}"
 
 
 def percent(estimate: dict[str, float] | None) -> str:

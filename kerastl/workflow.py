@@ -15,6 +15,7 @@ from kerastl.archive import write_record
 from kerastl.config import FitConfig
 from kerastl.data.augment import find_augmentation
 from kerastl.data.folds import split_rows_of_fold
+from kerastl.data.imbalance import check_imbalance
 from kerastl.data.pixels import load_pixels
 from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
@@ -84,6 +85,7 @@ def run(
     keras.utils.set_random_seed(config.seed)
     find_augmentation(config.augment)
     table = table or read_table(config)
+    check_imbalance(config.imbalance, multi_label=table.multi_label)
     folder = choose_run_folder(config.out, name=table.name, overwrite=config.overwrite)
     with new_run_folder(folder) as partial:
         network = find_network(config, backbone=backbone, preprocessing=preprocessing)
@@ -260,6 +262,7 @@ def train(
         border=network.border,
         phase=phase,
         augment=config.augment,
+        imbalance=config.imbalance,
         batch_size=config.batch_size,
         seed=config.seed,
     )

@@ -43,6 +43,7 @@ EVERYTHING = {
     "weight_decay": 0.01,
     "augment": "dihedral",
     "mix": "cutmix",
+    "imbalance": "logit-adjust",
     "seed": 9,
     "out": "somewhere",
     "overwrite": True,

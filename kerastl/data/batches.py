@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.data.imbalance import balanced_rows
 from kerastl.data.mixing import MIXES, find_mix
 from kerastl.data.stream import Images
 
@@ -23,6 +24,8 @@ def training_batches(
     augment: str = "none",
     mix: str = "none",
     seed: int,
+    balanced: bool = False,
+    class_weights: NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:
     """Return shuffled, augmented batches of one epoch; each epoch differs, the seed decides how.
 
@@ -36,10 +39,16 @@ def training_batches(
         batch_size: Images per batch; the last batch of an epoch may be smaller.
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: "none", "mixup" or "cutmix", after augmentation, see `kerastl.data.mixing`.
-        seed: Decides order, augmentation and mixing.
+        seed: Decides order, draws, augmentation and mixing.
+        balanced: Whether an epoch draws every class equally often, in place of every row once;
+            see `kerastl.data.imbalance.balanced_rows`. For one class per image.
+        class_weights: float32 of shape (num_classes,): what images of each class weigh in the
+            loss. Keras' own `class_weight` takes a mixed image for its largest part.
 
     Returns:
-        A data set of (float32 (batch, height, width, 3) in 0..255, float32 (batch, num_classes)).
+        A data set of (float32 (batch, height, width, 3) in 0..255, float32 (batch,
+        num_classes)); with class weights also float32 (batch,), the mean of the weights of
+        each image's classes by its targets as they are after mixing.
 
     Raises:
         ConfigError: `augment` or `mix` is unknown.
@@ -52,8 +61,11 @@ def training_batches(
         [3, 1]
     """
     apply, blend = AUGMENTATIONS[find_augmentation(augment)], MIXES[find_mix(mix)]
-    order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
-    order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
+    if balanced:
+        order = _balanced_order(targets, rows, seed=seed)
+    else:
+        order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
+        order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
     order = order.batch(batch_size)
     # One seed per batch, new in every epoch: augmentation is reproducible however many
     # threads work on it, because no random state is shared between batches.
@@ -68,7 +80,35 @@ def training_batches(
         augment_seed, mix_seed = tf.unstack(tf.random.split(tf.cast(batch_seed, tf.int64), 2))
         return blend(apply(tf.cast(pixels, tf.float32), augment_seed), target, mix_seed)
 
-    return gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    batches = gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+    if class_weights is not None:
+        weights = tf.constant(class_weights, tf.float32)
+        # Last, so that it sees the targets as mixing left them.
+        batches = batches.map(
+            lambda pixels, target: (pixels, target, tf.linalg.matvec(target, weights))
+        )
+    return batches.prefetch(2)
+
+
+def _balanced_order(
+    targets: NDArray[np.float32], rows: NDArray[np.int64], *, seed: int
+) -> tf.data.Dataset:
+    """Return row numbers, every class equally often, drawn anew in each epoch."""
+    rows = np.asarray(rows, np.int64)
+    labels = targets[rows].argmax(axis=1)
+
+    def draw(epoch_seed: tf.Tensor) -> tf.data.Dataset:
+        drawn = tf.numpy_function(
+            lambda number: balanced_rows(labels, rows, seed=int(number)),
+            [epoch_seed],
+            tf.int64,
+            stateful=False,
+        )
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(drawn, rows.shape))
+
+    epoch_seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+    order = epoch_seeds.flat_map(draw)
+    return order.apply(tf.data.experimental.assert_cardinality(len(rows)))
 
 
 def gather(order: tf.data.Dataset, images: Images, targets: NDArray[np.float32]) -> tf.data.Dataset:
@@ -79,7 +119,6 @@ def gather(order: tf.data.Dataset, images: Images, targets: NDArray[np.float32])
         images: uint8 of shape (n, height, width, 3), in memory or memory-mapped.
         targets: float32 of shape (n, num_classes).
     """
-
     # TensorFlow keeps every Python function that was in a graph for as long as the process
     # lives, and with it all that the function refers to: gigabytes of pixels after a few runs.
     # So the function has a weak reference, and the data set the strong one.

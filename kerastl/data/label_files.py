@@ -77,7 +77,8 @@ def table_from_label_file(
         data_dir: Where relative paths start; the folder of the file when not given.
         path_column: Column with the image paths.
         label_column: Column with the labels.
-        label_separator: What stands between several labels of one image, such as "|".
+        label_separator: What stands between several labels of one image, such as "|"; alone
+            in a cell it says that the image has none of them.
         split_column: Column with train, val or test; empty cells are free.
         group_column: Column with what a split must not tear apart.
 
@@ -112,7 +113,7 @@ def table_from_label_file(
         _row(line, record, columns, start=start, separator=label_separator, file=file)
         for line, record in records
     ]
-    _refuse_empty_cells(records, rows, columns, file)
+    _refuse_empty_cells(records, rows, columns, file, separator=label_separator)
     _refuse_missing_files(rows, start=start, file=file)
     rows = _without_repetitions(rows, file)
     name_sets = [row.labels for row in rows]
@@ -285,21 +286,25 @@ def _refuse_empty_cells(
     rows: Sequence[_Row],
     columns: dict[str, str],
     file: Path,
+    *,
+    separator: str | None,
 ) -> None:
     """Refuse rows without a path, a label or (if there are groups) a group."""
+    # Said on purpose: this image has none of several labels.
+    none_at_all = [[], separator.strip()] if separator and separator.strip() else [[]]
     empty = {
         "path": [row.line for row in rows if not row.path],
         "label": [
             row.line
             for row, (_, record) in zip(rows, records, strict=True)
-            if not row.labels and record.get(columns["label"]) != []
+            if not row.labels and record.get(columns["label"]) not in none_at_all
         ],
         "group": [row.line for row in rows if "group" in columns and not row.group],
     }
     advice = {
         "path": "Fill them in or delete these lines.",
-        "label": "Fill them in or delete these lines (an image without any of several labels is "
-        "written as an empty list in a JSONL).",
+        "label": "Fill them in or delete these lines (an image with none of several labels has "
+        "the --label-separator alone in its cell, or an empty list in a JSONL).",
         "group": "Fill them in; an image that belongs to no group gets a name of its own.",
     }
     for role, lines in empty.items():

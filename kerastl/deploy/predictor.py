@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kerastl.data.preparation import prepare_image
 from kerastl.deploy.runs import load_run
 from kerastl.deploy.savedmodel import load_savedmodel
 from kerastl.errors import ConfigError
+from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD
 from kerastl.run_folder import LABELS
 
 
@@ -41,10 +42,22 @@ class Predictor:
     Attributes:
         predict: From encoded images to one `Answer` each, in order.
         multi_label: Whether an image can have several labels, or none.
+        thresholds: Then by label the score from which it counts as answered.
     """
 
     predict: Callable[[Sequence[bytes]], list[Answer]]
     multi_label: bool = False
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def answered(self, answer: Answer) -> tuple[str, ...]:
+        """Return the best label; where several are possible, all that reach their thresholds."""
+        if not self.multi_label:
+            return answer.classes[:1]
+        return tuple(
+            label
+            for label, score in zip(answer.classes, answer.scores, strict=True)
+            if score >= self.thresholds.get(label, DEFAULT_THRESHOLD)
+        )
 
 
 def open_predictor(path: str | Path) -> Predictor:
@@ -93,7 +106,11 @@ def _run_predictor(path: Path) -> Predictor:
             for answer in answers
         ]
 
-    return Predictor(predict, multi_label=run.multi_label)
+    return Predictor(
+        predict,
+        multi_label=run.multi_label,
+        thresholds=_by_label(run.class_names, run.thresholds),
+    )
 
 
 def _best_first(probabilities: NDArray[np.float32], class_names: Sequence[str]) -> Answer:
@@ -123,4 +140,13 @@ def _savedmodel_predictor(path: Path) -> Predictor:
                 return [Answer((), (), decode_error_reason(error))]
             return [answer for content in contents for answer in predict([content])]
 
-    return Predictor(predict, multi_label=model.multi_label)
+    return Predictor(
+        predict,
+        multi_label=model.multi_label,
+        thresholds=_by_label(model.class_names, model.thresholds),
+    )
+
+
+def _by_label(class_names: Sequence[str], thresholds: Sequence[float] | None) -> dict[str, float]:
+    """Return thresholds by label; none for models that were made without."""
+    return {} if thresholds is None else dict(zip(class_names, thresholds, strict=True))

@@ -26,6 +26,7 @@ class FinishedRun:
         image_size: (height, width) in pixels.
         resize_mode: How images of other sizes are fitted.
         multi_label: Whether an image can have several classes.
+        thresholds: Then for each class the probability from which it counts; else None.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class FinishedRun:
     image_size: tuple[int, int]
     resize_mode: str
     multi_label: bool
+    thresholds: tuple[float, ...] | None = None
 
 
 def load_run(path: str | Path) -> FinishedRun:
@@ -56,6 +58,7 @@ def load_run(path: str | Path) -> FinishedRun:
             f"Make the run again with: python -m kerastl.fit --config {path / 'config.yaml'}"
         ) from None
     height, width = labels["image_size"]
+    thresholds = labels.get("thresholds")
     return FinishedRun(
         path=path,
         model=model,
@@ -63,6 +66,7 @@ def load_run(path: str | Path) -> FinishedRun:
         image_size=(int(height), int(width)),
         resize_mode=str(labels["resize_mode"]),
         multi_label=bool(labels["multi_label"]),
+        thresholds=None if thresholds is None else tuple(map(float, thresholds)),
     )
 
 
@@ -92,6 +96,7 @@ def export_run(
         image_size=run.image_size,
         resize_mode=run.resize_mode,
         multi_label=run.multi_label,
+        thresholds=run.thresholds,
         features=feature_model(run.model),
         held_out=contents,
         measured=measured,

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,15 @@ from kerastl.data.decode import decode_error_reason
 from kerastl.deploy.parity import Parity, prove_parity
 from kerastl.deploy.signatures import DESCRIPTIONS, trace_signatures
 from kerastl.errors import ConfigError, ExportError
+from kerastl.evaluation.thresholds import as_thresholds
 
 LABELS_FILE = "labels.txt"
+THRESHOLDS_FILE = "thresholds.txt"
 SIDECAR_FILE = "kerastl.json"
+ASSETS = {
+    LABELS_FILE: "one label per line, in the order of class_names",
+    THRESHOLDS_FILE: "the score from which each label counts as answered, in the same order",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ def export_savedmodel(
     features: keras.Model | None = None,
     measured: Sequence[Sequence[float]] | None = None,
     multi_label: bool = False,
+    thresholds: Sequence[float] | None = None,
 ) -> ExportResult:
     """Write a model as DIRECTORY/VERSION for TF Serving, once it is proven to answer alike.
 
@@ -94,6 +101,8 @@ def export_savedmodel(
         measured: Probabilities (len(held_out), num_classes) that `model` gave when it was
             trained, to prove that it is still the same.
         multi_label: Whether an image can have several classes; noted for the readers.
+        thresholds: Then for each class the score from which it counts as answered; an asset
+            of its own beside the labels, one per line. Without them, 0.5.
 
     Returns:
         Where it is and how alike it answers.
@@ -110,6 +119,11 @@ def export_savedmodel(
     """
     started = time.monotonic()
     _check_arguments(model, class_names=class_names, image_size=image_size)
+    assets = {LABELS_FILE: class_names}
+    if thresholds is not None:
+        assets[THRESHOLDS_FILE] = [
+            repr(float(t)) for t in as_thresholds(thresholds, len(class_names))
+        ]
     directory = Path(directory)
     with _partial_folder(directory) as partial:
         signatures = trace_signatures(
@@ -120,7 +134,7 @@ def export_savedmodel(
             resize_mode=resize_mode,
         )
         with _writing(directory):
-            _save(signatures, partial, class_names=class_names)
+            _save(signatures, partial, assets=assets)
         parity = prove_parity(
             partial,
             model,
@@ -137,6 +151,7 @@ def export_savedmodel(
                 "image_size": list(image_size),
                 "resize_mode": resize_mode,
                 "multi_label": multi_label,
+                "assets": {name: ASSETS[name] for name in assets},
                 "preprocessing": "inside the graph; give encoded images or RGB 0..255",
                 "signatures": {name: DESCRIPTIONS[name] for name in signatures},
                 "largest_probability_difference": parity.max_difference,
@@ -191,12 +206,15 @@ def _fits(shape: Any, expected: tuple[int | None, ...]) -> bool:
     )
 
 
-def _save(signatures: dict[str, Any], partial: Path, *, class_names: Sequence[str]) -> None:
-    """Write the SavedModel, with the labels as one of its assets."""
-    labels_path = partial / LABELS_FILE
-    labels_path.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+def _save(
+    signatures: dict[str, Any], partial: Path, *, assets: Mapping[str, Sequence[str]]
+) -> None:
+    """Write the SavedModel, with labels and thresholds as assets of one line per class."""
     module = tf.Module(name="classifier")
-    module.labels_file = tf.saved_model.Asset(str(labels_path))
+    for name, lines in assets.items():
+        (partial / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        asset = tf.saved_model.Asset(str(partial / name))
+        setattr(module, f"{Path(name).stem}_file", asset)
     # The variables and not the Keras model: nothing of Keras is in the file, and no optimizer.
     used = (variable for function in signatures.values() for variable in function.variables)
     module.weights = list({id(variable): variable for variable in used}.values())
@@ -207,7 +225,8 @@ def _save(signatures: dict[str, Any], partial: Path, *, class_names: Sequence[st
         tf.saved_model.save(module, str(partial), signatures=signatures)
     finally:
         logger.setLevel(level)
-    labels_path.unlink()  # assets/ has it now
+    for name in assets:
+        (partial / name).unlink()  # assets/ has it now
 
 
 def _write_sidecar(partial: Path, sidecar: dict[str, Any]) -> None:
@@ -276,11 +295,13 @@ class ServedModel:
         path: DIRECTORY/VERSION.
         class_names: The labels, in the order of the model's outputs.
         multi_label: Whether an image can have several labels, or none.
+        thresholds: Then the score from which each label counts, in the same order.
     """
 
     path: Path
     class_names: tuple[str, ...]
     multi_label: bool
+    thresholds: tuple[float, ...] | None
     _root: Any = field(repr=False)
 
     def predict(
@@ -334,6 +355,7 @@ def load_savedmodel(path: str | os.PathLike[str]) -> ServedModel:
         labels = labels_path.read_text(encoding="utf-8")
         sidecar = json.loads((path / "assets.extra" / SIDECAR_FILE).read_text("utf-8"))
         multi_label = bool(sidecar["multi_label"])
+        thresholds = _read_thresholds(path / "assets" / THRESHOLDS_FILE)
         root = tf.saved_model.load(str(path))
     except (OSError, tf.errors.OpError, ValueError, KeyError) as error:
         raise ConfigError(
@@ -342,5 +364,16 @@ def load_savedmodel(path: str | os.PathLike[str]) -> ServedModel:
             "saved_models/NAME/1; python -m kerastl.export makes one of a run folder."
         ) from None
     return ServedModel(
-        path=path, class_names=tuple(labels.splitlines()), multi_label=multi_label, _root=root
+        path=path,
+        class_names=tuple(labels.splitlines()),
+        multi_label=multi_label,
+        thresholds=thresholds,
+        _root=root,
     )
+
+
+def _read_thresholds(path: Path) -> tuple[float, ...] | None:
+    """Return one number per line, or None where there is no such file."""
+    if not path.is_file():
+        return None
+    return tuple(float(line) for line in path.read_text(encoding="utf-8").splitlines())

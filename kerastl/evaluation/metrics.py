@@ -22,6 +22,7 @@ from kerastl.evaluation.resampling import (
     resample,
     whole_estimate,
 )
+from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class MultiLabelMetrics:
         mean_average_precision: Mean over the classes; None if a class is in no row.
         log_loss: Mean binary cross-entropy per row and class, in nats.
         per_class: One entry for each class, in order.
-        threshold: Probability from which a class counts as answered.
+        thresholds: For each class the probability from which it counts as answered.
         confidence: Of the intervals.
         num_resamples: Bootstrap resamples behind the intervals.
         num_groups: Whole groups that were resampled; None if rows were.
@@ -88,7 +89,7 @@ class MultiLabelMetrics:
     mean_average_precision: Estimate | None
     log_loss: Estimate
     per_class: tuple[ClassMetrics, ...]
-    threshold: float
+    thresholds: tuple[float, ...]
     confidence: float
     num_resamples: int
     num_groups: int | None
@@ -189,7 +190,7 @@ def multi_label_metrics(
     *,
     class_names: Sequence[str],
     groups: NDArray[Any] | None = None,
-    threshold: float = 0.5,
+    threshold: float | Sequence[float] = DEFAULT_THRESHOLD,
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
@@ -203,7 +204,8 @@ def multi_label_metrics(
         probabilities: Float of shape (n, num_classes), 0..1, each class for itself.
         class_names: One for each class.
         groups: Of shape (n,): rows of one group are not independent of each other.
-        threshold: Probability from which a class counts as answered.
+        threshold: Probability from which a class counts as answered, for all or one for each;
+            see `kerastl.evaluation.thresholds.choose_thresholds`.
         num_resamples: Bootstrap resamples; fewer are drawn where rows × classes are many,
             which the result tells.
         seed: Of the resamples.
@@ -214,7 +216,7 @@ def multi_label_metrics(
 
     Raises:
         DataError: The arrays do not fit each other or hold impossible values.
-        ConfigError: `num_resamples` or `confidence` cannot work.
+        ConfigError: `threshold`, `num_resamples` or `confidence` cannot work.
 
     Example:
         >>> metrics = multi_label_metrics(
@@ -227,7 +229,8 @@ def multi_label_metrics(
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     _check_probabilities(probabilities, class_names=class_names, groups=groups, several=True)
     _check_several_labels(labels, probabilities)
-    truth, answered = labels == 1, probabilities >= threshold
+    thresholds = as_thresholds(threshold, len(class_names))
+    truth, answered = labels == 1, probabilities >= thresholds
     of_truth = np.where(truth, probabilities, 1 - probabilities).astype(np.float64)
     losses = -np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1)).mean(axis=1)
     sample = resample(
@@ -256,7 +259,7 @@ def multi_label_metrics(
         mean_average_precision=precision,
         log_loss=_known(sample, "log_loss"),
         per_class=per_class,
-        threshold=threshold,
+        thresholds=tuple(thresholds.tolist()),
         confidence=confidence,
         num_resamples=sample.num_resamples,
         num_groups=sample.num_groups,

@@ -39,6 +39,7 @@ class DataSummary:
         counts: By split ("train", "val", "test"): images of each class.
         unreadable: (path, reason) of images that were left out.
         how_split: How the splits were made, in a sentence; may be empty.
+        unlabelled: Where an image can have several labels: images of each split with none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DataSummary:
     counts: Mapping[str, Sequence[int]]
     unreadable: Sequence[tuple[str, str]] = ()
     how_split: str = ""
+    unlabelled: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Report:
             the same images: value, low and high, from
             `kerastl.evaluation.comparison.accuracy_difference`; None if there is one model
             only, or to compare the two intervals instead.
+        class_ratio: Images of the largest class for each of the smallest, where that is so
+            large that accuracy alone says little; else None.
         pictures: In the order of the page.
         notes: What a reader should know, in sentences.
         environment: Versions and hardware, name to value.
@@ -131,6 +135,7 @@ class Report:
     validation: Mapping[str, Mapping[str, Any]] = field(repr=False)
     test: Mapping[str, Mapping[str, Any]] = field(repr=False)
     difference: Mapping[str, float] | None = None
+    class_ratio: float | None = None
     pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -168,7 +173,7 @@ def render_report(report: Report) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"estimate": _formatted, "percent": _percent, "place": _place}
-    several = "threshold" in kept
+    several = "thresholds" in kept
     created = report.created
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         report=report,
@@ -179,7 +184,8 @@ def render_report(report: Report) -> str:
         majority=None if several else max(row["support"] for row in kept["per_class"]) / kept["n"],
         comparison=_comparison(report),
         verdict=_verdict(report),
-        classes=sorted(kept["per_class"], key=_weakness),
+        headline=_headline(kept, class_ratio=report.class_ratio),
+        classes=sorted(_class_rows(kept), key=_weakness),
         num_open=_MOST_OPEN_ROWS,
         pairs=[]
         if several
@@ -207,6 +213,24 @@ def _check(report: Report) -> None:
                 f"The picture {picture.title!r} must be a data: URI, so that the page is whole by "
                 f"itself; received {picture.source[:40]!r}. Make it with `figure_data_uri`."
             )
+
+
+def _headline(
+    kept: Mapping[str, Any], *, class_ratio: float | None
+) -> list[tuple[str, str, Mapping[str, float] | None]]:
+    """Return what stands beside accuracy: label, unit and estimate of the kept model."""
+    keys = ["auroc", "macro_f1", "log_loss"]
+    if class_ratio is not None:
+        keys = ["balanced_accuracy", "macro_f1", "auroc", "log_loss"]
+    labels = {key: (label, unit) for key, label, unit in _MEASURES}
+    return [(*labels[key], kept[key]) for key in keys]
+
+
+def _class_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the measures of each class, with its threshold if it has one."""
+    rows = kept["per_class"]
+    thresholds = kept.get("thresholds") or [None] * len(rows)
+    return [{**row, "threshold": t} for row, t in zip(rows, thresholds, strict=True)]
 
 
 def _comparison(report: Report) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Probe:
         penalty: The chosen strength of the L2 penalty on standardised features
             (1 / C of scikit-learn).
         path: For each penalty tried, in ascending order: (penalty, mean log-loss of the
-            held-out folds in nats).
+            held-out folds in nats, class-weighted if the fit was).
         out_of_fold: float32 of shape (n, num_classes): probabilities of each training
             row from the model of the chosen penalty that did not see it.
     """
@@ -51,7 +51,11 @@ class Probe:
 
 
 def fit_probe(
-    features: NDArray[np.float32], labels: NDArray[Any], *, folds: NDArray[np.int64]
+    features: NDArray[np.float32],
+    labels: NDArray[Any],
+    *,
+    folds: NDArray[np.int64],
+    class_weights: NDArray[np.float32] | None = None,
 ) -> Probe:
     """Fit a penalised logistic regression, its penalty chosen by cross-validated log-loss.
 
@@ -61,6 +65,10 @@ def fit_probe(
             (n, num_classes) where an image can have several classes.
         folds: int64 of shape (n,): the fold that each row is held out in. Make them with
             `kerastl.data.splits.fold_rows`, whole groups in one fold if there are groups.
+        class_weights: float32 of shape (num_classes,), for one class per row only: what each
+            row weighs in the fit and in the cross-validated loss, by its class. Their mean
+            over the rows should be 1 (`kerastl.data.imbalance.class_weights`), so that the
+            penalty keeps its meaning.
 
     Returns:
         The probe. With one label per image its probabilities are
@@ -77,6 +85,7 @@ def fit_probe(
     mean, scale = _standardisation(features)
     # In float64 the same solutions take four times as long (measured, 1,300 × 1,280).
     standard = ((features - mean) / scale).astype(np.float32)
+    row_weights = None if class_weights is None else class_weights[labels]
     losses: dict[int, float] = {}
     held_out: dict[int, NDArray[np.float32]] = {}
 
@@ -87,9 +96,9 @@ def fit_probe(
         with track("Fitting the probe", total=len(wanted)) as advance:
             for index in wanted:
                 held_out[index] = _cross_validate(
-                    standard, labels, folds, PENALTIES[index], warm=warm
+                    standard, labels, folds, PENALTIES[index], row_weights=row_weights, warm=warm
                 )
-                losses[index] = log_loss_nats(labels, held_out[index])
+                losses[index] = log_loss_nats(labels, held_out[index], class_weights=class_weights)
                 advance(1)
                 if until_worse and losses[index] > min(losses.values()):
                     break
@@ -101,7 +110,13 @@ def fit_probe(
         best = min(losses, key=losses.__getitem__)
         sweep([best - step, best + step])
     best = min(losses, key=losses.__getitem__)
-    kernel, bias = _fit(standard, labels, PENALTIES[best], num_classes=_num_classes(labels))
+    kernel, bias = _fit(
+        standard,
+        labels,
+        PENALTIES[best],
+        num_classes=_num_classes(labels),
+        row_weights=row_weights,
+    )
     # Normalisation folded in: w·(x − m)/s + b = (w/s)·x + (b − w·m/s).
     folded = kernel / scale[:, None]
     return Probe(
@@ -142,6 +157,7 @@ def _cross_validate(
     folds: NDArray[np.int64],
     penalty: float,
     *,
+    row_weights: NDArray[np.float32] | None,
     warm: dict[int, dict[int, LogisticRegression]],
 ) -> NDArray[np.float32]:
     """Return the out-of-fold probabilities; `warm` keeps each fold's models."""
@@ -154,6 +170,7 @@ def _cross_validate(
             labels[inside],
             penalty,
             num_classes=num_classes,
+            row_weights=None if row_weights is None else row_weights[inside],
             warm=warm.setdefault(int(fold), {}),
         )
         logits = features[outside] @ kernel + bias
@@ -171,12 +188,19 @@ def _probabilities(logits: NDArray[Any], *, multi_label: bool) -> NDArray[np.flo
     return values.astype(np.float32)
 
 
-def log_loss_nats(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> float:
+def log_loss_nats(
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    *,
+    class_weights: NDArray[np.float32] | None = None,
+) -> float:
     """Return the mean negative log-likelihood in nats, per image (and per class if several).
 
     Args:
         labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
         probabilities: float32 of shape (n, num_classes).
+        class_weights: float32 of shape (num_classes,): what an image of each class weighs in
+            the mean; not for several classes per image.
 
     Example:
         >>> round(log_loss_nats(np.array([0]), np.array([[0.5, 0.5]], np.float32)), 3)
@@ -185,7 +209,9 @@ def log_loss_nats(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> f
     clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     if labels.ndim == 2:
         return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log(1 - clipped))))
-    return float(-np.mean(np.log(clipped[np.arange(len(labels)), labels])))
+    losses = -np.log(clipped[np.arange(len(labels)), labels])
+    weights = None if class_weights is None else class_weights[labels]
+    return float(np.average(losses, weights=weights))
 
 
 def _fit(
@@ -194,6 +220,7 @@ def _fit(
     penalty: float,
     *,
     num_classes: int,
+    row_weights: NDArray[np.float32] | None = None,
     warm: dict[int, LogisticRegression] | None = None,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return kernel and bias of penalised logistic regression on standardised features.
@@ -203,7 +230,9 @@ def _fit(
     """
     warm = {} if warm is None else warm
     if labels.ndim == 1:
-        return _fit_softmax(features, labels, penalty, num_classes=num_classes, warm=warm)
+        return _fit_softmax(
+            features, labels, penalty, num_classes=num_classes, row_weights=row_weights, warm=warm
+        )
     columns = [
         _fit_sigmoid(features, labels[:, index], penalty, warm=warm, key=index)
         for index in range(num_classes)
@@ -218,6 +247,7 @@ def _fit_softmax(
     penalty: float,
     *,
     num_classes: int,
+    row_weights: NDArray[np.float32] | None,
     warm: dict[int, LogisticRegression],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Fit classes that exclude each other."""
@@ -226,7 +256,7 @@ def _fit_softmax(
         certain = np.full(num_classes, _ABSENT_BIAS)
         certain[present] = 0.0
         return np.zeros((features.shape[1], num_classes)), certain
-    model = _fit_warm(features, labels, penalty, warm=warm, key=0)
+    model = _fit_warm(features, labels, penalty, row_weights=row_weights, warm=warm, key=0)
     kernel = np.zeros((features.shape[1], num_classes))
     bias = np.full(num_classes, _ABSENT_BIAS)
     if len(model.classes_) == 2:
@@ -260,6 +290,7 @@ def _fit_warm(
     labels: NDArray[Any],
     penalty: float,
     *,
+    row_weights: NDArray[np.float32] | None = None,
     warm: dict[int, LogisticRegression],
     key: int,
 ) -> LogisticRegression:
@@ -271,5 +302,5 @@ def _fit_warm(
     with warnings.catch_warnings():
         # The weakest penalties of the sweep need not converge: their loss says so.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, labels)
+        model.fit(features, labels, sample_weight=row_weights)
     return model

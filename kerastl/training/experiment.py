@@ -5,6 +5,7 @@ The test split is read once, at the end, by both.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.augment import symmetric_views
+from kerastl.data.imbalance import (
+    LOGIT_ADJUST,
+    NONE,
+    SAMPLING,
+    check_imbalance,
+    log_priors,
+    loss_weights,
+)
 from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
 from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
@@ -21,6 +30,7 @@ from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probab
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
 from kerastl.models.frozen import prove_inert
+from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune, fit_head
 
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -39,7 +49,8 @@ class Answers:
     Attributes:
         validation: float32 of shape (num_val, num_classes): probabilities.
         test: float32 of shape (num_test, num_classes).
-        validation_loss: Log-loss on validation in nats.
+        validation_loss: Log-loss on validation in nats that the models were compared by:
+            class-weighted with weights or sampling, before the shift with logit adjustment.
     """
 
     validation: NDArray[np.float32]
@@ -55,9 +66,11 @@ class Experiment:
         classifier: Holds the weights of the kept model.
         kept: "probe" or "fine-tuned".
         answers: By name of the model: "probe", and "fine-tuned" if that was run.
-        probe: The linear probe.
+        probe: The linear probe, before any logit adjustment.
         phase: How fine-tuning went, None if it was not run.
         num_features: Length of the pooled feature vector.
+        class_weights: float32 of shape (num_classes,): of the losses that were trained and
+            chosen by; None if they were plain.
     """
 
     classifier: keras.Model = field(repr=False)
@@ -66,6 +79,7 @@ class Experiment:
     probe: Probe = field(repr=False)
     phase: PhaseResult | None
     num_features: int
+    class_weights: NDArray[np.float32] | None = None
 
 
 def probe_then_fine_tune(
@@ -78,6 +92,7 @@ def probe_then_fine_tune(
     border: Border | None = None,
     phase: Phase | None = None,
     augment: str = "none",
+    imbalance: str = NONE,
     batch_size: int = 32,
     seed: int = 0,
 ) -> Experiment:
@@ -94,18 +109,24 @@ def probe_then_fine_tune(
         phase: How to fine-tune; None for the probe alone.
         augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
             mirror images too.
+        imbalance: What is done about classes of different sizes, see `kerastl.data.imbalance`.
+            For the probe, and a head with a hidden layer, sampling is the same as balanced
+            weights: all rows, each with the weight of how often it would be drawn.
         batch_size: Images per step of the frozen part.
         seed: Of the folds and the head.
 
     Returns:
         Answers of both on validation and test, and which was kept: the one with the
-        smaller log-loss on validation.
+        smaller log-loss on validation, class-weighted if that was trained for.
 
     Raises:
+        ConfigError: The remedy for imbalance cannot be had.
         FrozenPartError: A frozen part is not frozen.
     """
+    check_imbalance(imbalance, multi_label=labels.ndim == 2)
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
+    weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
     probe, answer = _fit_frozen(
         classifier,
         images,
@@ -114,43 +135,51 @@ def probe_then_fine_tune(
         val=val,
         groups=groups,
         views=symmetric_views(augment, square=images.shape[1] == images.shape[2]),
+        class_weights=weights,
         batch_size=batch_size,
         seed=seed,
     )
+    ask = functools.partial(predict_probabilities, classifier, images, batch_size=batch_size)
     probe_val = answer(val, "Validating the probe")
     before = classifier.get_weights()
     result, tuned_val = None, None
     if phase is not None:
         result = fine_tune(
-            classifier, images, targets, train_rows=train, val_rows=val, border=border, phase=phase
+            classifier,
+            images,
+            targets,
+            train_rows=train,
+            val_rows=val,
+            border=border,
+            phase=phase,
+            class_weights=weights,
+            balanced=imbalance == SAMPLING,
         )
-        tuned_val = predict_probabilities(classifier, images, rows=val, batch_size=batch_size)
+        tuned_val = ask(rows=val)
 
     # From here on nothing is decided any more but by validation; the test split is read.
     answers = {}
     if tuned_val is not None:
-        tuned_test = predict_probabilities(
-            classifier,
-            images,
-            rows=test,
-            batch_size=batch_size,
-            description="Testing the fine-tuned model",
-        )
-        answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test)
+        tuned_test = ask(rows=test, description="Testing the fine-tuned model")
+        answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test, weights)
         after = classifier.get_weights()
         classifier.set_weights(before)
     probe_test = answer(test, "Testing the probe")
-    answers[PROBE] = _answers(labels[val], probe_val, probe_test)
+    answers[PROBE] = _answers(labels[val], probe_val, probe_test, weights)
     kept = min(answers, key=lambda name: answers[name].validation_loss)
     if kept == FINE_TUNED:
         classifier.set_weights(after)
+    answers = {name: answers[name] for name in (PROBE, FINE_TUNED) if name in answers}
+    if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
+        answers = _adjust(classifier, answers, labels[train])
     return Experiment(
         classifier=classifier,
         kept=kept,
-        answers={name: answers[name] for name in (PROBE, FINE_TUNED) if name in answers},
+        answers=answers,
         probe=probe,
         phase=result,
         num_features=len(probe.kernel),
+        class_weights=weights,
     )
 
 
@@ -163,6 +192,7 @@ def _fit_frozen(
     val: NDArray[np.int64],
     groups: NDArray[np.str_] | None,
     views: Sequence[View],
+    class_weights: NDArray[np.float32] | None,
     batch_size: int,
     seed: int,
 ) -> tuple[Probe, Callable[[NDArray[np.int64], str], NDArray[np.float32]]]:
@@ -193,7 +223,9 @@ def _fit_frozen(
         seed=seed,
     )
     # All views of an image are held out together.
-    probe = fit_probe(features, known, folds=np.tile(folds, len(views)))
+    probe = fit_probe(
+        features, known, folds=np.tile(folds, len(views)), class_weights=class_weights
+    )
     if _has_hidden_layer(classifier):
         num_classes = classifier.output_shape[-1]
         head = fit_head(
@@ -203,6 +235,7 @@ def _fit_frozen(
             features_of(val, "Extracting features (val)"),
             one_hot(labels[val], num_classes=num_classes),
             seed=seed,
+            class_weights=class_weights,
         )
         return probe, lambda rows, what: np.asarray(
             head.predict(features_of(rows, what), verbose=0), np.float32
@@ -235,6 +268,27 @@ def one_hot(labels: NDArray[Any], *, num_classes: int) -> NDArray[np.float32]:
 
 
 def _answers(
-    labels: NDArray[Any], validation: NDArray[np.float32], test: NDArray[np.float32]
+    labels: NDArray[Any],
+    validation: NDArray[np.float32],
+    test: NDArray[np.float32],
+    class_weights: NDArray[np.float32] | None,
 ) -> Answers:
-    return Answers(validation, test, log_loss_nats(labels, validation))
+    """Return the answers of one model with the loss that it is compared by."""
+    loss = log_loss_nats(labels, validation, class_weights=class_weights)
+    return Answers(validation, test, loss)
+
+
+def _adjust(
+    classifier: keras.Model, answers: dict[str, Answers], train_labels: NDArray[Any]
+) -> dict[str, Answers]:
+    """Adjust the classifier in place; return all answers adjusted, with the losses that chose."""
+    priors = log_priors(train_labels, num_classes=classifier.output_shape[-1])
+    adjust_bias(classifier, priors)
+    return {
+        name: Answers(
+            validation=adjusted_probabilities(one.validation, priors),
+            test=adjusted_probabilities(one.test, priors),
+            validation_loss=one.validation_loss,
+        )
+        for name, one in answers.items()
+    }

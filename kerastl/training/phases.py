@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kerastl.data.batches import training_batches
 from kerastl.data.stream import Images
 from kerastl.errors import ConfigError, DataError
-from kerastl.features.probe import Probe
+from kerastl.features.probe import Probe, log_loss_nats
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import prove_frozen, prove_inert, training_view
@@ -59,7 +59,8 @@ class PhaseResult:
 
     Attributes:
         history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
-            val_accuracy, learning_rate. Losses in nats per image.
+            val_accuracy, learning_rate, val_loss_kind ("plain" or "class-weighted"). Losses in
+            nats per image.
         best_epoch: The epoch with the smallest validation loss, from 1.
         num_trainable: Numbers that the phase trained.
         num_folded: BatchNorm layers of the frozen part that were folded.
@@ -107,6 +108,7 @@ def fit_head(
     learning_rate: float = 1e-3,
     batch_size: int = 64,
     seed: int = 0,
+    class_weights: NDArray[np.float32] | None = None,
 ) -> keras.Model:
     """Train a head with a hidden layer on frozen features, in place; keep its best epoch.
 
@@ -121,6 +123,7 @@ def fit_head(
         learning_rate: Of Adam.
         batch_size: Rows per step.
         seed: Of the shuffling.
+        class_weights: float32 of shape (num_classes,): of the loss, on training and validation.
 
     Returns:
         The head as a model from features to probabilities; it shares the classifier's
@@ -137,8 +140,13 @@ def fit_head(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss="binary_crossentropy" if multi_label else "categorical_crossentropy",
     )
+    training: tuple[NDArray[np.float32], ...] = (features, targets)
+    validation: tuple[NDArray[np.float32], ...] = (val_features, val_targets)
+    if class_weights is not None:
+        training = (*training, targets @ class_weights)
+        validation = (*validation, val_targets @ class_weights)
     batches = (
-        tf.data.Dataset.from_tensor_slices((features, targets))
+        tf.data.Dataset.from_tensor_slices(training)
         .shuffle(len(features), seed=seed)
         .batch(batch_size)
     )
@@ -146,7 +154,7 @@ def fit_head(
     head.fit(
         batches,
         epochs=epochs,
-        validation_data=(val_features, val_targets),
+        validation_data=validation,
         shuffle=False,  # the data set shuffles itself
         callbacks=[stop],
         verbose=0,
@@ -163,6 +171,8 @@ def fine_tune(
     val_rows: NDArray[np.int64],
     border: Border | None,
     phase: Phase,
+    class_weights: NDArray[np.float32] | None = None,
+    balanced: bool = False,
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best epoch by validation.
 
@@ -174,6 +184,9 @@ def fine_tune(
         val_rows: int64: rows that decide which epoch is kept.
         border: Where the trained part begins; None for the whole backbone.
         phase: How to train.
+        class_weights: float32 of shape (num_classes,): of the validation loss that chooses the
+            epoch and, unless `balanced`, of the training loss.
+        balanced: Whether an epoch draws every class equally often; its training loss is plain.
 
     Returns:
         History, best epoch and what the check of the frozen part found.
@@ -202,9 +215,13 @@ def fine_tune(
         augment=phase.augment,
         mix=phase.mix,
         seed=phase.seed,
+        balanced=balanced,
+        class_weights=None if balanced else class_weights,
     )
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = _BestEpoch(images, targets, val_rows, phase=phase, advance=advance)
+        keeper = _BestEpoch(
+            images, targets, val_rows, phase=phase, class_weights=class_weights, advance=advance
+        )
         view.model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
     keeper.restore(view.model)
     return PhaseResult(
@@ -256,6 +273,7 @@ class _BestEpoch(keras.callbacks.Callback):
         rows: NDArray[np.int64],
         *,
         phase: Phase,
+        class_weights: NDArray[np.float32] | None,
         advance: Advance,
     ) -> None:
         super().__init__()
@@ -265,6 +283,7 @@ class _BestEpoch(keras.callbacks.Callback):
         self._targets = targets[rows]
         self._rows = rows
         self._phase = phase
+        self._class_weights = class_weights
         self._advance = advance
         self._best_loss = math.inf
         self._best_weights: list[NDArray[Any]] = []
@@ -295,6 +314,9 @@ class _BestEpoch(keras.callbacks.Callback):
                 "val_loss": loss,
                 "val_accuracy": accuracy,
                 "learning_rate": float(self.model.optimizer.learning_rate),
+                # Keras weights training losses only: said here, so that nobody compares apples
+                # with pears.
+                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
             }
         )
         if loss < self._best_loss:
@@ -310,15 +332,13 @@ class _BestEpoch(keras.callbacks.Callback):
 
     def _validate(self) -> tuple[float, float]:
         """Return the log-loss in nats, without penalties on weights, and the accuracy."""
-        probabilities = self._forward_all().astype(np.float64).clip(1e-7, 1 - 1e-7)
+        probabilities = self._forward_all()
         if self.model.loss.name == "binary_crossentropy":
-            of_others = np.log(1 - probabilities) * (1 - self._targets)
-            loss = -np.mean(np.log(probabilities) * self._targets + of_others)
             right = np.all((probabilities >= 0.5) == (self._targets >= 0.5), axis=1)
-            return float(loss), float(right.mean())
-        loss = -np.mean(np.sum(np.log(probabilities) * self._targets, axis=1))
-        hits = probabilities.argmax(axis=1) == self._targets.argmax(axis=1)
-        return float(loss), float(hits.mean())
+            return log_loss_nats(self._targets, probabilities), float(right.mean())
+        labels = self._targets.argmax(axis=1)
+        loss = log_loss_nats(labels, probabilities, class_weights=self._class_weights)
+        return loss, float(np.mean(probabilities.argmax(axis=1) == labels))
 
     def _forward_all(self) -> NDArray[np.float32]:
         """Return the probabilities of the validation images."""
