@@ -89,3 +89,18 @@ def test_pixels_go_when_the_batches_go():
     del iterator
     gc.collect()
     assert kept() is None
+
+
+@pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
+def test_class_weights_follow_mixed_targets(mix):
+    """Keras' own class_weight takes a mixed image for its largest part (traps of soft labels)."""
+    weights = np.linspace(0.1, 5, COUNT).astype("float32")
+    batches = training_batches(
+        IMAGES, TARGETS, np.arange(COUNT), batch_size=5, mix=mix, seed=1, class_weights=weights
+    )
+    soft = 0
+    for _ in range(4):
+        for _, targets, weight in batches:
+            np.testing.assert_allclose(weight, targets.numpy() @ weights, rtol=1e-5)
+            soft += (targets.numpy().max(axis=1) < 0.99).sum()
+    assert (soft > 0) == (mix != "none")
