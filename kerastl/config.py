@@ -91,8 +91,8 @@ def _one_token(parse: Any, metavar: str) -> Parameter:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class FitConfig:
-    """What to learn from which images, how, and where to put the result."""
+class DataOptions:
+    """Which images, and how they are divided: what `fit` and `check` share."""
 
     data: Annotated[str, Parameter(group=_DATA)]
     """A folder with one sub-folder per class, a folder with train/ val/ test/, a CSV or
@@ -123,6 +123,34 @@ class FitConfig:
 
     test_fraction: Annotated[float, Parameter(group=_DATA)] = 0.2
     """Part of the images that is read once, at the end."""
+
+    seed: Annotated[int, Parameter(group=_DATA)] = 0
+    """Decides the split, the shuffling, the augmentation and the first weights."""
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        if not isinstance(self.data, str | os.PathLike) or not str(self.data).strip():
+            raise ConfigError(
+                "`data` must name a folder, a table or a data set; "
+                f"received data={self.data!r}. Type for example: python -m kerastl.fit photos/"
+            )
+        object.__setattr__(self, "data", str(self.data))
+        for name, (low, high) in _RANGES.items():
+            if hasattr(self, name):
+                _check_range(name, getattr(self, name), low, high)
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
+                f"received {self.val_fraction} and {self.test_fraction}."
+            )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FitConfig(DataOptions):
+    """What to learn from which images, how, and where to put the result."""
+
+    _: KW_ONLY
 
     backbone: Annotated[str, Parameter(group=_MODEL)] = "EfficientNetLite0"
     """Network to transfer from: EfficientNetLite0 (its ImageNet weights are installed with
@@ -186,9 +214,6 @@ class FitConfig:
     on top), mirrors (pictures without an up: mirrored both ways, small shifts), dihedral
     (turned by 90° as well), none. The probe is fitted on the mirror images too."""
 
-    seed: Annotated[int, Parameter(group=_TRAINING)] = 0
-    """Decides the split, the shuffling, the augmentation and the first weights."""
-
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None
     """Run folder to make. Default: runs/NAME, then runs/NAME-2 and so on."""
 
@@ -205,12 +230,6 @@ class FitConfig:
         """Bring flexible values to their one form and check every range."""
         object.__setattr__(self, "image_size", parse_image_size(self.image_size))
         object.__setattr__(self, "unfreeze_blocks", parse_unfreeze_blocks(self.unfreeze_blocks))
-        if not isinstance(self.data, str | os.PathLike) or not str(self.data).strip():
-            raise ConfigError(
-                "`data` must name a folder, a table or a data set; "
-                f"received data={self.data!r}. Type for example: python -m kerastl.fit photos/"
-            )
-        object.__setattr__(self, "data", str(self.data))
         for name, choices in choices_of_options().items():
             if getattr(self, name) not in choices:
                 received = getattr(self, name)
@@ -218,13 +237,7 @@ class FitConfig:
                     f"`{name}` must be one of {', '.join(choices)}; received {name}={received!r}."
                     f"{did_you_mean(received, choices)}"
                 )
-        for name, (low, high) in _RANGES.items():
-            _check_range(name, getattr(self, name), low, high)
-        if self.val_fraction + self.test_fraction >= 1:
-            raise ConfigError(
-                "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
-                f"received {self.val_fraction} and {self.test_fraction}."
-            )
+        super().__post_init__()
 
 
 # Smallest and largest value; the smallest of a fraction of rows is not zero,
