@@ -34,7 +34,9 @@ def folder_groups(ids: tuple[str, ...]) -> NDArray[np.str_]:
         ['tom', 'kit']
     """
     folders = [os.path.dirname(name) for name in ids]
-    common = os.path.commonpath(folders) if all(folders) and len(set(map(_root, ids))) == 1 else ""
+    # Paths without a folder, or from the root and from here, have nothing in common.
+    related = all(folders) and len({os.path.isabs(folder) for folder in folders}) == 1
+    common = os.path.commonpath(folders) if related else ""
     below = [os.path.relpath(folder, common) if common else folder for folder in folders]
     return np.array(["" if folder == "." else folder for folder in below])
 
@@ -70,8 +72,8 @@ def run_groups(
     Example:
         >>> nearest = np.where(np.arange(400) % 3 == 0, np.arange(400) // 8 * 8 + 4, -1)
         >>> groups = run_groups(tuple(map(str, range(400))), np.zeros(400, int), nearest)
-        >>> 6 <= (groups == groups[0]).sum() <= 10
-        True
+        >>> groups[:2].tolist()
+        ['1-6', '1-6']
     """
     folders = folder_groups(ids)
     codes = np.unique(folders, return_inverse=True)[1]
@@ -143,10 +145,6 @@ def merge_copies(groups: NDArray[np.str_], copies: NDArray[np.int64]) -> NDArray
     united = connected_components(graph, directed=False)[1][: len(names)]
     first = np.unique(united, return_index=True)[1]
     return np.asarray(names[first][np.unique(united, return_inverse=True)[1]][codes], np.str_)
-
-
-def _root(path: str) -> bool:
-    return os.path.isabs(path)
 
 
 def _explained(groups: NDArray[np.str_], nearest: NDArray[np.int64], ids: tuple[str, ...]) -> float:

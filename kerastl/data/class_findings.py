@@ -34,7 +34,7 @@ def class_findings(
         >>> [f.code for f in class_findings(counts, class_names=["a", "b"], data="photos/")]
         ['class-imbalance']
     """
-    totals = np.sum([counts[split] for split in counts], axis=0, dtype=np.int64)
+    totals = np.array(list(counts.values()), np.int64).sum(axis=0)
     yield from _imbalance(totals, class_names, data)
     rare = np.flatnonzero(totals < SMALLEST_CLASS)
     if len(rare):

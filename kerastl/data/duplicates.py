@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +171,9 @@ def centred_units(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     Returns:
         float32 of shape (n, height * width), mean 0, length 1 (0 for a blank one).
     """
-    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    flat = thumbnails.reshape(len(thumbnails), thumbnails.shape[1] * thumbnails.shape[2]).astype(
+        np.float32
+    )
     return unit_rows(flat - flat.mean(axis=1, keepdims=True))
 
 
@@ -178,16 +182,16 @@ def _candidates(
 ) -> NDArray[np.int64]:
     """Return (first row, second row, 1 if the second is mirrored), each triple once."""
     rows = np.flatnonzero(usable)
-    limits = {
-        "largest_distance": LARGEST_HASH_DISTANCE,
-        "largest_num_pairs": _LARGEST_NUM_CANDIDATES,
-    }
-    hashes = facts.hashes[rows]
-    found = [(rows[close_pairs(hashes, **limits)[0]], 0)]
-    mirror = len(rows) <= _LARGEST_NUM_MIRRORED
-    if mirror:
-        others = perceptual_hashes(facts.thumbnails[rows][:, :, ::-1])
-        found.append((rows[close_pairs(hashes, others, **limits)[0]], 1))
+    close = partial(
+        close_pairs,
+        facts.hashes[rows],
+        largest_distance=LARGEST_HASH_DISTANCE,
+        largest_num_pairs=_LARGEST_NUM_CANDIDATES,
+    )
+    found = [(rows[close()[0]], 0)]
+    if len(rows) <= _LARGEST_NUM_MIRRORED:
+        mirrored = perceptual_hashes(facts.thumbnails[rows][:, :, ::-1])
+        found.append((rows[close(mirrored)[0]], 1))
     if len(rows) <= _LARGEST_NUM_COMPARED:
         units = centred_units(facts.thumbnails[rows])
         pairs = _pairs_of(nearest_rows(units, num_neighbours=_NUM_COMPARED))
@@ -252,7 +256,7 @@ def _linked(
     count: int, exact: tuple[tuple[int, ...], ...], near: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return one number for rows that are connected by copies."""
-    links = [pair for rows in exact for pair in zip(rows, rows[1:], strict=False)]
+    links = [pair for rows in exact for pair in pairwise(rows)]
     pairs = np.concatenate([np.array(links, np.int64).reshape(-1, 2), near])
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)

@@ -192,8 +192,9 @@ def group_test(
         >>> splits = np.array(["train", "test"] * 30)
         >>> nearest = np.where(splits == "test", np.arange(60) - 1, -1)
         >>> groups = (np.arange(60) // 6).astype(str)
-        >>> group_test(nearest, np.zeros(60, int), splits, groups=groups, by="groups").expected
-        0.1
+        >>> test = group_test(nearest, np.zeros(60, int), splits, groups=groups, by="groups")
+        >>> test.observed, round(test.expected, 6)
+        (1.0, 0.1)
     """
     train = splits == "train" if usable is None else (splits == "train") & usable
     codes = np.unique(groups, return_inverse=True)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ def unit_rows(vectors: ArrayLike) -> NDArray[np.float32]:
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     array = np.asarray(vectors, np.float32)
-    array = array.reshape(len(array), -1)
+    array = array.reshape(len(array), math.prod(array.shape[1:]))
     lengths = np.linalg.norm(array, axis=1, keepdims=True)
     return np.asarray(array / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
@@ -86,7 +87,8 @@ def nearest_rows(
         places = np.sort(np.argpartition(-similar, kept - 1, axis=1)[:, :kept], axis=1)
         values = np.take_along_axis(similar, places, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
-        places, values = (np.take_along_axis(one, order, axis=1) for one in (places, values))
+        places = np.take_along_axis(places, order, axis=1)
+        values = np.take_along_axis(values, order, axis=1)
         itself = np.isneginf(values)
         part = slice(start, start + len(queries))
         rows[part, :kept] = np.where(itself, -1, allowed_rows[places])

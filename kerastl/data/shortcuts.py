@@ -61,12 +61,13 @@ def shortcut_findings(
     ):
         for values in columns:
             found = _strongest(values[rows], members)
+            if found is None and name == "colour":
+                yield from _mixed_colour(facts, rows)
             if found is not None:
                 yield _finding(
                     name, found, rows=rows, values=values, members=members, class_names=class_names
                 )
                 break
-    yield from _mixed_colour(facts, rows)
 
 
 def membership(labels: NDArray[Any], *, num_classes: int) -> NDArray[np.bool_]:
@@ -166,7 +167,7 @@ def _mixed_colour(facts: ImageFacts, rows: NDArray[np.int64]) -> Iterator[Findin
             severity="note",
             title=f"{len(grey):,} of {len(rows):,} images are grey, the others in colour",
             why="Both kinds must be in every split and class, or colour becomes a hint.",
-            advice="Nothing, if there is no finding that colour goes with a class.",
+            advice="Nothing: it goes with no class here. Think whether new images will be grey.",
             num_rows=len(grey),
             examples=examples_of(grey),
             values={"num_grey": len(grey), "num_colour": len(rows) - len(grey)},
