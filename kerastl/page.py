@@ -24,6 +24,7 @@ from kerastl.evaluation.pictures import (
     probe_path_figure,
 )
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
+from kerastl.findings import show_findings
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
@@ -147,6 +148,7 @@ def make_report(
     metrics: Mapping[str, Any],
     *,
     pictures: Sequence[Picture],
+    images: NDArray[np.uint8],
     environment: Mapping[str, Any],
 ) -> str:
     """Return the page of a run as HTML that needs no other file.
@@ -155,6 +157,7 @@ def make_report(
         record: The run.
         metrics: From `kerastl.record.measure`.
         pictures: From `draw_pictures`.
+        images: uint8 of shape (n, height, width, 3): the pixels that the run saw.
         environment: From `kerastl.record.environment`.
     """
     table, answers = record.table, record.experiment.answers
@@ -182,6 +185,9 @@ def make_report(
             test={name: metrics[name]["test"] for name in answers},
             difference=difference,
             pictures=pictures,
+            findings=show_findings(
+                record.audit.findings, table, splits=record.splits, read=lambda row: images[row]
+            ),
             environment=environment,
         )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.archive import write_record
-from kerastl.config import FitConfig
+from kerastl.config import DataOptions, FitConfig
+from kerastl.data.audit import Audit, audit_images
 from kerastl.data.augment import find_augmentation
 from kerastl.data.pixels import load_pixels
+from kerastl.data.scan import scan_pixels
 from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ExportError, KerasTLError
+from kerastl.findings import finding_lines
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
 from kerastl.record import Record
@@ -28,6 +33,11 @@ from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phases import Phase
 from kerastl.training.recipes import default_learning_rate
+
+logger = logging.getLogger(__name__)
+
+# Lines about the data at the start of a fit; the report has all of it.
+_MOST_FINDING_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ def run(
         )
         table = subset(table, pixels.rows)
         splits = split_table(table, config)
+        audit = quick_audit(table, pixels.images, splits, config)
         phase = find_phase(config, network)
         experiment = train(network, table, pixels.images, splits, config, phase=phase)
         record = Record(
@@ -100,6 +111,7 @@ def run(
             table=table,
             splits=splits,
             unreadable=pixels.unreadable,
+            audit=audit,
             network=network,
             experiment=experiment,
             phase=phase,
@@ -138,11 +150,11 @@ def export_finished(folder: Path, config: FitConfig) -> ExportResult:
         ) from error
 
 
-def read_table(config: FitConfig) -> ImageTable:
+def read_table(config: DataOptions) -> ImageTable:
     """Return the images and labels that the options name.
 
     Args:
-        config: All options.
+        config: Options of the data.
     """
     return load_table(
         config.data,
@@ -173,12 +185,12 @@ def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessi
     )
 
 
-def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
+def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:
     """Return which row goes where: "train", "val" or "test".
 
     Args:
         table: The images.
-        config: All options.
+        config: Options of the data.
     """
     return split_rows(
         table.labels,
@@ -190,6 +202,31 @@ def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
         test_fraction=config.test_fraction,
         seed=config.seed,
     )
+
+
+def quick_audit(
+    table: ImageTable,
+    images: NDArray[np.uint8],
+    splits: NDArray[np.str_],
+    config: FitConfig,
+) -> Audit:
+    """Return what looks wrong about the images, from pixels that are decoded anyway.
+
+    Errors and warnings go to the log, a line each.
+
+    Args:
+        table: The images' labels and groups.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        splits: Of shape (n,).
+        config: All options.
+    """
+    data = shlex.quote(config.data)
+    audit = audit_images(table, scan_pixels(images), splits=splits, data=data)
+    for line in finding_lines(
+        audit.findings, limit=_MOST_FINDING_LINES, rest=f"Type: python -m kerastl.check {data}"
+    ):
+        logger.warning("%s", line)
+    return audit
 
 
 def find_phase(config: FitConfig, network: Network) -> Phase | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from kerastl.errors import ConfigError, did_you_mean
+from kerastl.evaluation.findings import ShownFinding
 from kerastl.evaluation.metrics import most_confused
+from kerastl.evaluation.template import dateline, render_template
 
 # Estimates of a metrics dictionary in the order of the page: key, label, unit.
 _MEASURES = (
@@ -116,6 +116,7 @@ class Report:
             `kerastl.evaluation.comparison.accuracy_difference`; None if there is one model
             only, or to compare the two intervals instead.
         pictures: In the order of the page.
+        findings: What looks wrong about the images, most severe first.
         notes: What a reader should know, in sentences.
         environment: Versions and hardware, name to value.
     """
@@ -132,6 +133,7 @@ class Report:
     test: Mapping[str, Mapping[str, Any]] = field(repr=False)
     difference: Mapping[str, float] | None = None
     pictures: Sequence[Picture] = ()
+    findings: Sequence[ShownFinding] = ()
     notes: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
 
@@ -163,16 +165,12 @@ def render_report(report: Report) -> str:
     """
     _check(report)
     kept = report.test[report.kept]
-    template = importlib.resources.files("kerastl.evaluation").joinpath("report.html")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"estimate": _formatted, "percent": _percent, "place": _place}
     several = "threshold" in kept
-    created = report.created
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return render_template(
+        "report.html",
+        filters={"estimate": _formatted, "percent": _percent, "place": _place},
         report=report,
-        created=f"{created.day} {created:%B %Y, %H:%M} {created.tzname() or ''}".strip(),
+        created=dateline(report.created),
         kept=kept,
         several=several,
         confidence=_sure(kept),
