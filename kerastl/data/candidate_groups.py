@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from kerastl.data.leakage import LeakTest, file_ranks
+from kerastl.data.leakage import LARGEST_SHARE, SMALLEST_NUM_HELD_OUT, LeakTest, file_ranks
 
 # Folders or names explain a leak if so many of the sisters in file order are of one group.
 _SMALLEST_EXPLAINED = 0.8
@@ -120,7 +120,7 @@ def suggest_groups(
     candidates = {"folders": folder_groups(ids), "file names": name_groups(ids)}
     for name, groups in candidates.items():
         if tests[name].suspicious and _explained(groups, nearest, ids) >= _SMALLEST_EXPLAINED:
-            return merge_copies(groups, copies), name
+            return merge_copies(_without_large(groups, classes), copies), name
     return merge_copies(run_groups(ids, classes, nearest), copies), "runs of rows"
 
 
@@ -145,6 +145,19 @@ def merge_copies(groups: NDArray[np.str_], copies: NDArray[np.int64]) -> NDArray
     united = connected_components(graph, directed=False)[1][: len(names)]
     first = np.unique(united, return_index=True)[1]
     return np.asarray(names[first][np.unique(united, return_inverse=True)[1]][codes], np.str_)
+
+
+def _without_large(groups: NDArray[np.str_], classes: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Return groups, with those that are most of a class broken up into single images."""
+    names, codes = np.unique(groups, return_inverse=True)
+    pairs, place, counts = np.unique(
+        codes * (classes.max() + 1) + classes, return_inverse=True, return_counts=True
+    )
+    class_sizes = np.bincount(classes)[pairs % (classes.max() + 1)]
+    # A rare class may well come from one patient; that patient stays whole.
+    large = (counts > LARGEST_SHARE * class_sizes) & (class_sizes >= SMALLEST_NUM_HELD_OUT)
+    singles = [f"{names[code]} {row}" for row, code in enumerate(codes.tolist())]
+    return np.where(np.isin(codes, codes[large[place]]), np.array(singles), groups)
 
 
 def _explained(groups: NDArray[np.str_], nearest: NDArray[np.int64], ids: tuple[str, ...]) -> float:

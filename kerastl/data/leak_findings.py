@@ -162,8 +162,8 @@ def _finding(
     return Finding(
         code="suspected-group-leakage",
         severity="warning",
-        title=f"For {shown.observed:.0%} of the held-out images the most similar training image "
-        f"is {sister}; chance would give {_percent(shown.expected)}",
+        title=f"For {shown.observed:.0%} of {shown.num_rows:,} held-out images the most similar "
+        f"training image is {sister}; chance would give {_percent(shown.expected)}",
         why=f"Images that were taken together seem to be on both sides of {split}: the network "
         "can remember them, and results are too good for images of a new series. (On the solar "
         "cells of the demo accuracy falls by 4 to 6 points when modules stay whole.)",

@@ -31,6 +31,9 @@ LARGEST_P_VALUE = 1e-4
 LARGEST_WINDOW = 10
 _WINDOW_FRACTION = 0.05
 
+# A group of more than half of its class says nothing: "cat" in cat001.png, cat002.png, ...
+LARGEST_SHARE = 0.5
+
 # Fewer held-out images than these say nothing.
 SMALLEST_NUM_HELD_OUT = 20
 _LARGEST_NUM_HELD_OUT = 5000
@@ -180,6 +183,8 @@ def group_test(
 ) -> LeakTest:
     """Return how often the nearest training image is of the group of the held-out one.
 
+    Images whose group has more than half of the training images of their class are not counted.
+
     Args:
         nearest: int64 of shape (n,), see `nearest_training_rows`.
         classes: int64 of shape (n,).
@@ -203,8 +208,10 @@ def group_test(
     for rows, queries in _by_class(nearest, classes):
         standing = codes[rows[train[rows]]]
         sisters = np.bincount(standing, minlength=codes.max() + 1)[codes[queries]]
-        chances.append(sisters / len(standing))
-        hits.append(codes[nearest[queries]] == codes[queries])
+        chance = sisters / len(standing)
+        telling = chance <= LARGEST_SHARE
+        chances.append(chance[telling])
+        hits.append((codes[nearest[queries]] == codes[queries])[telling])
     return _tested(by, hits, chances)
 
 

@@ -65,7 +65,7 @@ def faulty(tmp_path_factory, textures):
         (folder / name).mkdir()
     for row in range(150):
         for name, picture in (("cat", pictures[row]), ("dog", 255 - pictures[row][::-1])):
-            if (name == "cat" and row < 45) or (name == "dog" and row >= 75):
+            if (name == "cat" and row < 40) or (name == "dog" and row >= 75):
                 image = Image.fromarray(picture)
                 if name == "dog" and row % 3:
                     image = image.convert("L")
@@ -202,7 +202,7 @@ def test_small_long_faint_and_mixed_images(tmp_path, textures):
         for row, size in enumerate(wanted):
             image = Image.fromarray(next(picture)).resize(size)
             if (name, row) == ("a", 9):
-                image = image.point(lambda value: 100 + value // 24)
+                image = image.point(lambda value: 100 + value // 14)
             image.save(tmp_path / name / f"{row}.png")
     table = load_table(tmp_path)
     audit = audit_images(table, scan_images(table))

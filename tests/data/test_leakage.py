@@ -133,9 +133,9 @@ def test_copies_unite_groups_in_chains():
 
 
 def test_solar_cells_leak_unless_modules_stay_whole():
-    """The first 900 cells of ELPV by thumbnails, so that it is quick."""
+    """The first 720 cells of ELPV by thumbnails, so that it is quick."""
     pytest.importorskip("elpv_dataset")
-    table = subset(table_from_demo("solar:P2"), np.arange(900))
+    table = subset(table_from_demo("solar:P2"), np.arange(720))
     units = centred_units(scan_images(table).thumbnails)
     tests = []
     for groups in (None, table.groups):
