@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from kerastl import terminal
 from kerastl.config import DataOptions, choices_of_options
@@ -29,6 +29,9 @@ _EXAMPLES = (
     "python -m kerastl.check demo:solar --show-augmentation mirrors",
 )
 
+_CHECK = Group("Check", sort_key=2)
+_OUTPUT = Group("Output", sort_key=4)
+
 EXIT_FINDINGS = 1
 
 # Findings on a terminal; two lines each, so that all of it is 20 lines.
@@ -38,15 +41,15 @@ _MOST_FINDINGS = 7
 def check(
     options: DataOptions,
     *,
-    out: Annotated[str | None, Parameter(group="Output")] = None,
-    overwrite: Annotated[bool, Parameter(group="Output", negative="")] = False,
-    quick: Annotated[bool, Parameter(group="Check", negative="")] = False,
-    strict: Annotated[bool, Parameter(group="Check", negative="")] = False,
-    json_output: Annotated[bool, Parameter(name="--json", group="Output", negative="")] = False,
+    out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
+    overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+    quick: Annotated[bool, Parameter(group=_CHECK, negative="")] = False,
+    strict: Annotated[bool, Parameter(group=_CHECK, negative="")] = False,
+    json_output: Annotated[bool, Parameter(name="--json", group=_OUTPUT, negative="")] = False,
     show_augmentation: Annotated[
-        str | None, Parameter(group="Output", negative="", show_default=False)
+        str | None, Parameter(group=_OUTPUT, negative="", show_default=False)
     ] = None,
-    as_tfds: Annotated[Path | None, Parameter(group="Output", negative="")] = None,
+    as_tfds: Annotated[Path | None, Parameter(group=_OUTPUT, negative="")] = None,
 ) -> int:
     """Check one data set.
 
@@ -62,7 +65,7 @@ def check(
     """
     check_policy(show_augmentation)
     terminal.import_tensorflow_quietly()
-    from kerastl.check_folder import CHECK_FOLDER, groups_file, write_check
+    from kerastl.check_folder import CHECK_FOLDER, keep_together, write_check
     from kerastl.inspection import inspect_data
     from kerastl.workflow import read_table
 
@@ -75,7 +78,7 @@ def check(
                 options,
                 table=table,
                 features=not quick,
-                groups_file=groups_file(folder, table),
+                keep_together=keep_together(folder, table, data=options.data),
                 directory=partial,
             )
             write_check(partial, inspection, command=command, augmentation=show_augmentation)

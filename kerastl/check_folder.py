@@ -6,7 +6,6 @@ import datetime
 import json
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.check_page import IMAGES, IMAGES_SEVERAL, PAGE, draw_augmentation, make_check_page
+from kerastl.data.audit import keep_together_advice
 from kerastl.data.candidate_groups import merge_copies
 from kerastl.data.sources import ImageTable
 from kerastl.inspection import Inspection
@@ -48,19 +48,16 @@ def write_check(
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 
-def groups_file(folder: Path, table: ImageTable) -> str | None:
-    """Return what to type after `kerastl.fit` to train on the table with suggested groups.
+def keep_together(folder: Path, table: ImageTable, *, data: str) -> str:
+    """Return what to type to train with the suggested groups.
 
     Args:
         folder: Where the check will be.
-        table: The images.
-
-    Returns:
-        A path, quoted for a shell; None where images are not files, which no table can name.
+        table: The images; where they are not files, no table of ours can name them.
+        data: How the user named them.
     """
-    if table.contents is not None:
-        return None
-    return shlex.quote(str(folder / (IMAGES_SEVERAL if table.multi_label else IMAGES)))
+    file = folder / (IMAGES_SEVERAL if table.multi_label else IMAGES)
+    return keep_together_advice(table, data=shlex.quote(data), groups_file=shlex.quote(str(file)))
 
 
 def check_values(
@@ -89,9 +86,8 @@ def check_values(
 def image_rows(inspection: Inspection) -> list[dict[str, Any]]:
     """Return one row for each image, in a form that `kerastl.fit` takes as it is.
 
-    `split` is the one that was checked; where `group` would tear it apart, it is what the
-    source says, or empty, so that a fit divides anew. `checked_split` is always the one that
-    was checked.
+    `split` is the one that was checked. Where it tears a `group` apart, it is left out, so that
+    a fit divides anew. `checked_split` is always the one that was checked.
 
     Args:
         inspection: From `kerastl.inspection.inspect_data`.
@@ -143,7 +139,8 @@ def fitting_columns(inspection: Inspection) -> dict[str, NDArray[np.str_]]:
         inspection: From `kerastl.inspection.inspect_data`.
 
     Returns:
-        "split", and "group" if there are groups, given or suggested; given ones stay whole.
+        "group" if there are groups, given or suggested (given ones stay whole), and "split"
+        unless groups would be torn apart by it.
     """
     table, suggested = inspection.table, inspection.audit.suggested_groups
     free = np.full(len(table.ids), "", "<U5")
@@ -156,8 +153,10 @@ def fitting_columns(inspection: Inspection) -> dict[str, NDArray[np.str_]]:
         named = np.where(table.groups == "", own, table.groups)
         groups = merge_copies(named, np.unique(suggested, return_inverse=True)[1])
     given = free if table.splits is None else table.splits
-    split = next((one for one in (checked, given) if not _tears(one, groups)), free)
-    return {"split": split, "group": groups}
+    for split in (checked, given):
+        if (split != "").any() and not _tears(split, groups):
+            return {"split": split, "group": groups}
+    return {"group": groups}
 
 
 def _tears(splits: NDArray[np.str_], groups: NDArray[np.str_]) -> bool:
@@ -174,11 +173,7 @@ def finding_codes(inspection: Inspection) -> list[list[str]]:
         inspection: From `kerastl.inspection.inspect_data`.
     """
     codes: list[list[str]] = [[] for _ in inspection.table.ids]
-    for fault in inspection.audit.unreadable:
-        codes[fault.row].append("unreadable-images")
     for finding in inspection.audit.findings:
-        named: Sequence[int] = sorted({row for group in finding.examples for row in group})
-        for row in named:
-            if finding.code not in codes[row]:
-                codes[row].append(finding.code)
+        for row in finding.rows:
+            codes[row].append(finding.code)
     return codes

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
-from kerastl.data.pixels import load_pixels
-from kerastl.data.sources import ImageTable, subset
+from kerastl.data.decode import prepare_image
+from kerastl.data.pixels import encoded_image
+from kerastl.data.sources import ImageTable
 from kerastl.data.thumbnails import read_thumbnail
 from kerastl.evaluation.check_report import CheckReport, render_check
 from kerastl.evaluation.figures import figure_data_uri, save_figure
@@ -131,19 +132,19 @@ def draw_augmentation(folder: Path, inspection: Inspection, *, policy: str) -> P
     rows = images_to_show(table, readable=inspection.facts.readable)
     if not len(rows):
         return None
-    shown = subset(table, rows)
-    pixels = load_pixels(shown, image_size=_SHEET_SIZE, largest_unreadable_fraction=1.0)
+    contents = [encoded_image(table, int(row)) for row in rows]
+    originals = np.stack([prepare_image(each, image_size=_SHEET_SIZE) for each in contents])
+    variants = augmented(originals, policy=policy, seed=inspection.options.seed)
     images, titles = [], []
-    variants = augmented(pixels.images, policy=policy, seed=inspection.options.seed)
-    for place, row in enumerate(pixels.rows):
-        images += [pixels.images[place], *(variant[place] for variant in variants)]
-        titles += [label_text(shown, int(row)), *([""] * _NUM_VARIANTS)]
+    for place, row in enumerate(rows):
+        images += [originals[place], *(variant[place] for variant in variants)]
+        titles += [label_text(table, int(row)), *([""] * _NUM_VARIANTS)]
     figure = contact_sheet_figure(images, titles, num_columns=1 + _NUM_VARIANTS)
     save_figure(figure, folder / AUGMENTATION, formats=("png",))
     return Picture(
         f"What {policy} augmentation does",
         figure_data_uri(figure, "png"),
-        alt=f"{len(pixels.rows)} images, each with {_NUM_VARIANTS} augmented variants beside it.",
+        alt=f"{len(rows)} images, each with {_NUM_VARIANTS} augmented variants beside it.",
         caption="Left: the image as it is. Could you still tell the class from the others?",
     )
 

@@ -16,7 +16,7 @@ from kerastl.record import label_text
 _MOST_IN_A_GROUP = 4
 
 # All pictures of a page together, in characters: it must open at once and go by mail.
-_LARGEST_PICTURES = 4_000_000
+_LARGEST_PICTURES = 2_000_000
 
 Reader = Callable[[int], NDArray[np.uint8] | None]
 

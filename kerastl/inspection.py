@@ -57,7 +57,7 @@ def inspect_data(
     *,
     table: ImageTable | None = None,
     features: bool = True,
-    groups_file: str | None = None,
+    keep_together: str | None = None,
     directory: Path | None = None,
 ) -> Inspection:
     """Look at every image once, and at the split that `kerastl.run` would make.
@@ -68,8 +68,8 @@ def inspect_data(
         features: Whether to compare images by the features of a network too. Without, copies
             that were changed much and sisters that differ in every pixel are missed, and it
             takes seconds where it took minutes.
-        groups_file: The table with suggested groups that the caller will write, for the
-            advice.
+        keep_together: What to type so that a split keeps suggested groups whole, for the
+            advice, see `kerastl.data.audit.keep_together_advice`.
         directory: Where pixels go that do not fit into memory.
 
     Raises:
@@ -98,7 +98,7 @@ def inspect_data(
         splits=splits,
         neighbours=neighbours,
         data=shlex.quote(options.data),
-        groups_file=groups_file,
+        keep_together=keep_together,
         seed=options.seed,
     )
     if refusal is not None:

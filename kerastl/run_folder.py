@@ -149,9 +149,7 @@ def new_run_folder(path: Path, *, kind: FolderKind = RUN_FOLDER) -> Iterator[Pat
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def publish(
-    partial: Path, path: Path, *, overwrite: bool, kind: FolderKind = RUN_FOLDER
-) -> Path:
+def publish(partial: Path, path: Path, *, overwrite: bool, kind: FolderKind = RUN_FOLDER) -> Path:
     """Give a complete folder its name; an old one is kept until that has worked.
 
     Args:

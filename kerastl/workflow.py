@@ -221,10 +221,14 @@ def quick_audit(
         config: All options.
     """
     data = shlex.quote(config.data)
-    audit = audit_images(table, scan_pixels(images), splits=splits, data=data)
-    for line in finding_lines(
-        audit.findings, limit=_MOST_FINDING_LINES, rest=f"Type: python -m kerastl.check {data}"
-    ):
+    look_closer = f"Type: python -m kerastl.check {data}"
+    keep_together = None
+    if table.contents is None and not config.data.startswith("demo:"):
+        keep_together = f"{look_closer}; its page says how to keep together what belongs together."
+    audit = audit_images(
+        table, scan_pixels(images), splits=splits, data=data, keep_together=keep_together
+    )
+    for line in finding_lines(audit.findings, limit=_MOST_FINDING_LINES, rest=look_closer):
         logger.warning("%s", line)
     return audit
 

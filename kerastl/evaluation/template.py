@@ -17,7 +17,7 @@ def render_template(
     Args:
         name: Of the file.
         filters: Functions that the template may call by name.
-        values: What the template speaks of; a name that is missing is an error.
+        **values: What the template speaks of; a name that is missing is an error.
 
     Example:
         >>> "--page" in render_template("page.css")
