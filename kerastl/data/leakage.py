@@ -105,7 +105,7 @@ def nearest_training_rows(
     count = len(classes)
     usable = np.ones(count, np.bool_) if usable is None else usable
     train = (splits == "train") & usable
-    held_out = np.flatnonzero((splits != "train") & usable)
+    held_out = np.flatnonzero(((splits == "val") | (splits == "test")) & usable)
     nearest = np.full(count, -1, np.int64)
     if neighbours is not None:
         rows = neighbours.rows[held_out]
