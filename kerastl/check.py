@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Group, Parameter
 
 from kerastl import terminal
-from kerastl.config import DataOptions, choices_of_options
+from kerastl.config import DataOptions, choices_of_options, data_words
 from kerastl.errors import ConfigError, DataError, did_you_mean
 from kerastl.run_folder import CHECK, choose_run_folder, new_run_folder, publish
 
@@ -78,7 +76,7 @@ def check(
                 options,
                 table=table,
                 features=not quick,
-                keep_together=keep_together(folder, table, data=options.data),
+                keep_together=keep_together(folder, table, data=data_words(options)),
                 directory=partial,
             )
             write_check(partial, inspection, command=command, augmentation=show_augmentation)
@@ -124,14 +122,10 @@ def command_of(options: DataOptions, *, quick: bool, show_augmentation: str | No
         >>> command_of(DataOptions("my photos", seed=3), quick=True, show_augmentation=None)
         "python -m kerastl.check 'my photos' --seed 3 --quick"
     """
-    words = ["python", "-m", "kerastl.check", options.data]
-    for option in dataclasses.fields(DataOptions):
-        value = getattr(options, option.name)
-        if option.name != "data" and value != option.default:
-            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    words = ["python -m kerastl.check", data_words(options)]
     words += ["--quick"] if quick else []
-    words += ["--show-augmentation", show_augmentation] if show_augmentation else []
-    return shlex.join(words)
+    words += [f"--show-augmentation {show_augmentation}"] if show_augmentation else []
+    return " ".join(words)
 
 
 def write_as_tfds(inspection: Inspection, directory: Path) -> Path:

@@ -54,10 +54,10 @@ def keep_together(folder: Path, table: ImageTable, *, data: str) -> str:
     Args:
         folder: Where the check will be.
         table: The images; where they are not files, no table of ours can name them.
-        data: How the user named them.
+        data: How the user named them, as words for a shell.
     """
     file = folder / (IMAGES_SEVERAL if table.multi_label else IMAGES)
-    return keep_together_advice(table, data=shlex.quote(data), groups_file=shlex.quote(str(file)))
+    return keep_together_advice(table, data=data, groups_file=shlex.quote(str(file)))
 
 
 def check_values(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shlex
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -238,6 +239,24 @@ class FitConfig(DataOptions):
                     f"{did_you_mean(received, choices)}"
                 )
         super().__post_init__()
+
+
+def data_words(options: DataOptions) -> str:
+    """Return what to type after a command for the same images, divided in the same way.
+
+    Args:
+        options: Which images; of a `FitConfig` only what is about data.
+
+    Example:
+        >>> data_words(FitConfig("my photos", seed=3, batch_size=8))
+        "'my photos' --seed 3"
+    """
+    words = [options.data]
+    for option in dataclasses.fields(DataOptions):
+        value = getattr(options, option.name)
+        if option.name != "data" and value != option.default:
+            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 # Smallest and largest value; the smallest of a fraction of rows is not zero,

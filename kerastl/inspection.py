@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.config import DataOptions
+from kerastl.config import DataOptions, data_words
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.finding import Finding
 from kerastl.data.pixels import Unreadable, load_pixels
@@ -97,7 +96,7 @@ def inspect_data(
         facts,
         splits=splits,
         neighbours=neighbours,
-        data=shlex.quote(options.data),
+        data=data_words(options),
         keep_together=keep_together,
         seed=options.seed,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.archive import write_record
-from kerastl.config import DataOptions, FitConfig
+from kerastl.config import DataOptions, FitConfig, data_words
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.augment import find_augmentation
 from kerastl.data.pixels import load_pixels
@@ -28,7 +27,7 @@ from kerastl.findings import finding_lines
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
 from kerastl.record import Record
-from kerastl.run_folder import choose_run_folder, new_run_folder, publish
+from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phases import Phase
@@ -220,15 +219,19 @@ def quick_audit(
         splits: Of shape (n,).
         config: All options.
     """
-    data = shlex.quote(config.data)
-    look_closer = f"Type: python -m kerastl.check {data}"
+    data = data_words(config)
     keep_together = None
     if table.contents is None and not config.data.startswith("demo:"):
-        keep_together = f"{look_closer}; its page says how to keep together what belongs together."
+        keep_together = (
+            f"Type: python -m kerastl.check {data}; its page says how to keep together what "
+            "belongs together."
+        )
     audit = audit_images(
         table, scan_pixels(images), splits=splits, data=data, keep_together=keep_together
     )
-    for line in finding_lines(audit.findings, limit=_MOST_FINDING_LINES, rest=look_closer):
+    for line in finding_lines(
+        audit.findings, limit=_MOST_FINDING_LINES, rest=f"{REPORT} shows all of them."
+    ):
         logger.warning("%s", line)
     return audit
 

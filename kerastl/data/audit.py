@@ -161,7 +161,9 @@ def audit_images(
         *torn_groups(table.groups, splits, keep_together=keep_together),
         *leaks,
         *shortcut_findings(facts, table.labels, class_names=table.class_names),
-        *class_findings(counts, class_names=table.class_names, data=data),
+        *class_findings(
+            counts, class_names=table.class_names, data=data, several=table.multi_label
+        ),
     ]
     findings.sort(key=lambda one: (SEVERITIES.index(one.severity), -one.num_rows))
     formats = Counter(facts.formats[facts.formats != ""].tolist())

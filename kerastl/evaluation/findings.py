@@ -67,16 +67,22 @@ def split_commands(advice: str) -> list[tuple[str, bool]]:
 
     Example:
         >>> split_commands("Type: python -m kerastl.fit a.csv --seed 3; then look.")
-        [('Type:', False), ('python -m kerastl.fit a.csv --seed 3', True), ('then look.', False)]
+        [('Type:', False), ('python -m kerastl.fit a.csv --seed 3', True), ('Then look.', False)]
     """
     parts: list[tuple[str, bool]] = []
     end = 0
     for match in _COMMAND.finditer(advice):
-        parts.append((advice[end : match.start()].strip(" ;"), False))
+        parts.append((_sentence(advice[end : match.start()]), False))
         parts.append((match[1] or match[2], True))
         end = match.end()
-    parts.append((advice[end:].strip(" ;"), False))
+    parts.append((_sentence(advice[end:]), False))
     return [(text, command) for text, command in parts if text.strip(".")]
+
+
+def _sentence(text: str) -> str:
+    """Return what stands between two commands as a line of its own."""
+    text = text.strip(" ;")
+    return text[:1].upper() + text[1:]
 
 
 def thumbnail_data_uri(pixels: NDArray[np.uint8]) -> str:

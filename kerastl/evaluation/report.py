@@ -25,6 +25,7 @@ _MEASURES = (
 )
 # Longer tables show their first rows; the rest opens on demand.
 _MOST_OPEN_ROWS = 24
+_FINDINGS = "What looks wrong about the images"
 _PICTURE_STARTS = ("data:image/svg+xml;base64,", "data:image/png;base64,")
 
 
@@ -179,13 +180,14 @@ def render_report(report: Report) -> str:
         verdict=_verdict(report),
         classes=sorted(kept["per_class"], key=_weakness),
         num_open=_MOST_OPEN_ROWS,
+        findings_title=_FINDINGS,
         pairs=[]
         if several
         else most_confused(np.asarray(kept["confusion"]), report.data.class_names),
         counts=_count_rows(report.data),
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
         model_rows=_model_rows(report.model),
-        notes=list(dict.fromkeys([*report.notes, *kept.get("notes", ())])),
+        notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
         split_names={"train": "training", "val": "validation", "test": "test"},
     )
 
@@ -253,6 +255,16 @@ def _verdict(report: Report) -> str:
         f"{'' if overlap else 'do not '}overlap: the difference of {gap:.1f} points in accuracy "
         f"is {'within the' if overlap else 'more than'} noise."
     )
+
+
+def _data_notes(report: Report) -> list[str]:
+    """Return what is wrong with the images in a sentence: numbers are no better than these."""
+    titles = [finding.title for finding in report.findings if finding.severity != "note"]
+    if not titles:
+        return []
+    count = len(titles) - 1
+    more = f" (and {count} more finding{'s' if count > 1 else ''})" if count else ""
+    return [f"{titles[0]}{more}: see “{_FINDINGS}” below."]
 
 
 def _sure(metrics: Mapping[str, Any]) -> str:
