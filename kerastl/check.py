@@ -163,6 +163,7 @@ def summary_lines(inspection: Inspection, folder: Path) -> list[str]:
     """
     from kerastl.check_page import PAGE
     from kerastl.evaluation.check_report import size_text, verdict
+    from kerastl.findings import one_line
 
     audit = inspection.audit
     totals = {split: sum(counts) for split, counts in audit.counts.items()}
@@ -177,18 +178,12 @@ def summary_lines(inspection: Inspection, folder: Path) -> list[str]:
     lines += [f"{'; '.join(known)}."] if known else []
     lines.append(f"{verdict(finding.severity for finding in audit.findings)}.")
     for finding in audit.findings[:_MOST_FINDINGS]:
-        lines.append(f"{finding.severity:<8} {_line(finding.title)}")
-        lines.append(f"         -> {_line(finding.advice)}")
+        lines.append(f"{finding.severity:<8} {one_line(finding.title)}")
+        lines.append(f"         -> {one_line(finding.advice)}")
     more = len(audit.findings) - _MOST_FINDINGS
     lines += [f"{more} more on the page."] if more > 0 else []
     lines.append(f"Took {inspection.seconds:.0f} s. Open {folder / PAGE}")
     return lines
-
-
-def _line(text: str) -> str:
-    """Return a text on one line, without the control characters that file names may hold."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.replace("`", "").split())
 
 
 def build_app() -> App:

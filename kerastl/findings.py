@@ -78,6 +78,20 @@ def _caption(table: ImageTable, splits: NDArray[np.str_] | None, row: int) -> st
     return f"{label} · {split}" if split else label
 
 
+def one_line(text: str) -> str:
+    r"""Return a text on one line, without the control characters that file names may hold.
+
+    Args:
+        text: Any.
+
+    Example:
+        >>> one_line("a\x1b[31m b\n  c.")
+        'a [31m b c'
+    """
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split()).rstrip(".")
+
+
 def finding_lines(findings: Sequence[Finding], *, limit: int, rest: str) -> list[str]:
     """Return errors and warnings in one line each.
 
@@ -93,7 +107,7 @@ def finding_lines(findings: Sequence[Finding], *, limit: int, rest: str) -> list
     """
     serious = [finding for finding in findings if finding.severity != "note"]
     kept = serious if len(serious) <= limit else serious[: limit - 1]
-    lines = [f"{f.severity.capitalize()} in the data: {f.title.rstrip('.')}." for f in kept]
+    lines = [f"{f.severity.capitalize()} in the data: {one_line(f.title)}." for f in kept]
     if len(kept) < len(serious):
         lines.append(f"{len(serious) - len(kept)} more findings about the data. {rest}")
     return lines
