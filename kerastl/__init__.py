@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from kerastl._version import __version__ as __version__
 
 # Public name -> module that has it. No name here may be that of a command module
-# (`fit`, `predict`, `export`), which `python -m kerastl.fit` needs for itself.
+# (`check`, `fit`, `predict`, `export`), which `python -m kerastl.fit` needs for itself.
 _PUBLIC = {
     "FitConfig": "kerastl.config",
+    "DataOptions": "kerastl.config",
     "read_config": "kerastl.config_file",
     "config_to_yaml": "kerastl.config_file",
     "KerasTLError": "kerastl.errors",
     "run": "kerastl.workflow",
     "RunResult": "kerastl.workflow",
+    "inspect_data": "kerastl.inspection",
+    "Inspection": "kerastl.inspection",
     "ImageTable": "kerastl.data.sources",
     "load_table": "kerastl.data.sources",
     "table_from_arrays": "kerastl.data.sources",

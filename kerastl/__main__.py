@@ -11,6 +11,7 @@ from kerastl.errors import did_you_mean
 
 # Verb, and what it does in one line. The module of the same name is imported when asked for.
 VERBS = {
+    "check": "look at images, labels and split before anything is learnt",
     "fit": "train, evaluate and keep an image classifier",
     "predict": "label images with a run folder or a SavedModel",
     "export": "write the SavedModel of a run folder and prove that it answers alike",

@@ -13,6 +13,7 @@ from kerastl.data.stream import Images
 from kerastl.page import draw_pictures, make_report
 from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
 from kerastl.run_folder import (
+    CHECK,
     CONFIG,
     ENVIRONMENT,
     HELD_OUT,
@@ -46,6 +47,7 @@ def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, A
     write_json(folder / LABELS, labels_of(record))
     around = environment(record)
     write_json(folder / ENVIRONMENT, around)
+    write_json(folder / CHECK, record.audit.to_dict())
     write_rows(folder / SPLIT, split_rows_of(record))
     write_rows(folder / PREDICTIONS, prediction_rows(record))
     if record.experiment.phase is not None:
@@ -57,7 +59,7 @@ def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, A
     record.experiment.classifier.save(folder / MODEL)
     write_held_out(folder, record)
     pictures = draw_pictures(folder, record, metrics, images=images)
-    page = make_report(record, metrics, pictures=pictures, environment=around)
+    page = make_report(record, metrics, pictures=pictures, images=images, environment=around)
     (folder / REPORT).write_text(page, encoding="utf-8")
     return metrics
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shlex
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -115,8 +116,8 @@ def _one_token(parse: Any, metavar: str) -> Parameter:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class FitConfig:
-    """What to learn from which images, how, and where to put the result."""
+class DataOptions:
+    """Which images, and how they are divided: what `fit` and `check` share."""
 
     data: Annotated[str, Parameter(group=_DATA)]
     """A folder with one sub-folder per class, a folder with train/ val/ test/, a CSV or
@@ -151,6 +152,44 @@ class FitConfig:
     fold: Annotated[str | None, Parameter(group=_DATA), _one_token(parse_fold, "FOLD/FOLDS")] = None
     """Cross-validation, such as 2/5: the test split is the second of five parts, in place of
     test_fraction. Runs 1/5 to 5/5 with one seed test every image once."""
+
+    seed: Annotated[int, Parameter(group=_DATA)] = 0
+    """Decides the split, the shuffling, the augmentation and the first weights."""
+
+    def __post_init__(self) -> None:
+        """Check every range."""
+        if not isinstance(self.data, str | os.PathLike) or not str(self.data).strip():
+            raise ConfigError(
+                "`data` must name a folder, a table or a data set; "
+                f"received data={self.data!r}. Type for example: python -m kerastl.fit photos/"
+            )
+        object.__setattr__(self, "data", str(self.data))
+        object.__setattr__(self, "fold", parse_fold(self.fold))
+        for name, (low, high) in _RANGES.items():
+            if hasattr(self, name):
+                _check_range(name, getattr(self, name), low, high)
+        test = 1 / self.fold_numbers[1] if self.fold_numbers else self.test_fraction
+        if self.val_fraction + test >= 1:
+            raise ConfigError(
+                "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
+                f"received {self.val_fraction} and {test:g}."
+            )
+
+    @property
+    def fold_numbers(self) -> tuple[int, int] | None:
+        """(K, N) of `fold`."""
+        if self.fold is None:
+            return None
+        number, _, count = self.fold.partition("/")
+        return int(number), int(count)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FitConfig(DataOptions):
+    """What to learn from which images, how, and where to put the result."""
+
+    _: KW_ONLY
 
     cache: Annotated[Literal["auto", "memory", "disk", "none"], Parameter(group=_DATA)] = "auto"
     """Where decoded images are kept: memory, disk (an unnamed file beside the run folder) or
@@ -232,9 +271,6 @@ class FitConfig:
     weights in the loss: balanced, sqrt (half way) or effective (number of samples). Not for
     several labels per image, which have thresholds."""
 
-    seed: Annotated[int, Parameter(group=_TRAINING)] = 0
-    """Decides the split, the shuffling, the augmentation and the first weights."""
-
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None
     """Run folder to make. Default: runs/NAME, then runs/NAME-2 and so on."""
 
@@ -251,13 +287,6 @@ class FitConfig:
         """Bring flexible values to their one form and check every range."""
         object.__setattr__(self, "image_size", parse_image_size(self.image_size))
         object.__setattr__(self, "unfreeze_blocks", parse_unfreeze_blocks(self.unfreeze_blocks))
-        object.__setattr__(self, "fold", parse_fold(self.fold))
-        if not isinstance(self.data, str | os.PathLike) or not str(self.data).strip():
-            raise ConfigError(
-                "`data` must name a folder, a table or a data set; "
-                f"received data={self.data!r}. Type for example: python -m kerastl.fit photos/"
-            )
-        object.__setattr__(self, "data", str(self.data))
         for name, choices in choices_of_options().items():
             if getattr(self, name) not in choices:
                 received = getattr(self, name)
@@ -265,22 +294,25 @@ class FitConfig:
                     f"`{name}` must be one of {', '.join(choices)}; received {name}={received!r}."
                     f"{did_you_mean(received, choices)}"
                 )
-        for name, (low, high) in _RANGES.items():
-            _check_range(name, getattr(self, name), low, high)
-        test = 1 / self.fold_numbers[1] if self.fold_numbers else self.test_fraction
-        if self.val_fraction + test >= 1:
-            raise ConfigError(
-                "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
-                f"received {self.val_fraction} and {test:g}."
-            )
+        super().__post_init__()
 
-    @property
-    def fold_numbers(self) -> tuple[int, int] | None:
-        """(K, N) of `fold`."""
-        if self.fold is None:
-            return None
-        number, _, count = self.fold.partition("/")
-        return int(number), int(count)
+
+def data_words(options: DataOptions) -> str:
+    """Return what to type after a command for the same images, divided in the same way.
+
+    Args:
+        options: Which images; of a `FitConfig` only what is about data.
+
+    Example:
+        >>> data_words(FitConfig("my photos", seed=3, batch_size=8))
+        "'my photos' --seed 3"
+    """
+    words = [options.data]
+    for option in dataclasses.fields(DataOptions):
+        value = getattr(options, option.name)
+        if option.name != "data" and value != option.default:
+            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 # Smallest and largest value; the smallest of a fraction of rows is not zero,

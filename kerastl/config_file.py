@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from kerastl.config import (
+    DataOptions,
     FitConfig,
     choices_of_options,
     option_names,
@@ -161,12 +162,13 @@ def option_helps() -> dict[str, str]:
     import ast
     import inspect
 
-    body = ast.parse(textwrap.dedent(inspect.getsource(FitConfig))).body[0]
     helps: dict[str, str] = {}
-    name = ""
-    for node in getattr(body, "body", []):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            name = node.target.id
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
-            helps[name] = " ".join(str(node.value.value).split())
+    for kind in (DataOptions, FitConfig):
+        body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        name = ""
+        for node in getattr(body, "body", []):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                name = node.target.id
+            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and name:
+                helps[name] = " ".join(str(node.value.value).split())
     return helps

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl._version import __version__
+from kerastl.augmentation_figure import augmentation_figure
 from kerastl.config import FitConfig
 from kerastl.config_file import config_to_mapping
 from kerastl.data.imbalance import (
@@ -34,11 +35,14 @@ from kerastl.evaluation.pictures import (
 )
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, as_thresholds, few_rows
+from kerastl.findings import show_findings
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
 # Images on the sheet of mistakes: what one page can show.
 _MOST_MISTAKES = 18
+# Training images on the sheet of augmentation.
+_MOST_AUGMENTED = 4
 
 
 def draw_pictures(
@@ -96,7 +100,35 @@ def draw_pictures(
             caption="Chosen by cross-validation on the training split alone.",
         )
     )
-    return (*pictures, *_mistakes(record, images))
+    return (*pictures, *_augmentation(record, images), *_mistakes(record, images))
+
+
+def _augmentation(record: Record, images: Images) -> list[Picture]:
+    """Return the sheet of what fine-tuning saw of some training images, classes in turn."""
+    phase, table = record.phase, record.table
+    if phase is None or (phase.augment == "none" and phase.mix == "none"):
+        return []
+    rows = record.rows("train")
+    first = table.labels[rows].argmax(axis=1) if table.multi_label else table.labels[rows]
+    shown = np.unique(first, return_index=True)[1][:_MOST_AUGMENTED]
+    more = [row for row in range(len(rows)) if row not in shown]
+    shown = rows[[*shown, *more[: _MOST_AUGMENTED - len(shown)]]]
+    figure = augmentation_figure(
+        np.stack([images[int(row)] for row in shown]),
+        [label_text(table, int(row)) for row in shown],
+        augment=phase.augment,
+        mix=phase.mix,
+        seed=phase.seed,
+    )
+    mixed = "" if phase.mix == "none" else f", then {phase.mix} between these images"
+    return [
+        Picture(
+            f"What training saw: augmentation {phase.augment}{mixed}",
+            figure_data_uri(figure, "png"),
+            alt="Training images, each with five augmented variants beside it.",
+            caption="Left: the image as it is. A person should still see the class in the others.",
+        )
+    ]
 
 
 _WEIGHTED = " Losses are class-weighted, accuracies are not."
@@ -112,7 +144,13 @@ def _curve_note(record: Record) -> str:
     """Return how the numbers of the curves differ from those of the page."""
     if record.table.multi_label:
         return " Accuracy: all labels right, with thresholds of 0.5."
-    return _CURVE_NOTES.get(record.config.imbalance, "")
+    note = _CURVE_NOTES.get(record.config.imbalance, "")
+    if record.config.mix != "none":
+        note += (
+            " Training images and their labels were mixed: training loss and accuracy look worse "
+            "than they are."
+        )
+    return note
 
 
 def _probe_reference(record: Record) -> dict[str, float]:
@@ -191,6 +229,7 @@ def make_report(
     metrics: Mapping[str, Any],
     *,
     pictures: Sequence[Picture],
+    images: Images,
     environment: Mapping[str, Any],
 ) -> str:
     """Return the page of a run as HTML that needs no other file.
@@ -199,6 +238,7 @@ def make_report(
         record: The run.
         metrics: From `kerastl.record.measure`.
         pictures: From `draw_pictures`.
+        images: uint8 of shape (n, height, width, 3): the pixels that the run saw.
         environment: From `kerastl.record.environment`.
     """
     table, answers = record.table, record.experiment.answers
@@ -231,6 +271,9 @@ def make_report(
             class_ratio=_large_ratio(metrics),
             pictures=pictures,
             notes=_notes(record),
+            findings=show_findings(
+                record.audit.findings, table, splits=record.splits, read=lambda row: images[row]
+            ),
             environment=environment,
         )
     )
@@ -338,7 +381,7 @@ def _model_summary(record: Record) -> ModelSummary:
     if phase is not None and recipe is not None:
         settings |= {
             "Learning rate": f"{recipe.learning_rate:g}",
-            "Augmentation": recipe.augment,
+            "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),
             "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
         }
     return ModelSummary(

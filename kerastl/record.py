@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.config import FitConfig
+from kerastl.data.audit import Audit
 from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
@@ -36,6 +37,7 @@ class Record:
         table: Images that could be read, and their labels.
         splits: Of shape (n,): "train", "val" or "test" for each.
         unreadable: Images that were left out.
+        audit: What looks wrong about the images.
         network: The backbone and where it was cut.
         experiment: Both models' answers.
         phase: How fine-tuning was to go; None for the probe alone.
@@ -46,6 +48,7 @@ class Record:
     table: ImageTable
     splits: NDArray[np.str_]
     unreadable: tuple[Unreadable, ...]
+    audit: Audit = field(repr=False)
     network: Network = field(repr=False)
     experiment: Experiment
     phase: Phase | None

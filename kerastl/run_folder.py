@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,39 @@ UNREADABLE = "unreadable.csv"
 ENVIRONMENT = "environment.json"
 REPORT = "report.html"
 HELD_OUT = "held_out"
+CHECK = "check.json"
 
 logger = logging.getLogger(__name__)
 
 
-def choose_run_folder(out: str | None, *, name: str, overwrite: bool) -> Path:
+@dataclass(frozen=True)
+class FolderKind:
+    """What a command leaves behind.
+
+    Attributes:
+        title: For messages.
+        parent: Where such folders are made when nobody says.
+        marks: Files that only such a folder has: what lacks one of them is never replaced.
+    """
+
+    title: str
+    parent: str
+    marks: tuple[str, ...]
+
+
+RUN_FOLDER = FolderKind("run folder", "runs", (CONFIG, MODEL))
+
+
+def choose_run_folder(
+    out: str | None, *, name: str, overwrite: bool, kind: FolderKind = RUN_FOLDER
+) -> Path:
     """Return where the run folder will be, before any work is done.
 
     Args:
         out: What the user asked for; None for runs/NAME, runs/NAME-2 and so on.
         name: Of the data set, for the default.
         overwrite: Whether an existing run folder may be replaced.
+        kind: Of the folder.
 
     Raises:
         ConfigError: `out` exists and may not be replaced, or is no run folder at all, or
@@ -46,19 +69,19 @@ def choose_run_folder(out: str | None, *, name: str, overwrite: bool) -> Path:
         'my-photos'
     """
     if out is None:
-        base = Path("runs") / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
+        base = Path(kind.parent) / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
         path = base if overwrite else _free_name(base)
     else:
         path = Path(out)
         if path.exists() and not overwrite:
             raise ConfigError(
-                f"The run folder {str(path)!r} exists already and is never overwritten by "
+                f"The {kind.title} {str(path)!r} exists already and is never overwritten by "
                 "itself. Choose another --out, or add --overwrite to replace it."
             )
-    if path.exists() and not _may_replace(path):
+    if path.exists() and not _may_replace(path, kind):
         raise ConfigError(
-            f"{str(path)!r} is not a run folder (it has no {CONFIG} and {MODEL}), so --overwrite "
-            "does not touch it. Choose another --out."
+            f"{str(path)!r} is not a {kind.title} (it has no {' and '.join(kind.marks)}), so "
+            "--overwrite does not touch it. Choose another --out."
         )
     _check_writable(path)
     return path
@@ -73,11 +96,11 @@ def _free_name(base: Path) -> Path:
     return path
 
 
-def _may_replace(path: Path) -> bool:
-    """Whether a folder is a run folder of ours, or empty."""
+def _may_replace(path: Path, kind: FolderKind) -> bool:
+    """Whether a folder is one of ours, of this kind, or empty."""
     if not path.is_dir():
         return False
-    return not any(path.iterdir()) or ((path / CONFIG).is_file() and (path / MODEL).is_file())
+    return not any(path.iterdir()) or all((path / mark).is_file() for mark in kind.marks)
 
 
 def _check_writable(path: Path) -> None:
@@ -95,7 +118,7 @@ def _check_writable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_run_folder(path: Path) -> Iterator[Path]:
+def new_run_folder(path: Path, *, kind: FolderKind = RUN_FOLDER) -> Iterator[Path]:
     """Give a temporary folder beside `path`, for `publish` to move there at the end of the block.
 
     What was not published when the block ends (an error, Ctrl-C) is removed, and an existing
@@ -103,6 +126,7 @@ def new_run_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path: From `choose_run_folder`.
+        kind: Of the folder.
 
     Raises:
         DataError: The disk is full, or writing failed otherwise.
@@ -118,14 +142,14 @@ def new_run_folder(path: Path) -> Iterator[Path]:
         if error.filename is None and error.errno is None:
             raise
         raise DataError(
-            f"The run folder {str(path)!r} could not be written: {error.strerror or error}. "
+            f"The {kind.title} {str(path)!r} could not be written: {error.strerror or error}. "
             "Make room or choose another --out; nothing was left under its name."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def publish(partial: Path, path: Path, *, overwrite: bool) -> Path:
+def publish(partial: Path, path: Path, *, overwrite: bool, kind: FolderKind = RUN_FOLDER) -> Path:
     """Give a complete folder its name; an old one is kept until that has worked.
 
     Args:
@@ -133,6 +157,7 @@ def publish(partial: Path, path: Path, *, overwrite: bool) -> Path:
         path: The name it shall have.
         overwrite: Whether a run folder of that name may be replaced. If not, and another
             run took the name meanwhile, the next free one is taken.
+        kind: Of the folder.
 
     Returns:
         Where it is now.
@@ -146,9 +171,9 @@ def publish(partial: Path, path: Path, *, overwrite: bool) -> Path:
     if not path.exists():
         partial.rename(path)
         return path
-    if not _may_replace(path):
+    if not _may_replace(path, kind):
         raise ConfigError(
-            f"{str(path)!r} has become something else than a run folder; it was not replaced. "
+            f"{str(path)!r} has become something else than a {kind.title}; it was not replaced. "
             "Choose another --out."
         )
     old = path.parent / f".{path.name}.{os.getpid()}.replaced"

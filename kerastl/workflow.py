@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,25 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.archive import write_record
-from kerastl.config import FitConfig
+from kerastl.config import DataOptions, FitConfig, data_words
+from kerastl.data.audit import Audit, audit_images
 from kerastl.data.augment import find_augmentation
 from kerastl.data.folds import split_rows_of_fold
 from kerastl.data.imbalance import check_imbalance
 from kerastl.data.pixels import load_pixels
+from kerastl.data.scan import scan_pixels
 from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
 from kerastl.data.stream import Images
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ExportError, KerasTLError
+from kerastl.findings import finding_lines
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
 from kerastl.record import Record
-from kerastl.run_folder import choose_run_folder, new_run_folder, publish
+from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phases import Phase
 from kerastl.training.recipes import default_learning_rate
+
+logger = logging.getLogger(__name__)
+
+# Lines about the data at the start of a fit; the report has all of it.
+_MOST_FINDING_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ def run(
         )
         table = subset(table, pixels.rows)
         splits = split_table(table, config)
+        audit = quick_audit(table, pixels.images, splits, config)
         phase = find_phase(config, network)
         experiment = train(network, table, pixels.images, splits, config, phase=phase)
         record = Record(
@@ -105,6 +115,7 @@ def run(
             table=table,
             splits=splits,
             unreadable=pixels.unreadable,
+            audit=audit,
             network=network,
             experiment=experiment,
             phase=phase,
@@ -143,11 +154,11 @@ def export_finished(folder: Path, config: FitConfig) -> ExportResult:
         ) from error
 
 
-def read_table(config: FitConfig) -> ImageTable:
+def read_table(config: DataOptions) -> ImageTable:
     """Return the images and labels that the options name.
 
     Args:
-        config: All options.
+        config: Options of the data.
     """
     return load_table(
         config.data,
@@ -178,12 +189,12 @@ def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessi
     )
 
 
-def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
+def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:
     """Return which row goes where: "train", "val" or "test".
 
     Args:
         table: The images.
-        config: All options.
+        config: Options of the data.
     """
     options: dict[str, Any] = {
         "strata": table.strata,
@@ -197,6 +208,39 @@ def split_table(table: ImageTable, config: FitConfig) -> NDArray[np.str_]:
         fold, num_folds = config.fold_numbers
         return split_rows_of_fold(table.labels, fold=fold, num_folds=num_folds, **options)
     return split_rows(table.labels, test_fraction=config.test_fraction, **options)
+
+
+def quick_audit(
+    table: ImageTable,
+    images: Images,
+    splits: NDArray[np.str_],
+    config: FitConfig,
+) -> Audit:
+    """Return what looks wrong about the images, from pixels that are decoded anyway.
+
+    Errors and warnings go to the log, a line each.
+
+    Args:
+        table: The images' labels and groups.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        splits: Of shape (n,).
+        config: All options.
+    """
+    data = data_words(config)
+    keep_together = None
+    if table.contents is None and not config.data.startswith("demo:"):
+        keep_together = (
+            f"Type: python -m kerastl.check {data}; its page says how to keep together what "
+            "belongs together."
+        )
+    audit = audit_images(
+        table, scan_pixels(images), splits=splits, data=data, keep_together=keep_together
+    )
+    for line in finding_lines(
+        audit.findings, limit=_MOST_FINDING_LINES, rest=f"{REPORT} shows all of them."
+    ):
+        logger.warning("%s", line)
+    return audit
 
 
 def find_phase(config: FitConfig, network: Network) -> Phase | None:

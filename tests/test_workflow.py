@@ -23,7 +23,7 @@ from kerastl.errors import ConfigError, DataError, ExportError, WeightsError
 
 SMALL = {"image_size": 32, "fine_tune_epochs": 1, "unfreeze_blocks": 1, "batch_size": 8}
 FILES = {
-    "config.yaml", "environment.json", "history.csv", "labels.json", "metrics.json",
+    "check.json", "config.yaml", "environment.json", "history.csv", "labels.json", "metrics.json",
     "model.keras", "report.html", "split.csv", "test_predictions.csv", "held_out",
     "learning_curves.png", "learning_curves.svg", "confusion_matrix.png", "confusion_matrix.svg",
 }  # fmt: skip

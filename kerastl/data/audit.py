@@ -104,7 +104,7 @@ def audit_images(
     splits: NDArray[np.str_] | None = None,
     neighbours: Neighbours | None = None,
     data: str = "photos/",
-    groups_file: str | None = None,
+    keep_together: str | None = None,
     seed: int = 0,
 ) -> Audit:
     """Return everything that looks wrong about images and labels.
@@ -113,14 +113,14 @@ def audit_images(
         table: Of n images. Its own splits count where none are given here and it has one for
             every image.
         facts: From `kerastl.data.scan.scan_images` or `scan_pixels`, of the same rows.
-        splits: Text of shape (n,), "train", "val" or "test"; None when the images are not
-            divided: leaks are then looked for in a random split (whole groups, if the table
-            has groups).
+        splits: Text of shape (n,), "train", "val" or "test", "" for images that cannot be
+            read; None when the images are not divided: leaks are then looked for in a random
+            split (whole groups, if the table has groups).
         neighbours: Of all n rows, from `kerastl.features.neighbours.nearest_neighbours` with
             some 20 neighbours; thumbnails are compared when not given.
         data: How the user named the data, for what to type.
-        groups_file: The table with the column "group" that the caller writes, for what to
-            type; images.csv beside the data when not given.
+        keep_together: What to type or do so that a split keeps suggested groups whole;
+            worked out from `data` when not given.
         seed: Of the random split.
 
     Raises:
@@ -137,7 +137,7 @@ def audit_images(
     _check_lengths(table, facts, splits, neighbours)
     if splits is None and table.splits is not None and (table.splits != "").all():
         splits = table.splits
-    keep_together = _keep_together(table, data, groups_file)
+    keep_together = keep_together or keep_together_advice(table, data=data)
     duplicates = find_duplicates(facts, neighbours=neighbours)
     leaks, groups, groups_from = leak_findings(
         table.ids,
@@ -161,7 +161,9 @@ def audit_images(
         *torn_groups(table.groups, splits, keep_together=keep_together),
         *leaks,
         *shortcut_findings(facts, table.labels, class_names=table.class_names),
-        *class_findings(counts, class_names=table.class_names, data=data),
+        *class_findings(
+            counts, class_names=table.class_names, data=data, several=table.multi_label
+        ),
     ]
     findings.sort(key=lambda one: (SEVERITIES.index(one.severity), -one.num_rows))
     formats = Counter(facts.formats[facts.formats != ""].tolist())
@@ -200,8 +202,20 @@ def _check_lengths(
             )
 
 
-def _keep_together(table: ImageTable, data: str, groups_file: str | None) -> str:
-    """Return what to type so that suggested groups stay on one side of a split."""
+def keep_together_advice(table: ImageTable, *, data: str, groups_file: str | None = None) -> str:
+    """Return what to type so that suggested groups stay on one side of a split.
+
+    Args:
+        table: The images.
+        data: How the user named the data.
+        groups_file: The table with the column "group" that the caller writes; images.csv
+            beside the data when not given.
+
+    Example:
+        >>> table = ImageTable("photos", ("a.png",), np.zeros(1, np.int64), ("cat",))
+        >>> keep_together_advice(table, data="photos/")
+        'Type: python -m kerastl.fit photos/images.csv --group-column group'
+    """
     if data.startswith("demo:solar"):
         return "Type: python -m kerastl.fit demo:solar:P2"
     if table.contents is not None:

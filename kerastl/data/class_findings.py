@@ -20,7 +20,11 @@ SMALLEST_CLASS = 10
 
 
 def class_findings(
-    counts: Mapping[str, tuple[int, ...]], *, class_names: Sequence[str], data: str
+    counts: Mapping[str, tuple[int, ...]],
+    *,
+    class_names: Sequence[str],
+    data: str,
+    several: bool = False,
 ) -> Iterator[Finding]:
     """Yield imbalance, rare classes, and classes that a split lacks.
 
@@ -28,6 +32,7 @@ def class_findings(
         counts: By split, or "all": images of each class.
         class_names: Of the classes.
         data: How the user named the data.
+        several: Whether an image can have several labels, which no remedy in training is for.
 
     Example:
         >>> counts = {"all": (100, 20)}
@@ -35,7 +40,7 @@ def class_findings(
         ['class-imbalance']
     """
     totals = np.array(list(counts.values()), np.int64).sum(axis=0)
-    yield from _imbalance(totals, class_names, data)
+    yield from _imbalance(totals, class_names, data, several=several)
     rare = np.flatnonzero(totals < SMALLEST_CLASS)
     if len(rare):
         yield Finding(
@@ -55,7 +60,7 @@ def class_findings(
 
 
 def _imbalance(
-    totals: NDArray[np.int64], class_names: Sequence[str], data: str
+    totals: NDArray[np.int64], class_names: Sequence[str], data: str, *, several: bool
 ) -> Iterator[Finding]:
     """Yield the ratio of the largest class to the smallest."""
     present = totals[totals > 0]
@@ -73,7 +78,9 @@ def _imbalance(
         f"{class_names[smallest]!r} ({totals[largest]:,} and {totals[smallest]:,})",
         why="Always answering with the large class already gives a high accuracy, so accuracy "
         "says little and the small class is easily given up.",
-        advice=f"Type: python -m kerastl.fit {data} --imbalance balanced; and read the balanced "
+        advice="Read macro F1 and the rows of single classes in the report."
+        if several
+        else f"Type: python -m kerastl.fit {data} --imbalance balanced; and read the balanced "
         "accuracy in the report, not the accuracy.",
         num_rows=int(totals[smallest]),
         values={

@@ -130,6 +130,7 @@ def _finding(
             for rows in groups[:LARGEST_NUM_EXAMPLES]
         ),
         values={"num_groups": len(groups), "num_images": count},
+        rows=tuple(int(row) for rows in groups for row in rows),
     )
 
 

@@ -26,6 +26,8 @@ class Finding:
         num_rows: Images concerned.
         examples: Groups of row numbers to show side by side, at most 12 groups.
         values: The numbers behind it; text, whole numbers and floats only.
+        rows: All rows that it names, for tables of images; none where it is about the whole
+            set.
     """
 
     code: str
@@ -36,3 +38,4 @@ class Finding:
     num_rows: int
     examples: tuple[tuple[int, ...], ...] = ()
     values: Mapping[str, float | int | str] = field(default_factory=dict)
+    rows: tuple[int, ...] = field(default=(), repr=False)

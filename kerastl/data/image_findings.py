@@ -119,6 +119,7 @@ def _about_rows(
             num_rows=len(rows),
             examples=examples_of(rows),
             values={"num_images": len(rows), "fraction": len(rows) / len(chosen)},
+            rows=tuple(rows.tolist()),
         )
 
 
@@ -141,6 +142,7 @@ def _unreadable(facts: ImageFacts) -> Iterator[Finding]:
                 "first": first.id,
                 "reason": first.reason,
             },
+            rows=tuple(fault.row for fault in faults),
         )
 
 

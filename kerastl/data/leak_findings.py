@@ -95,7 +95,7 @@ def torn_groups(
 
     Args:
         groups: Text of shape (n,), or None; "" is no group.
-        splits: Text of shape (n,), or None.
+        splits: Text of shape (n,), "" for images that cannot be read; or None.
         keep_together: What to do so that groups stay on one side of a split.
 
     Example:
@@ -105,7 +105,8 @@ def torn_groups(
     """
     if groups is None or splits is None:
         return
-    pairs = np.unique(np.stack([groups, splits.astype(groups.dtype.type)], axis=1), axis=0)
+    divided = np.stack([groups, splits.astype(groups.dtype.type)], axis=1)[splits != ""]
+    pairs = np.unique(divided, axis=0)
     names, sides = np.unique(pairs[:, 0], return_counts=True)
     torn = names[(sides > 1) & (names != "")]
     if len(torn):
@@ -124,6 +125,7 @@ def torn_groups(
                 for name in torn[:LARGEST_NUM_EXAMPLES]
             ),
             values={"num_groups": len(torn)},
+            rows=tuple(rows.tolist()),
         )
 
 

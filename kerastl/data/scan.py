@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageChops, ImageOps
 from kerastl.data.decode import decode_error_reason, decode_image
 from kerastl.data.perceptual import THUMBNAIL_SIDE, perceptual_hashes
 from kerastl.data.pixels import Unreadable
+from kerastl.data.stream import Images
 from kerastl.data.table import ImageTable
 from kerastl.progress import track
 
@@ -121,7 +122,7 @@ def scan_images(table: ImageTable) -> ImageFacts:
     return _scan(table.ids, read)
 
 
-def scan_pixels(images: NDArray[np.uint8]) -> ImageFacts:
+def scan_pixels(images: Images) -> ImageFacts:
     """Return the facts of images that are decoded already.
 
     About formats and sizes of files it knows nothing; the rest is as good as `scan_images`.

@@ -155,6 +155,7 @@ def _finding(
             "fraction_in_others": outside,
             "p_value": p_value,
         },
+        rows=tuple(typical.tolist()),
     )
 
 
@@ -171,4 +172,5 @@ def _mixed_colour(facts: ImageFacts, rows: NDArray[np.int64]) -> Iterator[Findin
             num_rows=len(grey),
             examples=examples_of(grey),
             values={"num_grey": len(grey), "num_colour": len(rows) - len(grey)},
+            rows=tuple(grey.tolist()),
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from kerastl.errors import ConfigError, did_you_mean
+from kerastl.evaluation.findings import ShownFinding
 from kerastl.evaluation.metrics import most_confused
+from kerastl.evaluation.template import dateline, render_template
 
 # Estimates of a metrics dictionary in the order of the page: key, label, unit.
 _MEASURES = (
@@ -25,6 +25,7 @@ _MEASURES = (
 )
 # Longer tables show their first rows; the rest opens on demand.
 _MOST_OPEN_ROWS = 24
+_FINDINGS = "What looks wrong about the images"
 _PICTURE_STARTS = ("data:image/svg+xml;base64,", "data:image/png;base64,")
 
 
@@ -120,6 +121,7 @@ class Report:
         class_ratio: Images of the largest class for each of the smallest, where that is so
             large that accuracy alone says little; else None.
         pictures: In the order of the page.
+        findings: What looks wrong about the images, most severe first.
         notes: What a reader should know, in sentences.
         environment: Versions and hardware, name to value.
     """
@@ -137,6 +139,7 @@ class Report:
     difference: Mapping[str, float] | None = None
     class_ratio: float | None = None
     pictures: Sequence[Picture] = ()
+    findings: Sequence[ShownFinding] = ()
     notes: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
 
@@ -168,16 +171,12 @@ def render_report(report: Report) -> str:
     """
     _check(report)
     kept = report.test[report.kept]
-    template = importlib.resources.files("kerastl.evaluation").joinpath("report.html")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"estimate": _formatted, "percent": _percent, "place": _place}
     several = "thresholds" in kept
-    created = report.created
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return render_template(
+        "report.html",
+        filters={"estimate": _formatted, "percent": _percent, "place": _place},
         report=report,
-        created=f"{created.day} {created:%B %Y, %H:%M} {created.tzname() or ''}".strip(),
+        created=dateline(report.created),
         kept=kept,
         several=several,
         confidence=_sure(kept),
@@ -187,13 +186,14 @@ def render_report(report: Report) -> str:
         headline=_headline(kept, class_ratio=report.class_ratio),
         classes=sorted(_class_rows(kept), key=_weakness),
         num_open=_MOST_OPEN_ROWS,
+        findings_title=_FINDINGS,
         pairs=[]
         if several
         else most_confused(np.asarray(kept["confusion"]), report.data.class_names),
         counts=_count_rows(report.data),
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
         model_rows=_model_rows(report.model),
-        notes=list(dict.fromkeys([*report.notes, *kept.get("notes", ())])),
+        notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
         split_names={"train": "training", "val": "validation", "test": "test"},
     )
 
@@ -279,6 +279,16 @@ def _verdict(report: Report) -> str:
         f"{'' if overlap else 'do not '}overlap: the difference of {gap:.1f} points in accuracy "
         f"is {'within the' if overlap else 'more than'} noise."
     )
+
+
+def _data_notes(report: Report) -> list[str]:
+    """Return what is wrong with the images in a sentence: numbers are no better than these."""
+    titles = [finding.title for finding in report.findings if finding.severity != "note"]
+    if not titles:
+        return []
+    count = len(titles) - 1
+    more = f" (and {count} more finding{'s' if count > 1 else ''})" if count else ""
+    return [f"{titles[0]}{more}: see “{_FINDINGS}” below."]
 
 
 def _sure(metrics: Mapping[str, Any]) -> str:
