@@ -1,8 +1,7 @@
-"""Encoded bytes to upright-as-stored RGB pixels of one size: the only place where that is decided.
+"""Encoded bytes to upright RGB pixels of one size: what a served model sees.
 
-Training, evaluation and the exported signature run this same code, TensorFlow
-operations only, so that a served model sees the pixels that it was trained on.
-EXIF orientation is not applied yet (TensorFlow ignores it): pixels come as stored.
+TensorFlow operations only, because this is part of every exported file.
+`kerastl.data.pillow_decoder` gives the same pixels, bit for bit, where both can read a file.
 """
 
 from __future__ import annotations
@@ -11,6 +10,9 @@ import re
 
 import tensorflow as tf
 
+from kerastl.data.exif_graph import ByteReader, exif_orientation_in_graph, turn_upright
+from kerastl.data.gif_graph import decode_gif, refuse_too_large
+from kerastl.data.image_limits import too_large_reason
 from kerastl.errors import ConfigError, DataError, did_you_mean
 
 RESIZE_MODES = ("stretch", "crop", "pad")
@@ -19,9 +21,13 @@ RESIZE_MODES = ("stretch", "crop", "pad")
 # the darkest nor the brightest thing in the picture.
 PAD_GREY = 127
 
-_BMP_BITS_PER_PIXEL = 28
-_BMP_COLOURS_USED = 46
-_BMP_HEADERS_BYTES = 54
+# How many times smaller a JPEG can be decoded, at less than the full cost.
+JPEG_REDUCTIONS = (1, 2, 4, 8)
+
+# Enough of a file for the size of a PNG, BMP or WebP and the colour masks of a BMP.
+_HEADER_BYTES = 66
+# Blue, green, red: the one order of 32-bit BMP that TensorFlow knows.
+_BMP_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF)
 
 # Words of TensorFlow's kernels -> words for people.
 _REASONS = {
@@ -30,20 +36,26 @@ _REASONS = {
         "unknown image file format (JPEG, PNG, GIF, BMP and WebP can be read)"
     ),
     "jpeg::Uncompress failed": "damaged or truncated JPEG",
-    "Invalid PNG data": "damaged or truncated PNG",
+    "Invalid JPEG data": "damaged or truncated JPEG",
+    "Invalid PNG": "damaged or truncated PNG",
     "Invalid GIF data": "damaged or truncated GIF",
     "Failed to decode WebP": "damaged or truncated WebP",
     "Incomplete bmp content": "damaged or truncated BMP",
     "Input size should match (header_size": "damaged, truncated or compressed BMP",
     "in the image must be 1, 3 or 4": "BMP with fewer than 8 or exactly 16 bits per pixel",
+    "BMP of a rare kind": "BMP of a rare kind (compressed, OS/2 or with colour masks)",
 }
+_TOO_LARGE = re.compile(r"\[too large\] \[(\d+)\] \[(\d+)\]")
 
 
-def decode_image(image_bytes: tf.Tensor | bytes) -> tf.Tensor:
-    """Return the RGB pixels of one encoded image.
+def decode_image(
+    image_bytes: tf.Tensor | bytes, *, at_least: tuple[int, int] | None = None
+) -> tf.Tensor:
+    """Return the RGB pixels of one encoded image, upright.
 
     JPEG (baseline, progressive, grey, CMYK), PNG (1 to 16 bits, palette, grey, alpha), GIF
-    and WebP (the first frame of an animation) and BMP (8-bit palette, 24 and 32 bits).
+    and WebP (the first picture of an animation) and BMP (8-bit palette, 24 and 32 bits).
+    JPEG, PNG and WebP are turned as their EXIF says, see `kerastl.data.exif`.
     Everything but what is listed here equals Pillow's `convert("RGB")` bit for bit:
 
     - 16-bit PNG keeps the high byte of every value, in colour and in grey. (Pillow cuts
@@ -56,65 +68,144 @@ def decode_image(image_bytes: tf.Tensor | bytes) -> tf.Tensor:
 
     Args:
         image_bytes: Scalar string: the contents of one file.
+        at_least: (height, width) that the result must keep. A JPEG that is larger may be
+            decoded 2, 4 or 8 times smaller, in the frequency domain; others ignore it.
 
     Returns:
         uint8 of shape (height, width, 3), 0..255.
 
     Raises:
-        tf.errors.InvalidArgumentError: The bytes are no such image, or damaged; see
-            `decode_error_reason`. In a graph it is raised when the graph runs.
+        tf.errors.InvalidArgumentError: The bytes are no such image, damaged, or more than
+            `kerastl.data.image_limits.LARGEST_PIXELS`; see `decode_error_reason`. In a graph
+            it is raised when the graph runs.
 
     Example:
         >>> png = tf.io.encode_png(tf.fill((2, 4, 1), tf.constant(9, tf.uint8)))
         >>> decode_image(png).shape
         TensorShape([2, 4, 3])
     """
-    image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
-    pixels = tf.case(
-        [
-            (
-                tf.io.is_jpeg(image_bytes),
-                lambda: tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE"),
-            ),
-            (_is_palette_bmp(image_bytes), lambda: _decode_palette_bmp(image_bytes)),
-        ],
-        # The channels of the file, because asking for 3 fails for WebP with alpha.
-        default=lambda: to_rgb(_decode_other(image_bytes)),
-    )
-    return tf.ensure_shape(pixels, (None, None, 3))
+    # Kernels that decode are for CPUs; small numbers must not travel to a GPU in between.
+    with tf.device("/CPU:0"):
+        image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
+        orientation = exif_orientation_in_graph(image_bytes)
+        pixels = tf.case(
+            [
+                (
+                    tf.io.is_jpeg(image_bytes),
+                    lambda: _decode_jpeg(image_bytes, orientation, at_least),
+                ),
+                (
+                    tf.strings.substr(image_bytes, 0, 4) == b"GIF8",
+                    lambda: decode_gif(image_bytes),
+                ),
+            ],
+            default=lambda: _decode_other(image_bytes),
+        )
+        pixels = tf.ensure_shape(pixels, (None, None, 3))
+        return tf.ensure_shape(turn_upright(pixels, orientation), (None, None, 3))
+
+
+def _decode_jpeg(
+    image_bytes: tf.Tensor, orientation: tf.Tensor, at_least: tuple[int, int] | None
+) -> tf.Tensor:
+    """Decode a JPEG, smaller if that is enough."""
+    shape = tf.io.extract_jpeg_shape(image_bytes)
+    height, width = shape[0], shape[1]
+    with tf.control_dependencies([refuse_too_large(height, width)]):
+        image_bytes = tf.identity(image_bytes)
+    decoders = [
+        # The default argument: each function keeps its own.
+        lambda ratio=ratio: tf.io.decode_jpeg(
+            image_bytes, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
+        )
+        for ratio in JPEG_REDUCTIONS
+    ]
+    if at_least is None:
+        return decoders[0]()
+    needed = tf.where(orientation >= 5, at_least[::-1], at_least)
+    enough = [
+        tf.reduce_all((shape[:2] + (ratio - 1)) // ratio >= needed)
+        & (tf.reduce_min(shape[:2]) >= ratio)
+        for ratio in JPEG_REDUCTIONS[1:]
+    ]
+    return tf.switch_case(tf.reduce_sum(tf.cast(enough, tf.int32)), decoders)
 
 
 def _decode_other(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Return the pixels of a file that is not a JPEG, with the channels that it has."""
+    """Decode what is neither JPEG nor GIF, if its header promises nothing that cannot be."""
+    header = ByteReader(tf.strings.substr(image_bytes, 0, _HEADER_BYTES))
+    is_bmp = header.number(0, 2, True) == int.from_bytes(b"BM", "big")
+    checks = [refuse_too_large(*_declared_size(header)), _refuse_rare_bmp(header, is_bmp)]
+    with tf.control_dependencies(checks):
+        image_bytes = tf.identity(image_bytes)
+    # The channels of the file, because asking for 3 fails for WebP with alpha.
     pixels = tf.io.decode_image(image_bytes, channels=0, expand_animations=False)
-    return tf.ensure_shape(pixels, (None, None, None))
-
-
-def _little_endian(image_bytes: tf.Tensor, offset: int, dtype: tf.DType) -> tf.Tensor:
-    """Return one number of a file header."""
-    raw = tf.strings.substr(image_bytes, offset, dtype.size)
-    return tf.cast(tf.io.decode_raw(raw, dtype)[0], tf.int32)
-
-
-def _is_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Whether the pixels are numbers of colours, which TensorFlow would take for grey values."""
+    pixels = tf.ensure_shape(pixels, (None, None, None))
+    is_palette_bmp = is_bmp & (header.number(28, 2, False) == 8)
     return tf.cond(
-        (tf.strings.substr(image_bytes, 0, 2) == b"BM")
-        & (tf.strings.length(image_bytes) >= _BMP_HEADERS_BYTES),
-        lambda: _little_endian(image_bytes, _BMP_BITS_PER_PIXEL, tf.uint16) == 8,
-        lambda: tf.constant(False),
+        is_palette_bmp,
+        lambda: _look_up_colours(image_bytes, header, pixels),
+        lambda: to_rgb(pixels),
     )
 
 
-def _decode_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Look every pixel up in the table of colours (blue, green, red, unused) behind the header."""
-    numbers = _decode_other(image_bytes)[..., 0]
-    used = _little_endian(image_bytes, _BMP_COLOURS_USED, tf.int32)
+def _declared_size(header: ByteReader) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the (height, width) that a PNG or WebP announces, (0, 0) for other files.
+
+    TensorFlow's kernels look after BMP themselves. WebP they do not: 138 bytes of an
+    animation of 60000 x 60000 pixels make them ask for more memory than a machine has.
+    """
+
+    def webp() -> tuple[tf.Tensor, tf.Tensor]:
+        kind = header.number(12, 4, True)
+        bits = header.number(21, 4, False)
+        extended = (header.number(27, 3, False) + 1, header.number(24, 3, False) + 1)
+        lossless = (bits // 2**14 % 2**14 + 1, bits % 2**14 + 1)
+        lossy = (header.number(28, 2, False) % 2**14, header.number(26, 2, False) % 2**14)
+        is_extended = kind == int.from_bytes(b"VP8X", "big")
+        is_lossless = kind == int.from_bytes(b"VP8L", "big")
+        choices = [
+            tf.where(is_extended, first, tf.where(is_lossless, second, third))
+            for first, second, third in zip(extended, lossless, lossy, strict=True)
+        ]
+        return choices[0], choices[1]
+
+    zero = tf.zeros((), tf.int64)
+    is_png = header.number(0, 4, True) == int.from_bytes(b"\x89PNG", "big")
+    is_webp = (header.number(0, 4, True) == int.from_bytes(b"RIFF", "big")) & (
+        header.number(8, 4, True) == int.from_bytes(b"WEBP", "big")
+    )
+    return tf.case(
+        [
+            (is_png, lambda: (header.number(20, 4, True), header.number(16, 4, True))),
+            (is_webp, webp),
+        ],
+        default=lambda: (zero, zero),
+    )
+
+
+def _refuse_rare_bmp(header: ByteReader, is_bmp: tf.Tensor) -> tf.Operation:
+    """Stop at the BMP files whose pixels TensorFlow would take for something else."""
+    compression = header.number(30, 4, False)
+    masks = [header.number(54 + 4 * index, 4, False) for index in range(3)]
+    usual_masks = tf.reduce_all(tf.equal(tf.stack(masks), _BMP_MASKS))
+    is_usual = (header.number(14, 4, False) >= 40) & (
+        (compression == 0) | ((compression == 3) & usual_masks)
+    )
+    # Shorter than its header: the kernel says that better.
+    is_usual |= header.size < 54
+    return tf.debugging.Assert(is_usual | ~is_bmp, ["BMP of a rare kind"])
+
+
+def _look_up_colours(image_bytes: tf.Tensor, header: ByteReader, numbers: tf.Tensor) -> tf.Tensor:
+    """Look every pixel up in the table of colours (blue, green, red, unused) of an 8-bit BMP."""
+    used = header.number(46, 4, False)
     num_colours = tf.where((used > 0) & (used < 256), used, 256)
-    start = 14 + _little_endian(image_bytes, 14, tf.int32)
+    size = tf.cast(tf.strings.length(image_bytes), tf.int64)
+    start = tf.minimum(14 + header.number(14, 4, False), size)
     table = tf.io.decode_raw(tf.strings.substr(image_bytes, start, 4 * num_colours), tf.uint8)
-    colours = tf.reshape(table, (-1, 4))[:, 2::-1]
-    return tf.gather(colours, tf.cast(numbers, tf.int32))
+    colours = tf.reshape(table[: tf.size(table) // 4 * 4], (-1, 4))[:, 2::-1]
+    return tf.gather(colours, tf.cast(numbers[..., 0], tf.int32))
 
 
 def to_rgb(pixels: tf.Tensor) -> tf.Tensor:
@@ -301,6 +392,9 @@ def decode_error_reason(error: tf.errors.OpError) -> str:
         'damaged or truncated PNG'
     """
     message = error.message.split("\n\t [[")[0]
+    too_large = _TOO_LARGE.search(message)
+    if too_large:
+        return too_large_reason(int(too_large[1]), int(too_large[2]))
     for words, reason in _REASONS.items():
         if words in message:
             return reason
