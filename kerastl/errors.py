@@ -23,6 +23,21 @@ class DataError(KerasTLError):
     """The images, labels or splits cannot be used as they are."""
 
 
+class UnreadableImageError(DataError):
+    """One file cannot be read as an image.
+
+    Attributes:
+        reason: Why, in a few words.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The image cannot be read: {self.reason}."
+
+
 class WeightsError(KerasTLError):
     """Pretrained weights are missing, unreadable or of another architecture."""
 

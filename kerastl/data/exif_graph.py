@@ -6,6 +6,7 @@ The rule is that of `kerastl.data.exif`; a test compares the two on damaged file
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,40 +16,84 @@ from kerastl.data.exif import ORIENTATION_TAG, SHORT
 _PADDING = b"\0" * 16
 
 
-def exif_orientation_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Return how a JPEG, PNG or WebP file is to be turned, 1 to 8.
+def own_function(*signature: tf.TensorSpec) -> Callable[[Callable[..., tf.Tensor]], Any]:
+    """Make a part of a graph one node of it, whose nodes cost nothing while it is not needed.
 
-    A file without EXIF costs one search for a word; only others are walked through.
+    The branches of a `tf.cond` are merged into the graph around it, and what is not taken is
+    still walked through, node by node: 0.15 ms of 0.7 ms for an ordinary JPEG.
 
     Args:
-        image_bytes: Scalar string: the contents of one file, of any kind.
+        signature: Of the arguments.
+
+    Returns:
+        The decorator.
+
+    Example:
+        >>> double = own_function(tf.TensorSpec([]))(lambda x: 2 * x)
+        >>> double(tf.constant(4.0)).numpy().item()
+        8.0
+    """
+    return tf.function(
+        input_signature=signature,
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
+def jpeg_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Return how a JPEG is to be turned, 1 to 8.
+
+    Args:
+        image_bytes: Scalar string: the contents of a JPEG file.
+
+    Returns:
+        int64 scalar, `kerastl.data.exif.exif_orientation` of the same bytes.
+    """
+    return _orientation_of_tiff(_exif_of_jpeg(image_bytes))
+
+
+@own_function(tf.TensorSpec([], tf.string))
+def orientation_of_others(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Return how a PNG or WebP file is to be turned, 1 to 8.
+
+    Args:
+        image_bytes: Scalar string: the contents of one file that is no JPEG.
 
     Returns:
         int64 scalar, `kerastl.data.exif.exif_orientation` of the same bytes.
 
     Example:
-        >>> exif_orientation_in_graph(tf.constant(b"no image")).numpy().item()
+        >>> orientation_of_others(tf.constant(b"no image")).numpy().item()
         1
     """
-    is_jpeg = tf.strings.substr(image_bytes, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(image_bytes, 0, 4) == b"\x89PNG"
-    word = tf.where(is_jpeg, b"Exif\0\0", tf.where(is_png, b"eXIf", b"EXIF"))
+    exif = tf.case(
+        [
+            (is_png & has_word(image_bytes, b"eXIf"), lambda: _exif_of_png(image_bytes)),
+            (_announces_exif(image_bytes), lambda: _exif_of_webp(image_bytes)),
+        ],
+        default=lambda: tf.constant(b""),
+    )
+    return _orientation_of_tiff(exif)
+
+
+def has_word(image_bytes: tf.Tensor, word: bytes) -> tf.Tensor:
+    """Return whether bytes are anywhere in a file.
+
+    Args:
+        image_bytes: Scalar string: the contents of one file, of any kind.
+        word: What is looked for.
+
+    Returns:
+        bool scalar.
+
+    Example:
+        >>> has_word(tf.constant(b"...Exif..."), b"Exif").numpy().item()
+        True
+    """
     # Splitting is the one operation that searches bytes: regular expressions want UTF-8.
     pieces = tf.raw_ops.StringSplitV2(input=[image_bytes], sep=word, maxsplit=1)[1]
-
-    def walk() -> tf.Tensor:
-        exif = tf.case(
-            [
-                (is_jpeg, lambda: _exif_of_jpeg(image_bytes)),
-                (is_png, lambda: _exif_of_png(image_bytes)),
-                (_announces_exif(image_bytes), lambda: _exif_of_webp(image_bytes)),
-            ],
-            default=lambda: tf.constant(b""),
-        )
-        return _orientation_of_tiff(exif)
-
-    one = tf.constant(1, tf.int64)
-    return tf.cond(tf.size(pieces) > 1, walk, lambda: one)
+    return tf.size(pieces) > 1
 
 
 def _announces_exif(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -217,25 +262,24 @@ def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Return the picture as it is meant to be looked at.
 
     Args:
-        pixels: Of shape (height, width, channels), as stored.
+        pixels: uint8 of shape (height, width, channels), as stored.
         orientation: Scalar, 1 to 8.
 
     Returns:
         The same values; height and width are swapped for orientations 5 to 8.
 
     Example:
-        >>> turn_upright(tf.constant([[[1], [2]], [[3], [4]]]), 6)[..., 0].numpy().tolist()
+        >>> turn_upright(tf.constant([[[1], [2]], [[3], [4]]], tf.uint8), 6)[..., 0].numpy().tolist()
         [[3, 1], [4, 2]]
     """
-
-    def turned() -> tf.Tensor:
-        swapped = tf.cond(
-            orientation >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels
-        )
-        upside_down = tf.reduce_any(tf.equal(orientation, (3, 4, 7, 8)))
-        mirrored = tf.reduce_any(tf.equal(orientation, (2, 3, 6, 7)))
-        flipped = tf.cond(upside_down, lambda: tf.reverse(swapped, [0]), lambda: swapped)
-        return tf.cond(mirrored, lambda: tf.reverse(flipped, [1]), lambda: flipped)
-
     orientation = tf.cast(orientation, tf.int32)
-    return tf.cond(orientation == 1, lambda: pixels, turned)
+    return tf.cond(orientation == 1, lambda: pixels, lambda: _turn(pixels, orientation))
+
+
+@own_function(tf.TensorSpec([None, None, None], tf.uint8), tf.TensorSpec([], tf.int32))
+def _turn(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Swap the axes, then reverse them."""
+    swapped = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
+    rows = tf.reduce_any(tf.equal(orientation, (3, 4, 7, 8)))
+    columns = tf.reduce_any(tf.equal(orientation, (2, 3, 6, 7)))
+    return tf.reverse(swapped, tf.boolean_mask([0, 1], tf.stack([rows, columns])))

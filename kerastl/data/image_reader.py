@@ -1,0 +1,105 @@
+"""Any file to upright RGB pixels, by the fastest decoder that can, or one reason why not."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.data.decode import decode_error_reason, decode_image
+from kerastl.data.image_kinds import SERVED_KINDS, image_kind
+from kerastl.data.pillow_decoder import decode_with_pillow
+from kerastl.errors import UnreadableImageError
+
+
+def read_image(content: bytes, *, at_least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Return the RGB pixels of one encoded image, upright, whatever its name says.
+
+    JPEG by Pillow, which is faster; PNG, GIF, BMP and WebP by the graph that is exported; the
+    rest, and what the graph refuses of these, by Pillow. Where both can, both give the same.
+    It may be called from many threads at a time.
+
+    Args:
+        content: The contents of one file.
+        at_least: (height, width) that the result must keep; a larger JPEG may come 2, 4 or
+            8 times smaller, see `kerastl.data.decode.decode_image`.
+
+    Returns:
+        uint8 of shape (height, width, 3), 0..255.
+
+    Raises:
+        UnreadableImageError: It cannot be read; `reason` says why.
+
+    Example:
+        >>> read_image(tf.io.encode_png(tf.zeros((2, 4, 1), tf.uint8)).numpy()).shape
+        (2, 4, 3)
+    """
+    kind = image_kind(content)
+    if kind in SERVED_KINDS and kind != "JPEG":
+        try:
+            return _traced()(content).numpy()
+        except tf.errors.OpError as error:
+            return _second_opinion(content, decode_error_reason(error))
+    return decode_with_pillow(content, at_least=at_least)
+
+
+def _second_opinion(content: bytes, first_reason: str) -> NDArray[np.uint8]:
+    """Ask Pillow for what TensorFlow refuses."""
+    try:
+        return decode_with_pillow(content)
+    except UnreadableImageError as error:
+        if first_reason.startswith("image of "):  # too large: that one knows how much
+            raise UnreadableImageError(first_reason) from None
+        raise
+
+
+@functools.cache
+def _traced() -> Any:
+    """Return the decoder of the exported graph, traced once."""
+    return tf.function(decode_image, input_signature=[tf.TensorSpec([], tf.string)])
+
+
+def can_be_served(content: bytes) -> bool:
+    """Return whether an exported model can decode an image by itself.
+
+    Args:
+        content: The contents of one file.
+
+    Example:
+        >>> can_be_served(tf.io.encode_png(tf.zeros((2, 4, 1), tf.uint8)).numpy())
+        True
+        >>> can_be_served(b"II*, a TIFF")
+        False
+    """
+    if image_kind(content) not in SERVED_KINDS:
+        return False
+    try:
+        _traced()(content)
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+def servable_image(content: bytes) -> bytes:
+    """Return an image as an exported model can decode it: itself, or else as PNG, without loss.
+
+    Args:
+        content: The contents of one file.
+
+    Returns:
+        `content`, or a PNG of the pixels that `read_image` gives.
+
+    Raises:
+        UnreadableImageError: It cannot be read.
+
+    Example:
+        >>> png = tf.io.encode_png(tf.zeros((2, 4, 1), tf.uint8)).numpy()
+        >>> servable_image(png) == png
+        True
+    """
+    if can_be_served(content):
+        return content
+    return tf.io.encode_png(read_image(content)).numpy()
