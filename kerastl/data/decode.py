@@ -163,7 +163,7 @@ def _decode_no_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 def _decode_other(image_bytes: tf.Tensor, header: ByteReader) -> tf.Tensor:
     """Decode a PNG, BMP or WebP."""
     is_bmp = header.number(0, 2, True) == int.from_bytes(b"BM", "big")
-    checks = [refuse_too_large(*_declared_size(header)), _refuse_rare_bmp(header, is_bmp)]
+    checks = [refuse_too_large(*_declared_size(header, is_bmp)), _refuse_rare_bmp(header, is_bmp)]
     with tf.control_dependencies(checks):
         image_bytes = tf.identity(image_bytes)
     # The channels of the file, because asking for 3 fails for WebP with alpha.
@@ -177,12 +177,16 @@ def _decode_other(image_bytes: tf.Tensor, header: ByteReader) -> tf.Tensor:
     return turn_upright(rgb, orientation_of_others(image_bytes))
 
 
-def _declared_size(header: ByteReader) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the (height, width) that a PNG or WebP announces, (0, 0) for other files.
+def _declared_size(header: ByteReader, is_bmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the (height, width) that a PNG, BMP or WebP announces, (0, 0) for other files.
 
-    TensorFlow's kernels look after BMP themselves. WebP they do not: 138 bytes of an
+    TensorFlow's kernels have limits of their own, some higher, but for WebP: 138 bytes of an
     animation of 60000 x 60000 pixels make them ask for more memory than a machine has.
     """
+
+    def bmp() -> tuple[tf.Tensor, tf.Tensor]:
+        height = header.number(22, 4, False)  # negative if the first row is the upper one
+        return tf.minimum(height, 2**32 - height), header.number(18, 4, False)
 
     def webp() -> tuple[tf.Tensor, tf.Tensor]:
         kind = header.number(12, 4, True)
@@ -207,6 +211,7 @@ def _declared_size(header: ByteReader) -> tuple[tf.Tensor, tf.Tensor]:
         [
             (is_png, lambda: (header.number(20, 4, True), header.number(16, 4, True))),
             (is_webp, webp),
+            (is_bmp, bmp),
         ],
         default=lambda: (zero, zero),
     )

@@ -144,6 +144,8 @@ def _pixels(
     if kind == "JPEG":
         orientation = exif_orientation(content)
         _reduce(image, orientation, at_least)
+        if image.mode == "CMYK":
+            return turn_array_upright(_jpeg_inks_to_rgb(image), orientation)
         return turn_array_upright(_rgb(image), orientation)
     if kind in ("PNG", "WebP"):
         image.load()
@@ -173,6 +175,17 @@ def _reduce(image: Image.Image, orientation: int, at_least: tuple[int, int] | No
             # Pillow takes the strongest reduction that leaves this much, which is this one.
             image.draft(None, (width // ratio, height // ratio))
             return
+
+
+def _jpeg_inks_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the colours of a CMYK JPEG, as TensorFlow computes them.
+
+    Pillow takes all such files for Adobe's, which are inverted, and rounds differently.
+    """
+    inks = np.asarray(image)
+    light = 255 - inks if "adobe" in image.info else inks
+    products = light[..., :3].astype(np.uint16) * light[..., 3:]
+    return (products // 255).astype(np.uint8)
 
 
 def _refuse_raw_preview(image: TiffImagePlugin.TiffImageFile) -> None:
