@@ -7,7 +7,7 @@ from typing import Any
 
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.record import Record
-from kerastl.run_folder import REPORT, UNREADABLE
+from kerastl.run_folder import QUARANTINE, REPORT
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
 
@@ -25,7 +25,7 @@ def summary_lines(
     counts = ", ".join(f"{len(record.rows(s))} {s}" for s in ("train", "val", "test"))
     lines = [f"{len(record.table.ids)} images, {len(record.table.class_names)} classes: {counts}."]
     if record.unreadable:
-        lines.append(f"{len(record.unreadable)} unreadable images were left out: {UNREADABLE}.")
+        lines.append(f"{len(record.unreadable)} unreadable images were left out: {QUARANTINE}.")
     for name in (PROBE, FINE_TUNED):
         if name in metrics:
             test = metrics[name]["test"]

@@ -11,6 +11,7 @@ import re
 
 import tensorflow as tf
 
+from kerastl.data.bmp_graph import look_up_colours, refuse_rare_bmp
 from kerastl.data.exif_graph import (
     ByteReader,
     has_word,
@@ -34,9 +35,6 @@ JPEG_REDUCTIONS = (1, 2, 4, 8)
 
 # Enough of a file for the size of a PNG, BMP or WebP and the colour masks of a BMP.
 _HEADER_BYTES = 66
-# Blue, green, red: the one order of 32-bit BMP that TensorFlow knows.
-_BMP_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF)
-
 # Words of TensorFlow's kernels -> words for people.
 _REASONS = {
     "Input is empty": "the file is empty",
@@ -163,7 +161,7 @@ def _decode_no_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 def _decode_other(image_bytes: tf.Tensor, header: ByteReader) -> tf.Tensor:
     """Decode a PNG, BMP or WebP."""
     is_bmp = header.number(0, 2, True) == int.from_bytes(b"BM", "big")
-    checks = [refuse_too_large(*_declared_size(header, is_bmp)), _refuse_rare_bmp(header, is_bmp)]
+    checks = [refuse_rare_bmp(header, is_bmp), refuse_too_large(*_declared_size(header, is_bmp))]
     with tf.control_dependencies(checks):
         image_bytes = tf.identity(image_bytes)
     # The channels of the file, because asking for 3 fails for WebP with alpha.
@@ -171,7 +169,7 @@ def _decode_other(image_bytes: tf.Tensor, header: ByteReader) -> tf.Tensor:
     pixels = tf.ensure_shape(pixels, (None, None, None))
     rgb = tf.cond(
         is_bmp & (header.number(28, 2, False) == 8),
-        lambda: _look_up_colours(image_bytes, header, pixels),
+        lambda: look_up_colours(image_bytes, header, pixels),
         lambda: to_rgb(pixels),
     )
     return turn_upright(rgb, orientation_of_others(image_bytes))
@@ -211,34 +209,10 @@ def _declared_size(header: ByteReader, is_bmp: tf.Tensor) -> tuple[tf.Tensor, tf
         [
             (is_png, lambda: (header.number(20, 4, True), header.number(16, 4, True))),
             (is_webp, webp),
-            (is_bmp, bmp),
+            (is_bmp & (header.number(14, 4, False) >= 40), bmp),
         ],
         default=lambda: (zero, zero),
     )
-
-
-def _refuse_rare_bmp(header: ByteReader, is_bmp: tf.Tensor) -> tf.Operation:
-    """Stop at the BMP files whose pixels TensorFlow would take for something else."""
-    compression = header.number(30, 4, False)
-    masks = [header.number(54 + 4 * index, 4, False) for index in range(3)]
-    usual_masks = tf.reduce_all(tf.equal(tf.stack(masks), _BMP_MASKS))
-    is_usual = (header.number(14, 4, False) >= 40) & (
-        (compression == 0) | ((compression == 3) & usual_masks)
-    )
-    # Shorter than its header: the kernel says that better.
-    is_usual |= header.size < 54
-    return tf.debugging.Assert(is_usual | ~is_bmp, ["BMP of a rare kind"])
-
-
-def _look_up_colours(image_bytes: tf.Tensor, header: ByteReader, numbers: tf.Tensor) -> tf.Tensor:
-    """Look every pixel up in the table of colours (blue, green, red, unused) of an 8-bit BMP."""
-    used = header.number(46, 4, False)
-    num_colours = tf.where((used > 0) & (used < 256), used, 256)
-    size = tf.cast(tf.strings.length(image_bytes), tf.int64)
-    start = tf.minimum(14 + header.number(14, 4, False), size)
-    table = tf.io.decode_raw(tf.strings.substr(image_bytes, start, 4 * num_colours), tf.uint8)
-    colours = tf.reshape(table[: tf.size(table) // 4 * 4], (-1, 4))[:, 2::-1]
-    return tf.gather(colours, tf.cast(numbers[..., 0], tf.int32))
 
 
 def to_rgb(pixels: tf.Tensor) -> tf.Tensor:

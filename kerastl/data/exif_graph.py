@@ -269,7 +269,8 @@ def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         The same values; height and width are swapped for orientations 5 to 8.
 
     Example:
-        >>> turn_upright(tf.constant([[[1], [2]], [[3], [4]]], tf.uint8), 6)[..., 0].numpy().tolist()
+        >>> pixels = tf.constant([[[1], [2]], [[3], [4]]], tf.uint8)
+        >>> turn_upright(pixels, 6)[..., 0].numpy().tolist()
         [[3, 1], [4, 2]]
     """
     orientation = tf.cast(orientation, tf.int32)

@@ -46,7 +46,12 @@ def decode_gif(image_bytes: tf.Tensor) -> tf.Tensor:
     canvas_height = tf.maximum(gif.number(8, 2, False), top + height)
     with tf.control_dependencies([refuse_too_large(canvas_height, canvas_width)]):
         end = _skip_blocks(gif, frame + 10 + _table_size(gif, frame + 9) + 1)
-    in_the_corner = [gif.text(0, frame + 1), b"\0\0\0\0", gif.text(frame + 5, end - frame - 5), b";"]
+    in_the_corner = [
+        gif.text(0, frame + 1),
+        b"\0\0\0\0",
+        gif.text(frame + 5, end - frame - 5),
+        b";",
+    ]
     alone = tf.strings.join(in_the_corner)
     pixels = tf.io.decode_image(alone, channels=3, expand_animations=False)
     pixels = tf.ensure_shape(pixels, (None, None, 3))

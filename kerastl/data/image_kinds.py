@@ -42,10 +42,16 @@ _IMAGE_BEGINNINGS = (
 
 _OTHER_BEGINNINGS = (
     (rb"(?i)\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)", "an HTML page"),
-    (rb"(?i)\s*(?:<\?xml.*?\?>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype svg.*?>\s*)?<svg", "an SVG drawing"),
+    (
+        rb"(?i)\s*(?:<\?xml.*?\?>\s*)?(?:<!--.*?-->\s*)*(?:<!doctype svg.*?>\s*)?<svg",
+        "an SVG drawing",
+    ),
     (rb"%PDF", "a PDF document"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file"),
-    (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|\0\0\x01[\xb3\xba]|....moov|....mdat", "a video"),
+    (
+        rb"....(?:ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF....AVI |FLV\x01|\0\0\x01[\xb3\xba]",
+        "a video",
+    ),
     (b"8BPS", "a Photoshop file"),
     (b"\0\x05\x16\x07", "a side file of macOS (AppleDouble)"),
     (b"\xd0\xcf\x11\xe0", "an Office or Thumbs.db file"),
@@ -71,9 +77,7 @@ def image_kind(content: bytes) -> str:
         ('GIF', '')
     """
     head = content[:FIRST_BYTES]
-    return next(
-        (kind for start, kind in _IMAGE_BEGINNINGS if re.match(start, head, re.DOTALL)), ""
-    )
+    return next((kind for start, kind in _IMAGE_BEGINNINGS if re.match(start, head, re.DOTALL)), "")
 
 
 def what_it_is(content: bytes) -> str:

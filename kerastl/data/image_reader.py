@@ -50,7 +50,7 @@ def _second_opinion(content: bytes, first_reason: str) -> NDArray[np.uint8]:
     """Ask Pillow for what TensorFlow refuses."""
     try:
         return decode_with_pillow(content)
-    except UnreadableImageError as error:
+    except UnreadableImageError:
         if first_reason.startswith("image of "):  # too large: that one knows how much
             raise UnreadableImageError(first_reason) from None
         raise

@@ -94,9 +94,7 @@ def decode_with_pillow(
     if not kind:
         known = what_it_is(content)
         raise UnreadableImageError(
-            f"{known}, not an image"
-            if known
-            else f"unknown image file format ({READABLE_WORDS})"
+            f"{known}, not an image" if known else f"unknown image file format ({READABLE_WORDS})"
         )
     opener = _find_heic_opener() if kind == "HEIC" else _OPENERS[kind]
     with _without_warnings():

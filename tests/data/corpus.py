@@ -54,7 +54,14 @@ def oriented(orientation, *, big_endian=False):
         order + "HHIHH", 0x0112, 3, 1, orientation, 0
     )
     head = (b"MM\0*" if big_endian else b"II*\0") + struct.pack(order + "I", 8)
-    return head + struct.pack(order + "H", 2) + entries + struct.pack(order + "I", 0) + b"\0" * 12 + b"Maker\0"
+    return (
+        head
+        + struct.pack(order + "H", 2)
+        + entries
+        + struct.pack(order + "I", 0)
+        + b"\0" * 12
+        + b"Maker\0"
+    )
 
 
 def with_jpeg_segment(content, marker, payload):
@@ -98,9 +105,7 @@ def bmp(width, height, *, bits=24, compression=0, body=b"\0" * 100, extra=b""):
 
 def animated_webp(width, height):
     """An animation of small frames on a canvas as large as one likes."""
-    content = bytearray(
-        encode(RGB, "WEBP", lossless=True, save_all=True, append_images=[TURNED])
-    )
+    content = bytearray(encode(RGB, "WEBP", lossless=True, save_all=True, append_images=[TURNED]))
     content[24:30] = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     return bytes(content)
 
@@ -129,7 +134,9 @@ def _bmp_with_masks():
 def _os2_bmp():
     """The oldest header, of 12 bytes."""
     rows = np.pad(BLOCKS[::-1, :, ::-1].reshape(HEIGHT, -1), [(0, 0), (0, 3)])
-    head = struct.pack("<IHHI", 26 + rows.size, 0, 0, 26) + struct.pack("<IHHHH", 12, WIDTH, HEIGHT, 1, 24)
+    head = struct.pack("<IHHI", 26 + rows.size, 0, 0, 26) + struct.pack(
+        "<IHHHH", 12, WIDTH, HEIGHT, 1, 24
+    )
     return b"BM" + head + rows.tobytes()
 
 
@@ -197,11 +204,13 @@ BOTH = {
     "really-a-jpeg.png": encode(RGB, "JPEG"),
 }  # fmt: skip
 
-# Which of 16 bits is kept, how inks mix, and what is transparent, TensorFlow decides: name -> (contents, pixels).
+# Which of 16 bits is kept, how inks mix and what is transparent, TensorFlow decides:
+# name -> (contents, pixels).
 _TRANSPARENT_GIF = encode(PALETTE, "GIF", transparency=2)
 _SEEN = np.asarray(Image.open(io.BytesIO(_TRANSPARENT_GIF)).convert("RGBA"))
 _INKS = Image.fromarray(
-    np.kron(RANDOM.integers(0, 256, (7, 9, 4), dtype=np.uint8), np.ones((8, 8, 1), np.uint8)), "CMYK"
+    np.kron(RANDOM.integers(0, 256, (7, 9, 4), dtype=np.uint8), np.ones((8, 8, 1), np.uint8)),
+    "CMYK",
 )
 _INKS_JPEG = encode(_INKS, "JPEG", quality=95)
 _INKS_SEEN = np.asarray(Image.open(io.BytesIO(_INKS_JPEG)))
@@ -215,7 +224,8 @@ BOTH_OTHERWISE = {
     "16-bit-grey.png": (encode(Image.fromarray(DEEP), "PNG"), np.dstack([DEEP >> 8] * 3)),
     "transparent.gif": (_TRANSPARENT_GIF, np.where(_SEEN[..., 3:] > 0, _SEEN[..., :3], 0)),
     "small-frame.gif": (gif((9, 6), (1, 1), (3, 2)), _ONE_PIXEL),
-    "frame-beyond-the-screen.gif": (gif((1, 1), (1, 1), (8, 5)), np.roll(_ONE_PIXEL, (3, 5), (0, 1))),
+    "frame-beyond-the-screen.gif": (gif((1, 1), (1, 1), (8, 5)),
+                                    np.roll(_ONE_PIXEL, (3, 5), (0, 1))),
 }  # fmt: skip
 
 
@@ -225,6 +235,8 @@ def _tiff(image, **options):
 
 # What Pillow alone reads: name -> (contents, pixels).
 _DEEP_RGB = np.dstack([DEEP >> 8] * 3)
+_BLACK_AND_WHITE = np.asarray(RGB.convert("1").convert("RGB"))
+_FROM_FLOATS = np.dstack([np.rint(FLOATS * 255)] * 3)
 _CMYK = RGB.convert("CMYK")
 PILLOW_ONLY = {
     "rgb.tif": (_tiff(RGB), BLOCKS),
@@ -233,20 +245,20 @@ PILLOW_ONLY = {
     "packbits.tif": (_tiff(RGB, compression="packbits"), BLOCKS),
     "alpha.tif": (_tiff(RGBA), BLOCKS),
     "grey.tif": (_tiff(GREY), np.asarray(GREY.convert("RGB"))),
-    "bilevel.tif": (_tiff(RGB.convert("1")), np.asarray(RGB.convert("1").convert("RGB"))),
-    "fax.tif": (_tiff(RGB.convert("1"), compression="group4"), np.asarray(RGB.convert("1").convert("RGB"))),
+    "bilevel.tif": (_tiff(RGB.convert("1")), _BLACK_AND_WHITE),
+    "fax.tif": (_tiff(RGB.convert("1"), compression="group4"), _BLACK_AND_WHITE),
     "palette.tif": (_tiff(PALETTE), np.asarray(PALETTE.convert("RGB"))),
     "cmyk.tif": (_tiff(_CMYK), np.asarray(_CMYK.convert("RGB"))),
     "16-bit.tif": (_tiff(Image.fromarray(DEEP)), _DEEP_RGB),
     "16-bit-lzw.tif": (_tiff(Image.fromarray(DEEP), compression="tiff_lzw"), _DEEP_RGB),
-    "float-to-1.tif": (_tiff(Image.fromarray(FLOATS)), np.dstack([np.rint(FLOATS * 255)] * 3)),
-    "float-to-255.tif": (_tiff(Image.fromarray(FLOATS * 255)), np.dstack([np.rint(FLOATS * 255)] * 3)),
+    "float-to-1.tif": (_tiff(Image.fromarray(FLOATS)), _FROM_FLOATS),
+    "float-to-255.tif": (_tiff(Image.fromarray(FLOATS * 255)), _FROM_FLOATS),
     "float-to-65535.tif": (_tiff(Image.fromarray(FLOATS * 65535)),
                            np.dstack([(FLOATS * 65535).astype(int) >> 8] * 3)),
     "32-bit.tif": (_tiff(Image.fromarray(DEEP.astype(np.int32))), _DEEP_RGB),
     "pages.tif": (_pages(RGB, TURNED), BLOCKS),
     "turned.tif": (_tiff(RGB, tiffinfo={0x112: 6}), np.asarray(RGB.transpose(TRANSPOSED[6]))),
-    "bilevel.bmp": (encode(RGB.convert("1"), "BMP"), np.asarray(RGB.convert("1").convert("RGB"))),
+    "bilevel.bmp": (encode(RGB.convert("1"), "BMP"), _BLACK_AND_WHITE),
     "masks.bmp": (_bmp_with_masks(), BLOCKS),
     "os2.bmp": (_os2_bmp(), BLOCKS),
     "rgb.ppm": (encode(RGB, "PPM"), BLOCKS),
@@ -264,14 +276,14 @@ _JPEG = BOTH["jpeg.jpg"]
 # Nobody can read these: name -> (contents, what the reason says).
 BROKEN = {
     "empty.jpg": (b"", "the file is empty"),
-    "page.jpg": (b"<!DOCTYPE html>\n<html><body>404 not found</body></html>", "an HTML page, not an image"),
-    "drawing.png": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing, not"),
+    "page.jpg": (b"<!DOCTYPE html>\n<html><body>404 not found</body>", "an HTML page, not an image"),
+    "drawing.png": (b'<?xml version="1.0"?>\n<svg xmlns="http://x"/>', "an SVG drawing, not an"),
     "paper.jpg": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document, not an image"),
     "film.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, not an image"),
     "notes.png": (b"hello world, this is no image", "text, not an image"),
     "zeros.jpg": (bytes(5000), "nothing but zeros, not an image"),
     "noise.jpg": (b"\x01\x02" + RANDOM.bytes(500), "unknown image file format (JPEG, PNG, "),
-    "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
+    "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     "Photoshop.jpg": (b"8BPS\0\1" + bytes(100), "a Photoshop file, not an image"),
     "cut.jpg": (_JPEG[: len(_JPEG) // 2], "damaged or truncated JPEG"),
     "start.jpg": (_JPEG[:3], "damaged or truncated JPEG"),
@@ -285,8 +297,8 @@ BROKEN = {
     "cut.jp2": (PILLOW_ONLY["rgb.jp2"][0][:300], "damaged or truncated JPEG 2000"),
     "cut.ppm": (PILLOW_ONLY["rgb.ppm"][0][:300], "damaged or truncated PPM"),
     "cut.avif": (PILLOW_ONLY["turned.avif"][0][:200], "damaged or truncated AVIF"),
-    "negative.tif": (_tiff(Image.fromarray(FLOATS - 1)), "floating-point image with values from -1 to 0"),
-    "nan.tif": (_tiff(Image.fromarray(FLOATS * np.nan)), "floating-point image with values from nan"),
+    "negative.tif": (_tiff(Image.fromarray(FLOATS - 1)), "floating-point image with values from -1"),
+    "nan.tif": (_tiff(Image.fromarray(FLOATS * np.nan)), "floating-point image with values"),
     "raw.dng": (_tiff(RGB, tiffinfo={254: 1}), "camera raw file"),
     "raw.cr2": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(100), "camera raw file"),
 }  # fmt: skip
