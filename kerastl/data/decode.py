@@ -20,8 +20,9 @@ from kerastl.data.exif_graph import (
     own_function,
     turn_upright,
 )
-from kerastl.data.gif_graph import decode_gif, refuse_too_large
+from kerastl.data.gif_graph import decode_gif
 from kerastl.data.image_limits import LARGEST_PIXELS, too_large_reason
+from kerastl.data.size_graph import declared_size, refuse_too_large
 from kerastl.errors import ConfigError, DataError, did_you_mean
 
 RESIZE_MODES = ("stretch", "crop", "pad")
@@ -161,7 +162,7 @@ def _decode_no_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 def _decode_other(image_bytes: tf.Tensor, header: ByteReader) -> tf.Tensor:
     """Decode a PNG, BMP or WebP."""
     is_bmp = header.number(0, 2, True) == int.from_bytes(b"BM", "big")
-    checks = [refuse_rare_bmp(header, is_bmp), refuse_too_large(*_declared_size(header, is_bmp))]
+    checks = [refuse_rare_bmp(header, is_bmp), refuse_too_large(*declared_size(header))]
     with tf.control_dependencies(checks):
         image_bytes = tf.identity(image_bytes)
     # The channels of the file, because asking for 3 fails for WebP with alpha.
@@ -173,46 +174,6 @@ def _decode_other(image_bytes: tf.Tensor, header: ByteReader) -> tf.Tensor:
         lambda: to_rgb(pixels),
     )
     return turn_upright(rgb, orientation_of_others(image_bytes))
-
-
-def _declared_size(header: ByteReader, is_bmp: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the (height, width) that a PNG, BMP or WebP announces, (0, 0) for other files.
-
-    TensorFlow's kernels have limits of their own, some higher, but for WebP: 138 bytes of an
-    animation of 60000 x 60000 pixels make them ask for more memory than a machine has.
-    """
-
-    def bmp() -> tuple[tf.Tensor, tf.Tensor]:
-        height = header.number(22, 4, False)  # negative if the first row is the upper one
-        return tf.minimum(height, 2**32 - height), header.number(18, 4, False)
-
-    def webp() -> tuple[tf.Tensor, tf.Tensor]:
-        kind = header.number(12, 4, True)
-        bits = header.number(21, 4, False)
-        extended = (header.number(27, 3, False) + 1, header.number(24, 3, False) + 1)
-        lossless = (bits // 2**14 % 2**14 + 1, bits % 2**14 + 1)
-        lossy = (header.number(28, 2, False) % 2**14, header.number(26, 2, False) % 2**14)
-        is_extended = kind == int.from_bytes(b"VP8X", "big")
-        is_lossless = kind == int.from_bytes(b"VP8L", "big")
-        choices = [
-            tf.where(is_extended, first, tf.where(is_lossless, second, third))
-            for first, second, third in zip(extended, lossless, lossy, strict=True)
-        ]
-        return choices[0], choices[1]
-
-    zero = tf.zeros((), tf.int64)
-    is_png = header.number(0, 4, True) == int.from_bytes(b"\x89PNG", "big")
-    is_webp = (header.number(0, 4, True) == int.from_bytes(b"RIFF", "big")) & (
-        header.number(8, 4, True) == int.from_bytes(b"WEBP", "big")
-    )
-    return tf.case(
-        [
-            (is_png, lambda: (header.number(20, 4, True), header.number(16, 4, True))),
-            (is_webp, webp),
-            (is_bmp & (header.number(14, 4, False) >= 40), bmp),
-        ],
-        default=lambda: (zero, zero),
-    )
 
 
 def to_rgb(pixels: tf.Tensor) -> tf.Tensor:

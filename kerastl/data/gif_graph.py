@@ -13,7 +13,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from kerastl.data.exif_graph import ByteReader
-from kerastl.data.image_limits import LARGEST_PIXELS
+from kerastl.data.size_graph import refuse_too_large
 
 _EXTENSION = 0x21
 _FRAME = 0x2C
@@ -57,23 +57,6 @@ def decode_gif(image_bytes: tf.Tensor) -> tf.Tensor:
     pixels = tf.ensure_shape(pixels, (None, None, 3))
     below, beside = canvas_height - top - height, canvas_width - left - width
     return tf.pad(pixels, [[top, below], [left, beside], [0, 0]])
-
-
-def refuse_too_large(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
-    """Stop before memory is asked for; `kerastl.data.decode.decode_error_reason` knows the words.
-
-    Args:
-        height: int64 scalar, as the file says.
-        width: int64 scalar.
-
-    Returns:
-        The operation that what follows must depend on.
-
-    Raises:
-        tf.errors.InvalidArgumentError: height * width > `LARGEST_PIXELS`.
-    """
-    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
-    return tf.debugging.Assert(height * width <= LARGEST_PIXELS, ["too large", height, width])
 
 
 def _table_size(gif: ByteReader, place: tf.Tensor | int) -> tf.Tensor:

@@ -276,7 +276,7 @@ _JPEG = BOTH["jpeg.jpg"]
 # Nobody can read these: name -> (contents, what the reason says).
 BROKEN = {
     "empty.jpg": (b"", "the file is empty"),
-    "page.jpg": (b"<!DOCTYPE html>\n<html><body>404 not found</body>", "an HTML page, not an image"),
+    "page.jpg": (b"<!DOCTYPE html>\n<html><body>404 not there", "an HTML page, not an image"),
     "drawing.png": (b'<?xml version="1.0"?>\n<svg xmlns="http://x"/>', "an SVG drawing, not an"),
     "paper.jpg": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document, not an image"),
     "film.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, not an image"),
@@ -297,7 +297,7 @@ BROKEN = {
     "cut.jp2": (PILLOW_ONLY["rgb.jp2"][0][:300], "damaged or truncated JPEG 2000"),
     "cut.ppm": (PILLOW_ONLY["rgb.ppm"][0][:300], "damaged or truncated PPM"),
     "cut.avif": (PILLOW_ONLY["turned.avif"][0][:200], "damaged or truncated AVIF"),
-    "negative.tif": (_tiff(Image.fromarray(FLOATS - 1)), "floating-point image with values from -1"),
+    "negative.tif": (_tiff(Image.fromarray(FLOATS - 1)), "floating-point image with values"),
     "nan.tif": (_tiff(Image.fromarray(FLOATS * np.nan)), "floating-point image with values"),
     "raw.dng": (_tiff(RGB, tiffinfo={254: 1}), "camera raw file"),
     "raw.cr2": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(100), "camera raw file"),
