@@ -55,19 +55,19 @@ def damaged(draw):
 
 def check(content):
     """Whatever the bytes are: pixels or the one error, and the same orientation everywhere."""
+    pixels, reason = np.zeros((1, 1, 3), np.uint8), "none"
     try:
         pixels = read_image(content)
     except UnreadableImageError as error:
-        assert error.reason
-        assert "\n" not in error.reason
-    else:
-        assert pixels.dtype == np.uint8
-        assert pixels.ndim == 3
-        assert pixels.shape[2] == 3
+        reason = error.reason
+    assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
+    assert reason
+    assert "\n" not in reason
     try:
         decode(content)
     except tf.errors.InvalidArgumentError as error:
-        assert decode_error_reason(error)
+        reason = decode_error_reason(error)
+    assert reason
     if content.startswith(b"\xff\xd8\xff"):
         assert turn_jpeg(content).numpy() == exif_orientation(content)
     else:

@@ -62,7 +62,9 @@ def orient(kind, orientation, *, big_endian=False):
         "jpeg, first": with_jpeg_segment(jpeg, 0xE1, b"Exif\0\0" + tiff),
         "jpeg, by Pillow": encode(corpus.RGB, "JPEG", exif=b"Exif\0\0" + tiff, progressive=True),
         "jpeg, behind others": with_jpeg_segment(
-            with_jpeg_segment(icc, 0xE1, b"Exif\0\0" + tiff), 0xE1, b"http://ns.adobe.com/xap/1.0/\0"
+            with_jpeg_segment(icc, 0xE1, b"Exif\0\0" + tiff),
+            0xE1,
+            b"http://ns.adobe.com/xap/1.0/\0",
         ),
         "png": with_png_chunk(png, b"eXIf", tiff),
         "png, behind the pixels": with_png_chunk(png, b"eXIf", tiff, last=True),
