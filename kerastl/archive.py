@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.config_file import config_to_yaml
+from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
 from kerastl.data.stream import Images
 from kerastl.page import draw_pictures, make_report
@@ -22,9 +23,9 @@ from kerastl.run_folder import (
     METRICS,
     MODEL,
     PREDICTIONS,
+    QUARANTINE,
     REPORT,
     SPLIT,
-    UNREADABLE,
     write_json,
     write_rows,
 )
@@ -52,10 +53,9 @@ def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, A
     write_rows(folder / PREDICTIONS, prediction_rows(record))
     if record.experiment.phase is not None:
         write_rows(folder / HISTORY, record.experiment.phase.history)
-    if record.unreadable:
-        write_rows(
-            folder / UNREADABLE, [{"path": u.id, "reason": u.reason} for u in record.unreadable]
-        )
+    left_out = [{"path": fault.id, "reason": fault.reason} for fault in record.unreadable]
+    # Also when it is empty: no file would leave it open whether anybody looked.
+    write_rows(folder / QUARANTINE, left_out, columns=["path", "reason"])
     record.experiment.classifier.save(folder / MODEL)
     write_held_out(folder, record)
     pictures = draw_pictures(folder, record, metrics, images=images)
@@ -66,6 +66,8 @@ def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, A
 
 def write_held_out(folder: Path, record: Record) -> None:
     """Keep some test images and what was answered to them: later exports are proven on these.
+
+    What the exported graph cannot decode (a TIFF) is kept as PNG of the same pixels.
 
     Args:
         folder: The run folder.
@@ -79,7 +81,7 @@ def write_held_out(folder: Path, record: Record) -> None:
     chosen = np.unique(np.linspace(0, len(rows) - 1, NUM_HELD_OUT).astype(int))
     entries = []
     for index in chosen:
-        content = encoded_image(record.table, int(rows[index]))
+        content = servable_image(encoded_image(record.table, int(rows[index])))
         name = f"{index:05d}{suffix_of(content)}"
         (place / name).write_bytes(content)
         entries.append(

@@ -24,15 +24,18 @@ class DataError(KerasTLError):
 
 
 class UnreadableImageError(DataError):
-    """The bytes are no image that can be read.
+    """One file cannot be read as an image.
 
-    Args:
-        reason: Why, in a few words, such as "damaged or truncated PNG".
+    Attributes:
+        reason: Why, in a few words.
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The image cannot be read: {reason}.")
+        super().__init__(reason)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The image cannot be read: {self.reason}."
 
 
 class WeightsError(KerasTLError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from kerastl import terminal
+from kerastl.data.image_kinds import IMAGE_SUFFIXES, holds_an_image, is_clutter, is_image_name
 from kerastl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _EXAMPLES = (
 
 _BATCH_SIZE = 32
 EXIT_SOME_UNREADABLE = 1
-_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
 
 
 def predict(
@@ -86,7 +86,7 @@ def find_images(paths: Iterable[str]) -> list[Path]:
             if not matches:
                 raise DataError(
                     f"The folder {text!r} has no images; expected files ending in "
-                    f"{', '.join(sorted(_SUFFIXES))}."
+                    f"{', '.join(IMAGE_SUFFIXES)}."
                 )
         elif path.exists():
             matches = [path]
@@ -102,9 +102,10 @@ def find_images(paths: Iterable[str]) -> list[Path]:
 
 
 def _is_visible_image(path: Path, *, below: Path) -> bool:
-    """Whether a file inside a folder is meant: an image by its suffix, nowhere hidden."""
-    hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
-    return path.suffix.casefold() in _SUFFIXES and not hidden and path.is_file()
+    """Whether a file inside a folder is meant: an image by its name or content, not hidden."""
+    if any(is_clutter(part) for part in path.relative_to(below).parts) or not path.is_file():
+        return False
+    return is_image_name(path.name) or holds_an_image(path)
 
 
 class _Rows:

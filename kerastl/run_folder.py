@@ -22,7 +22,7 @@ METRICS = "metrics.json"
 SPLIT = "split.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "test_predictions.csv"
-UNREADABLE = "unreadable.csv"
+QUARANTINE = "quarantine.csv"
 ENVIRONMENT = "environment.json"
 REPORT = "report.html"
 HELD_OUT = "held_out"
@@ -198,16 +198,19 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(
+    path: Path, rows: Sequence[Mapping[str, Any]], *, columns: list[str] | None = None
+) -> None:
     """Write rows of one kind as CSV, with a header.
 
     Args:
         path: File to make.
         rows: Column names to values; all with the same names.
+        columns: These names, needed where there may be no rows.
     """
     import pandas as pd
 
-    pd.DataFrame(list(rows)).to_csv(path, index=False)
+    pd.DataFrame(list(rows), columns=columns).to_csv(path, index=False)
 
 
 def read_labels(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from kerastl.data.imbalance import LARGE_RATIO, LOGIT_ADJUST, NONE
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.record import Record
-from kerastl.run_folder import REPORT, UNREADABLE
+from kerastl.run_folder import QUARANTINE, REPORT
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
 
@@ -28,7 +28,7 @@ def summary_lines(
     uneven = facts is not None and facts["class_ratio"] > LARGE_RATIO
     lines = [f"{len(record.table.ids)} images, {len(record.table.class_names)} classes: {counts}."]
     if record.unreadable:
-        lines.append(f"{len(record.unreadable)} unreadable images were left out: {UNREADABLE}.")
+        lines.append(f"{len(record.unreadable)} unreadable images were left out: {QUARANTINE}.")
     for name in (PROBE, FINE_TUNED):
         if name in metrics:
             mark = "  <- kept" if name == metrics["kept"] else ""

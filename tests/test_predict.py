@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from PIL import Image
 
 import kerastl
 from kerastl.predict import find_images, main
@@ -60,6 +61,24 @@ def test_unreadable_files_are_named_and_skipped(run, colour_folder, capsys, tmp_
     assert float(row["score"]) >= float(row["score2"])
 
 
+def test_what_the_savedmodel_cannot_decode_is_answered_alike(run, colour_folder, capsys, tmp_path):
+    for index in range(3):
+        picture = Image.open(colour_folder / "10" / f"picture {index}.png")
+        picture.save(tmp_path / f"{index}.tif")
+        picture.save(tmp_path / f"{index}.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
+    (tmp_path / "broken.tif").write_bytes((tmp_path / "0.tif").read_bytes()[:200])
+    answers = []
+    for model in (run.path, run.export.path):
+        code, out, err = run_main(capsys, model, tmp_path, "--top", "3")
+        assert code == 1
+        assert err == f"{tmp_path / 'broken.tif'}: damaged or truncated TIFF\n"
+        answers.append([json.loads(line) for line in out.splitlines()])
+    assert len(answers[0]) == 6
+    for one, other in zip(*answers, strict=True):
+        assert (one["path"], one["label"]) == (other["path"], other["label"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
 def test_table_for_people(run, colour_folder, capsys, monkeypatch):
     monkeypatch.chdir(colour_folder)
     code, out, _ = run_main(capsys, run.path, "2", "--format", "table")
@@ -77,8 +96,12 @@ def test_find_images_takes_globs_and_skips_hidden_files(colour_folder, tmp_path)
     assert len(find_images([str(colour_folder / "*" / "picture 1*.png")])) == 9
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_bytes(b"")
+    (tmp_path / "Thumbs.db").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "a.JPG").write_bytes(b"")
-    assert [path.name for path in find_images([str(tmp_path)])] == ["a.JPG"]
+    (tmp_path / "b.tif").write_bytes(b"")
+    (tmp_path / "photo.jpg.download").write_bytes(b"\xff\xd8\xff\xe0")
+    names = ["a.JPG", "b.tif", "photo.jpg.download"]
+    assert [path.name for path in find_images([str(tmp_path)])] == names
 
 
 def test_several_labels_are_all_named(painter, capsys, tmp_path):

@@ -18,14 +18,18 @@ import kerastl
 import kerastl.workflow
 from kerastl import FitConfig
 from kerastl.archive import write_record
+from kerastl.data.image_reader import can_be_served
 from kerastl.data.sources import load_table, table_from_arrays
 from kerastl.errors import ConfigError, DataError, ExportError, WeightsError
+
+from .data.corpus import BROKEN, write_corpus
 
 SMALL = {"image_size": 32, "fine_tune_epochs": 1, "unfreeze_blocks": 1, "batch_size": 8}
 FILES = {
     "check.json", "config.yaml", "environment.json", "history.csv", "labels.json", "metrics.json",
     "model.keras", "report.html", "split.csv", "test_predictions.csv", "held_out",
-    "learning_curves.png", "learning_curves.svg", "confusion_matrix.png", "confusion_matrix.svg",
+    "quarantine.csv", "learning_curves.png",
+    "learning_curves.svg", "confusion_matrix.png", "confusion_matrix.svg",
 }  # fmt: skip
 
 
@@ -51,6 +55,7 @@ def test_it_learns_and_says_so(finished):
 
 
 def test_the_run_folder_is_complete(finished):
+    assert (finished.path / "quarantine.csv").read_text() == "path,reason\n"
     assert {path.name for path in finished.path.iterdir()} == FILES
     assert not [p for p in finished.path.parent.iterdir() if p.name.startswith(".")]
     split = pd.read_csv(finished.path / "split.csv", dtype=str)
@@ -160,15 +165,30 @@ def test_several_labels(painter, tmp_path):
     assert result.metrics["probe"]["test"]["macro_f1"]["value"] > 0.6
 
 
-def test_unreadable_images_are_left_out_and_named(painter, tmp_path):
-    folder = painter(tmp_path / "photos", per_class=15)
-    (folder / "1" / "broken.jpg").write_bytes(b"no image")
-    result = kerastl.run(
-        FitConfig(str(folder), image_size=32, fine_tune_epochs=0, out=str(tmp_path / "run"))
+def test_whatever_the_bytes_are(tmp_path):
+    """All kinds of files, readable and broken, in two classes: every broken one is named."""
+    folder = tmp_path / "photos"
+    broken = write_corpus(folder)
+    config = FitConfig(
+        str(folder),
+        image_size=32,
+        fine_tune_epochs=0,
+        max_unreadable=0.5,
+        out=str(tmp_path / "run"),
+        export=True,
+        export_dir=str(tmp_path / "saved_models"),
     )
-    named = pd.read_csv(result.path / "unreadable.csv")
-    assert named["path"].tolist() == [str(folder / "1" / "broken.jpg")]
-    assert "unknown image file format" in named["reason"][0]
+    result = kerastl.run(config)
+    named = pd.read_csv(result.path / "quarantine.csv").set_index("path")["reason"]
+    assert sorted(Path(path).name for path in named.index) == broken
+    for path, reason in named.items():
+        assert BROKEN[Path(path).name][1] in reason
+    held_out = list((result.path / "held_out").glob("0*"))
+    assert held_out
+    assert all(can_be_served(path.read_bytes()) for path in held_out)
+    assert result.export.parity.max_difference < 1e-4
+    with pytest.raises(DataError, match=f"{len(broken)} of .* cannot be read, more than 10%"):
+        kerastl.run(dataclasses.replace(config, max_unreadable=0.1, out=str(tmp_path / "other")))
 
 
 def test_every_cache_and_a_fold(colour_folder, tmp_path):

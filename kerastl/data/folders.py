@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from kerastl.data.given_splits import SPLIT_SYNONYMS
+from kerastl.data.image_kinds import IMAGE_SUFFIXES, holds_an_image, is_clutter, is_image_name
 from kerastl.data.table import ImageTable, encode_names, natural_key, natural_order
 from kerastl.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-# What `tf.io.decode_image` reads, and WebP.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 
 
 def table_from_folder(folder: str | os.PathLike[str]) -> ImageTable:
     """Return the table of a folder with one sub-folder per class, or of train/, val/, test/.
 
     Folders inside a class folder belong to the class. Links are followed, never in circles.
-    Hidden files and what is no image (by its suffix) are ignored and counted in the log.
+    An image is what its suffix says, whatever it holds (a broken one must be named, not
+    overlooked), and what starts like one without such a suffix ("IMG_1234", "a.JPG.1").
+    Hidden and other files are ignored. The log counts both.
 
     Args:
         folder: The folder. It is divided already if it has a train folder with class folders
@@ -46,21 +47,28 @@ def table_from_folder(folder: str | os.PathLike[str]) -> ImageTable:
     """
     root = Path(folder)
     ignored: Counter[str] = Counter()
+    recognised: list[str] = []
     split_folders = _split_folders(root)
     paths: list[str] = []
     names: list[str] = []
     splits: list[str] = []
     for place, split in split_folders or [(root, "")]:
         for class_folder in _visible_folders(place):
-            found = sorted(_images_below(class_folder, ignored), key=natural_key)
+            found = sorted(_images_below(class_folder, ignored, recognised), key=natural_key)
             if not found:
                 logger.warning("%s has no images and is not taken for a class.", class_folder)
             paths += found
-            names += [class_folder.name] * len(found)
+            # macOS writes the é of a folder as two characters, others as one.
+            names += [unicodedata.normalize("NFC", class_folder.name)] * len(found)
             splits += [split] * len(found)
     if ignored:
         listed = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
         logger.info("Ignored %d files that are no images (%s).", ignored.total(), listed)
+    if recognised:
+        logger.info(
+            "Took %d files without the suffix of an image for images, by their first bytes (%s).",
+            len(recognised), ", ".join(map(os.path.basename, recognised[:3])),
+        )  # fmt: skip
     if not paths:
         raise DataError(_why_empty(root, ignored))
     class_names = natural_order(names)
@@ -96,18 +104,13 @@ def _split_folders(root: Path) -> list[tuple[Path, str]]:
 def _visible_folders(folder: Path) -> list[Path]:
     """Return the folders in a folder that may hold images, in natural order."""
     try:
-        found = [path for path in folder.iterdir() if path.is_dir() and not _is_clutter(path.name)]
+        found = [path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name)]
     except OSError as error:
         raise DataError(_why_unreadable(error)) from None
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def _is_clutter(name: str) -> bool:
-    """Whether a name is one that systems leave behind."""
-    return name.startswith(".") or name in {"__MACOSX", "@eaDir"}
-
-
-def _images_below(folder: Path, ignored: Counter[str]) -> Iterator[str]:
+def _images_below(folder: Path, ignored: Counter[str], recognised: list[str]) -> Iterator[str]:
     """Yield the paths of all images below a folder; count other files by suffix."""
 
     def refuse(error: OSError) -> None:
@@ -119,16 +122,21 @@ def _images_below(folder: Path, ignored: Counter[str]) -> Iterator[str]:
             folder_names.clear()
             continue
         seen.add(os.path.realpath(place))
-        folder_names[:] = [name for name in folder_names if not _is_clutter(name)]
+        folder_names[:] = [name for name in folder_names if not is_clutter(name)]
         for name in file_names:
             suffix = os.path.splitext(name)[1].lower()
             path = os.path.join(place, name)
-            if _is_clutter(name) or suffix not in IMAGE_SUFFIXES:
+            if is_clutter(name):
                 ignored["hidden" if name.startswith(".") else suffix or "no suffix"] += 1
             elif not os.path.isfile(path):
                 ignored["broken link"] += 1
-            else:
+            elif is_image_name(name):
                 yield _readable_name(path)
+            elif holds_an_image(path):
+                recognised.append(path)
+                yield _readable_name(path)
+            else:
+                ignored[suffix or "no suffix"] += 1
 
 
 def _readable_name(path: str) -> str:
@@ -153,7 +161,7 @@ def _why_empty(root: Path, ignored: Counter[str]) -> str:
     """Return the message for a folder in which no class was found."""
     files = sorted(path.name for path in root.iterdir() if path.is_file())
     tables = [name for name in files if name.lower().endswith((".csv", ".tsv", ".jsonl"))]
-    images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
+    images = [name for name in files if is_image_name(name)]
     table_advice = f" It holds the table {tables[0]!r}: give that as DATA." if tables else ""
     if images:
         return (

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.data.folders import IMAGE_SUFFIXES
 from kerastl.data.given_splits import SPLIT_SYNONYMS
+from kerastl.data.image_kinds import IMAGE_SUFFIXES
 from kerastl.data.table import ImageTable, encode_name_sets, encode_names, natural_order
 from kerastl.errors import ConfigError, DataError, did_you_mean
 

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from kerastl.data.demo import table_from_demo
-from kerastl.data.folders import IMAGE_SUFFIXES, table_from_folder
+from kerastl.data.folders import table_from_folder
+from kerastl.data.image_kinds import IMAGE_SUFFIXES
 from kerastl.data.label_files import LABEL_FILE_SUFFIXES, table_from_label_file
 from kerastl.data.splits import check_class_sizes
 from kerastl.data.table import ImageTable, subset, table_from_arrays

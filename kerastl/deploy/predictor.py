@@ -12,10 +12,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.decode import decode_error_reason
-from kerastl.data.preparation import prepare_image
+from kerastl.data.image_reader import servable_image
+from kerastl.data.preparation import prepare_pixels
 from kerastl.deploy.runs import load_run
 from kerastl.deploy.savedmodel import load_savedmodel
-from kerastl.errors import ConfigError
+from kerastl.errors import ConfigError, UnreadableImageError
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD
 from kerastl.run_folder import LABELS
 
@@ -84,22 +85,20 @@ def _run_predictor(path: Path) -> Predictor:
     """Answer with the Keras model of a run folder."""
     run = load_run(path)
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def prepare(image_bytes: tf.Tensor) -> tf.Tensor:
-        return prepare_image(image_bytes, image_size=run.image_size, resize_mode=run.resize_mode)
-
     def predict(contents: Sequence[bytes]) -> list[Answer]:
         images: list[Any] = []
         answers: list[Answer | None] = []
         for content in contents:
             try:
-                images.append(prepare(content))
+                images.append(
+                    prepare_pixels(content, image_size=run.image_size, resize_mode=run.resize_mode)
+                )
                 answers.append(None)
-            except tf.errors.InvalidArgumentError as error:
-                answers.append(Answer((), (), decode_error_reason(error)))
+            except UnreadableImageError as error:
+                answers.append(Answer((), (), error.reason))
         if not images:
             return [answer for answer in answers if answer is not None]
-        pixels = tf.cast(tf.stack(images), tf.float32)
+        pixels = tf.cast(np.stack(images), tf.float32)
         rows = iter(np.asarray(run.model(pixels, training=False)))
         return [
             _best_first(next(rows), run.class_names) if answer is None else answer
@@ -122,7 +121,10 @@ def _best_first(probabilities: NDArray[np.float32], class_names: Sequence[str]) 
 
 
 def _savedmodel_predictor(path: Path) -> Predictor:
-    """Answer with a SavedModel; one bad image fails its whole batch, so then singly."""
+    """Answer with a SavedModel; one bad image fails its whole batch, so then singly.
+
+    What the SavedModel cannot decode by itself, such as a TIFF, is handed over as PNG.
+    """
     model = load_savedmodel(path)
 
     def answer_all(contents: Sequence[bytes]) -> list[Answer]:
@@ -136,9 +138,15 @@ def _savedmodel_predictor(path: Path) -> Predictor:
         try:
             return answer_all(contents)
         except tf.errors.InvalidArgumentError as error:
-            if len(contents) == 1:
+            if len(contents) > 1:
+                return [answer for content in contents for answer in predict([content])]
+            try:
+                png = servable_image(contents[0])
+            except UnreadableImageError as unreadable:
+                return [Answer((), (), unreadable.reason)]
+            if png == contents[0]:
                 return [Answer((), (), decode_error_reason(error))]
-            return [answer for content in contents for answer in predict([content])]
+            return answer_all([png])
 
     return Predictor(
         predict,

@@ -2,11 +2,14 @@
 
 import logging
 import os
+import unicodedata
 
 import pytest
 
 from kerastl.data.folders import table_from_folder
 from kerastl.errors import DataError
+
+from .corpus import BOTH, PILLOW_ONLY
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def test_nested_folders_belong_to_the_class(touch):
 
 def test_all_image_suffixes_in_any_case_and_in_natural_order(touch):
     names = ["1.jpg", "2.JPEG", "3.jpe", "4.jfif", "5.PNG", "6.gif", "7.bmp", "10.WebP"]
+    names += ["11.tif", "12.TIFF", "13.ppm", "14.pgm", "15.jp2", "16.heic", "17.avif", "18.mpo"]
     root = touch(*(f"a/{name}" for name in names), "b/ü mit Leer zeichen.png")
     assert relative(table_from_folder(root), root) == [
         *(f"a/{name}" for name in names),
@@ -45,14 +49,45 @@ def test_all_image_suffixes_in_any_case_and_in_natural_order(touch):
 
 def test_clutter_is_ignored_and_counted(touch, caplog):
     root = touch(
-        "a/1.png", "a/.DS_Store", "a/._1.png", "a/Thumbs.db", "a/notes.txt", "a/x.tif", "a/README",
+        "a/1.png", "a/.DS_Store", "a/._1.png", "a/Thumbs.db", "a/notes.txt", "a/x.psd", "a/README",
         "b/1.png", "__MACOSX/a/1.png", ".git/x.png", "a/.cache/2.png", "stray.png", "labels.csv",
+        "a/desktop.ini", "a/1.png~", "@eaDir/1.png", "a/Icon\r",
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         table = table_from_folder(root)
     assert relative(table, root) == ["a/1.png", "b/1.png"]
-    assert "Ignored 6 files that are no images (hidden 2, " in caplog.text
-    assert ".tif 1" in caplog.text
+    assert "Ignored 9 files that are no images (hidden 2, no suffix 2, " in caplog.text
+
+
+def test_images_without_their_suffix_are_taken_and_counted(touch, caplog):
+    root = touch("a/1.png", "b/2.png", "b/IMG_2", "b/text.bak")
+    contents = {
+        "a/IMG_1234": BOTH["jpeg.jpg"], "a/photo.jpg.download": BOTH["rgb.png"],
+        "b/a.JPG.1": BOTH["lossy.webp"], "b/x.cr2": PILLOW_ONLY["rgb.tif"][0],
+        "b/.hidden": BOTH["rgb.png"],
+    }  # fmt: skip
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    with caplog.at_level(logging.INFO):
+        table = table_from_folder(root)
+    assert relative(table, root) == [
+        "a/1.png", "a/IMG_1234", "a/photo.jpg.download", "b/2.png", "b/a.JPG.1"
+    ]  # fmt: skip
+    assert "Took 3 files without the suffix of an image for images, by their first" in caplog.text
+    assert "IMG_1234" in caplog.text
+    assert "Ignored 4 files that are no images" in caplog.text
+
+
+def test_one_class_has_one_name_however_its_letters_are_made(touch):
+    composed = unicodedata.normalize("NFC", "Café é")
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert composed != decomposed
+    root = touch(
+        f"train/{composed}/1 ü.png", "train/b/1.png", f"test/{decomposed}/2.png", "test/b/2.png"
+    )
+    table = table_from_folder(root)
+    assert table.class_names == ("b", composed)
+    assert sorted(table.labels.tolist()) == [0, 0, 1, 1]
 
 
 def test_an_empty_class_folder_is_named_in_the_log(touch, caplog):
@@ -115,7 +150,7 @@ def test_classes_may_be_called_train_or_test(touch, names):
         ((), r"has no images in it\. Expected one folder per class"),
         (("1.png", "2.png"), r"2 images directly in it \(such as '1.png'\).*one folder per class"),
         (("1.png", "y.csv"), "It holds the table 'y.csv': give that as DATA"),
-        (("a/x.tif", "b/y.tif"), r"no images, only other files \(\.tif\).*convert others"),
+        (("a/x.psd", "b/y.psd"), r"no images, only other files \(\.psd\).*convert others"),
         (("a/1.png", "a/2.png"), r"one class only, 'a'.*Add a folder with images of another"),
         (("in/a/1.png", "in/b/1.png"), "Did you mean the folder '.*in', which has 2 folders"),
     ],
