@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kerastl.config import DataOptions, data_words
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.finding import Finding
-from kerastl.data.pixels import Unreadable, load_pixels
+from kerastl.data.pixels import load_pixels
 from kerastl.data.scan import ImageFacts, scan_images
 from kerastl.data.sources import ImageTable, subset
 from kerastl.errors import DataError
@@ -37,7 +37,7 @@ class Inspection:
         table: All images, readable or not.
         splits: Text of shape (n,): where a fit with the same options puts each image; "" for
             images that cannot be read. None if a fit would refuse to divide them.
-        facts: Of every image; what a fit could not read counts as unreadable.
+        facts: Of every image.
         features: Whether images were also compared by the features of a network.
         seconds: How long it took.
     """
@@ -89,7 +89,7 @@ def inspect_data(
     facts = scan_images(table)
     neighbours = None
     if features and facts.readable.any():
-        facts, neighbours = find_neighbours(table, facts, directory=directory)
+        neighbours = find_neighbours(table, readable=facts.readable, directory=directory)
     splits, refusal = divide(table, options, readable=facts.readable)
     audit = audit_images(
         table,
@@ -144,18 +144,20 @@ def divide(
 
 
 def find_neighbours(
-    table: ImageTable, facts: ImageFacts, *, directory: Path | None
-) -> tuple[ImageFacts, Neighbours]:
+    table: ImageTable, *, readable: NDArray[np.bool_], directory: Path | None
+) -> Neighbours:
     """Return the images that a frozen network finds most alike.
 
     Args:
         table: All images.
-        facts: Of all images.
+        readable: bool of shape (n,): which of them to look at.
         directory: Where pixels go that do not fit into memory.
 
     Returns:
-        The facts, with what a fit cannot read counted as unreadable, and neighbours of all
-        rows; unreadable rows are nobody's neighbour.
+        Neighbours of all rows; the others are nobody's neighbour.
+
+    Raises:
+        DataError: A file has become unreadable meanwhile.
     """
     network = build_network(BACKBONE, unfreeze_blocks=0)
     keras.utils.set_random_seed(0)
@@ -165,32 +167,13 @@ def find_neighbours(
         image_size=network.image_size,
         preprocessing=network.preprocessing,
     )
-    rows = np.flatnonzero(facts.readable)
     pixels = load_pixels(
-        subset(table, rows),
+        subset(table, readable),
         image_size=network.image_size,
-        largest_unreadable_fraction=1.0,
+        largest_unreadable_fraction=0.0,
         directory=directory,
     )
-    faults = [replace(fault, row=int(rows[fault.row])) for fault in pixels.unreadable]
-    facts = without_faults(facts, faults)
     seen = extract_features(classifier, pixels.images)
     features = np.zeros((len(table.ids), seen.shape[1]), np.float32)
-    features[rows[pixels.rows]] = seen
-    return facts, nearest_neighbours(features, allowed=facts.readable)
-
-
-def without_faults(facts: ImageFacts, faults: list[Unreadable]) -> ImageFacts:
-    """Return facts in which further images are unreadable.
-
-    Args:
-        facts: Of n images.
-        faults: Images that the decoder of a fit does not read, though others do.
-    """
-    if not faults:
-        return facts
-    widths, heights = facts.widths.copy(), facts.heights.copy()
-    rows = [fault.row for fault in faults]
-    widths[rows], heights[rows] = 0, 0
-    unreadable = sorted((*facts.unreadable, *faults), key=lambda fault: fault.row)
-    return replace(facts, widths=widths, heights=heights, unreadable=tuple(unreadable))
+    features[readable] = seen
+    return nearest_neighbours(features, allowed=readable)

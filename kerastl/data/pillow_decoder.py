@@ -135,6 +135,24 @@ def open_with_pillow(
             raise UnreadableImageError(_reason(kind, error)) from error
 
 
+def jpeg_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of a readable JPEG as a person sees it, without decoding it.
+
+    Args:
+        content: The contents of a file that `open_with_pillow` reads.
+
+    Example:
+        >>> import io
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGB", (4, 2)).save(buffer, "JPEG")
+        >>> jpeg_size(buffer.getvalue())
+        (4, 2)
+    """
+    with _without_warnings():
+        width, height = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).size
+    return (height, width) if exif_orientation(content) >= 5 else (width, height)
+
+
 def _find_heic_opener() -> Callable[[io.BytesIO], Image.Image]:
     """Return the reader of HEIC, if it is installed."""
     try:

@@ -1,30 +1,27 @@
 """One pass over images: what a check needs to know of each of them, and what cannot be read.
 
-Pillow, not TensorFlow: it tells the true format, and reads a large JPEG at an eighth of its
-size. What Pillow refuses is tried with `kerastl.data.decode`, which a fit would use.
+By the reader of a fit, so that what it finds unreadable is what a fit would leave out; a large
+JPEG is read at an eighth of its size.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops, ImageOps
+from PIL import Image, ImageChops
 
-from kerastl.data.decode import decode_error_reason, decode_image
+from kerastl.data.image_kinds import image_kind
+from kerastl.data.image_reader import read_picture
 from kerastl.data.perceptual import THUMBNAIL_SIDE, perceptual_hashes
-from kerastl.data.pixels import Unreadable
-from kerastl.data.stream import Images
+from kerastl.data.pillow_decoder import jpeg_size
+from kerastl.data.pixels import Unreadable, encoded_image
+from kerastl.data.stream import Images, in_threads
 from kerastl.data.table import ImageTable
+from kerastl.errors import DataError, UnreadableImageError
 from kerastl.progress import track
 
 # A JPEG is read at the smallest eighth of its size that has this side: enough for thumbnails.
@@ -32,12 +29,6 @@ _DRAFT_SIDE = 4 * THUMBNAIL_SIDE
 
 # Channels that differ by no more are equal: lossy WebP and JPEG round grey that much.
 _GREY_TOLERANCE = 2
-
-# EXIF orientations that exchange width and height.
-_LYING_ON_A_SIDE = (5, 6, 7, 8)
-
-# No formats that run programs (EPS) or are no pictures (PDF, FITS).
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "AVIF", "JPEG2000")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +100,11 @@ def scan_images(table: ImageTable) -> ImageFacts:
     contents = table.contents
     if isinstance(contents, np.ndarray):
         return _scan(table.ids, lambda row: _fact_of_array(contents[row]))
-    if contents is not None:
-        return _scan(table.ids, lambda row: _fact_of_bytes(contents[row]))
 
     def read(row: int) -> _Fact:
         try:
-            content = Path(table.ids[row]).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            content = encoded_image(table, row)
+        except DataError as error:
             return _Fact(reason=str(error))
         return _fact_of_bytes(content)
 
@@ -145,20 +134,12 @@ def _scan(ids: tuple[str, ...], read: Callable[[int], _Fact]) -> ImageFacts:
     count = len(ids)
     thumbnails = np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     facts: list[_Fact] = []
-    workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-    # Filters are one list for the whole process, so they are set here and not in the threads.
-    with warnings.catch_warnings(), workers, track("Checking images", total=count) as advance:
-        # Pillow warns of large images and odd metadata; neither keeps an image from being read.
-        warnings.simplefilter("ignore")
-        try:
-            for row, fact in enumerate(workers.map(read, range(count))):
-                if fact.thumbnail is not None:
-                    thumbnails[row] = fact.thumbnail
-                facts.append(fact)
-                advance(1)
-        except BaseException:
-            workers.shutdown(cancel_futures=True)  # Ctrl-C: do not read the rest first
-            raise
+    with track("Checking images", total=count) as advance:
+        for row, fact in enumerate(in_threads(read, range(count))):
+            if fact.thumbnail is not None:
+                thumbnails[row] = fact.thumbnail
+            facts.append(replace(fact, thumbnail=None))
+            advance(1)
     return ImageFacts(
         formats=np.array([fact.format for fact in facts], np.str_),
         widths=np.array([fact.width for fact in facts], np.int64),
@@ -179,51 +160,13 @@ def _fact_of_bytes(content: bytes) -> _Fact:
     """Return what is known of one encoded image."""
     digest = hashlib.sha256(content).hexdigest()
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            size, name = image.size, image.format or ""
-            image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
-            turned = image.getexif().get(ExifTags.Base.Orientation) in _LYING_ON_A_SIDE
-            width, height = reversed(size) if turned else size
-            rgb = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
-    # Pillow answers damaged files with whatever its readers trip over (OSError, SyntaxError,
-    # ValueError, struct.error, IndexError, ...); the reason is kept, and nothing else ran here.
-    except Exception as error:
-        return _fact_by_tensorflow(content, digest, reason=str(error) or type(error).__name__)
-    # Telephones put two pictures into one JPEG and call it MPO.
-    return _fact_of_pixels(rgb, "JPEG" if name == "MPO" else name, width, height, digest)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image whose grey values are 0..255: 16-bit files keep the high byte."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image).astype(np.float64)
-    if image.mode.startswith("I;16") or values.max() > 255:
-        values = values / 256
-    return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8))
-
-
-def _fact_by_tensorflow(content: bytes, digest: str, *, reason: str) -> _Fact:
-    """Return what is known of an image that Pillow refused; a fit may still be able to read it."""
-    try:
-        pixels = decode_image(content).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        return _Fact(digest=digest, reason=decode_error_reason(error) or reason)
-    except (tf.errors.OpError, ValueError) as error:
-        return _Fact(digest=digest, reason=(str(error).splitlines() or [reason])[0])
-    if 0 in pixels.shape:
-        return _Fact(digest=digest, reason="the image has no pixels")
-    rgb = Image.fromarray(pixels)
-    return _fact_of_pixels(rgb, _format_of(content), rgb.width, rgb.height, digest)
-
-
-def _format_of(content: bytes) -> str:
-    """Return the format that the first bytes of a readable image tell."""
-    starts = {b"\xff\xd8": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
-    for start, name in starts.items():
-        if content.startswith(start):
-            return name
-    return "WEBP"
+        picture = read_picture(content, at_least=(_DRAFT_SIDE, _DRAFT_SIDE))
+    except UnreadableImageError as error:
+        return _Fact(digest=digest, reason=error.reason)
+    kind = image_kind(content)
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    width, height = jpeg_size(content) if kind == "JPEG" else image.size
+    return _fact_of_pixels(image, kind, width, height, digest)
 
 
 def _fact_of_array(pixels: NDArray[np.uint8]) -> _Fact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
@@ -19,14 +18,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from numpy.typing import ArrayLike, NDArray
-from PIL import ExifTags, Image
 
 from kerastl._version import __version__
-from kerastl.data.decode import decode_error_reason, decode_image, to_rgb
+from kerastl.data.decode import to_rgb
+from kerastl.data.exif import exif_orientation
 from kerastl.data.given_splits import SPLIT_NAMES, settle_splits
+from kerastl.data.image_reader import read_image
 from kerastl.data.pixels import Unreadable, encoded_image
 from kerastl.data.table import ImageTable
-from kerastl.errors import ConfigError, DataError
+from kerastl.errors import ConfigError, DataError, UnreadableImageError
 from kerastl.progress import track
 
 logger = logging.getLogger(__name__)
@@ -249,10 +249,10 @@ def _portable(table: ImageTable, row: int) -> _Portable | Unreadable:
         else:
             image = encoded_image(table, row)
             if _tfds_decodes(image):
-                return _Portable(row, image, lying=_orientation(image) != 1)
-            image = tf.io.encode_png(decode_image(image)).numpy()
-    except tf.errors.OpError as error:
-        return Unreadable(row, table.ids[row], decode_error_reason(error))
+                return _Portable(row, image, lying=exif_orientation(image) != 1)
+            image = tf.io.encode_png(read_image(image)).numpy()
+    except UnreadableImageError as error:
+        return Unreadable(row, table.ids[row], error.reason)
     except DataError as error:
         return Unreadable(row, table.ids[row], str(error))
     return _Portable(row, image, lying=False)
@@ -274,16 +274,6 @@ def _tfds_decodes(image: bytes) -> bool:
     except tf.errors.InvalidArgumentError:
         return False
     return True
-
-
-def _orientation(image: bytes) -> int:
-    """Return the EXIF orientation, 1 if there is none."""
-    try:
-        with Image.open(io.BytesIO(image)) as picture:
-            return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    # Pillow is stricter than TensorFlow.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 1
 
 
 def _mean_bytes(table: ImageTable) -> int:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from kerastl.data.decode import decode_image, to_rgb
+from kerastl.data.image_reader import read_picture
 from kerastl.data.pixels import encoded_image
+from kerastl.data.stream import rgb_of
 from kerastl.data.table import ImageTable
 from kerastl.errors import DataError
-
-# Pillow scales 16-bit grey to black or white; TensorFlow takes the high byte.
-_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def read_thumbnail(table: ImageTable, row: int, *, side: int = 96) -> NDArray[np.uint8] | None:
@@ -35,29 +30,16 @@ def read_thumbnail(table: ImageTable, row: int, *, side: int = 96) -> NDArray[np
         >>> read_thumbnail(table, 0).shape
         (96, 48, 3)
     """
-    contents = table.contents
-    if isinstance(contents, np.ndarray):
-        return _reduced(Image.fromarray(to_rgb(contents[row]).numpy()), side)
+    if isinstance(table.contents, np.ndarray):
+        return _reduced(rgb_of(table.contents[row]), side)
     try:
-        content = encoded_image(table, row)
+        return _reduced(read_picture(encoded_image(table, row), at_least=(side, side)), side)
     except DataError:
         return None
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.draft("RGB", (2 * side, 2 * side))
-            if image.mode in _EIGHT_BITS:
-                return _reduced(ImageOps.exif_transpose(image).convert("RGB"), side)
-    # Damaged files trip Pillow's readers in many ways (OSError, SyntaxError, ValueError,
-    # struct.error, ...): the decoder of a fit has the last word.
-    except Exception:
-        pass
-    try:
-        return _reduced(Image.fromarray(decode_image(content).numpy()), side)
-    except (tf.errors.OpError, ValueError):
-        return None
 
 
-def _reduced(image: Image.Image, side: int) -> NDArray[np.uint8]:
+def _reduced(picture: Image.Image | NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return the pixels of an image, at most `side` wide and high."""
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     image.thumbnail((side, side), Image.Resampling.BILINEAR)
     return np.asarray(image)
