@@ -124,7 +124,7 @@ class FitConfig:
     test_fraction: Annotated[float, Parameter(group=_DATA)] = 0.2
     """Part of the images that is read once, at the end."""
 
-    max_unreadable: Annotated[float, Parameter(group=_DATA)] = 0.1
+    largest_unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
     """Part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""
 
@@ -236,7 +236,7 @@ class FitConfig:
 _RANGES: dict[str, tuple[float, float]] = {
     "val_fraction": (0.01, 0.9),
     "test_fraction": (0.01, 0.9),
-    "max_unreadable": (0, 1),
+    "largest_unreadable_fraction": (0, 1),
     "hidden_units": (0, 65536),
     "dropout": (0, 0.95),
     "l1": (0, 1e3),
@@ -264,7 +264,14 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
         )
 
 
-_FRACTIONAL = {"max_unreadable", "dropout", "l1", "l2", "learning_rate", "weight_decay"}
+_FRACTIONAL = {
+    "largest_unreadable_fraction",
+    "dropout",
+    "l1",
+    "l2",
+    "learning_rate",
+    "weight_decay",
+}
 
 
 def choices_of_options() -> dict[str, tuple[str, ...]]:

@@ -89,7 +89,7 @@ def run(
             table,
             image_size=network.image_size,
             resize_mode=config.resize_mode,
-            largest_unreadable_fraction=config.max_unreadable,
+            largest_unreadable_fraction=config.largest_unreadable_fraction,
             directory=partial,
         )
         table = subset(table, pixels.rows)
