@@ -116,7 +116,7 @@ def _decode_jpeg(image_bytes: tf.Tensor, at_least: tuple[int, int] | None) -> tf
 
 
 @own_function(
-    tf.TensorSpec([], tf.string), tf.TensorSpec([3], tf.int32), tf.TensorSpec([2], tf.int32)
+    [tf.TensorSpec([], tf.string), tf.TensorSpec([3], tf.int32), tf.TensorSpec([2], tf.int32)]
 )
 def _decode_jpeg_with_care(
     image_bytes: tf.Tensor, shape: tf.Tensor, needed: tf.Tensor
@@ -143,7 +143,7 @@ def _decode_ratio(image_bytes: tf.Tensor, ratio: int) -> tf.Tensor:
     return tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
-@own_function(tf.TensorSpec([], tf.string))
+@own_function([tf.TensorSpec([], tf.string)])
 def _decode_no_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decode what is no JPEG, if its header promises nothing that cannot be."""
     header = ByteReader(tf.strings.substr(image_bytes, 0, _HEADER_BYTES))

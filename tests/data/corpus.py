@@ -299,8 +299,8 @@ BROKEN = {
     "cut.avif": (PILLOW_ONLY["turned.avif"][0][:200], "damaged or truncated AVIF"),
     "negative.tif": (_tiff(Image.fromarray(FLOATS - 1)), "floating-point image with values"),
     "nan.tif": (_tiff(Image.fromarray(FLOATS * np.nan)), "floating-point image with values"),
-    "raw.dng": (_tiff(RGB, tiffinfo={254: 1}), "camera raw file"),
-    "raw.cr2": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(100), "camera raw file"),
+    "preview-of-raw.tif": (_tiff(RGB, tiffinfo={254: 1}), "camera raw file"),
+    "really-raw.jpg": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(100), "camera raw file"),
 }  # fmt: skip
 
 # A few bytes that ask for a great deal of memory: name -> (contents, the size in the reason).

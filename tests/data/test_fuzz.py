@@ -74,7 +74,7 @@ def check(content):
         assert orientation_of_others(content).numpy() == exif_orientation(content)
 
 
-# The same examples every time; 20,000 others were tried by hand, see CHANGELOG.
+# The same examples every time; 20,000 others (two seeds) were tried once by hand: no crash.
 @settings(
     max_examples=250, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
