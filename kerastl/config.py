@@ -195,7 +195,7 @@ class FitConfig(DataOptions):
     """Where decoded images are kept: memory, disk (an unnamed file beside the run folder) or
     none (read again in every epoch). auto takes the first that has room."""
 
-    largest_unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
+    unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
     """Part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""
 
@@ -324,7 +324,7 @@ def data_words(options: DataOptions) -> str:
 _RANGES: dict[str, tuple[float, float]] = {
     "val_fraction": (0.01, 0.9),
     "test_fraction": (0.01, 0.9),
-    "largest_unreadable_fraction": (0, 1),
+    "unreadable_fraction": (0, 1),
     "hidden_units": (0, 65536),
     "dropout": (0, 0.95),
     "l1": (0, 1e3),
@@ -353,7 +353,7 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 _FRACTIONAL = {
-    "largest_unreadable_fraction",
+    "unreadable_fraction",
     "dropout",
     "l1",
     "l2",

@@ -170,7 +170,7 @@ def find_neighbours(
     pixels = load_pixels(
         subset(table, readable),
         image_size=network.image_size,
-        largest_unreadable_fraction=0.0,
+        unreadable_fraction=0.0,
         directory=directory,
     )
     seen = extract_features(classifier, pixels.images)

@@ -103,7 +103,7 @@ def run(
             image_size=network.image_size,
             resize_mode=config.resize_mode,
             cache=config.cache,
-            largest_unreadable_fraction=config.largest_unreadable_fraction,
+            unreadable_fraction=config.unreadable_fraction,
             directory=partial,
         )
         table = subset(table, pixels.rows)

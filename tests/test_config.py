@@ -26,7 +26,7 @@ EVERYTHING = {
     "test_fraction": 0.22,
     "fold": "2/5",
     "cache": "disk",
-    "largest_unreadable_fraction": 0.25,
+    "unreadable_fraction": 0.25,
     "backbone": "ResNet50",
     "weights": "none",
     "image_size": "240x320",

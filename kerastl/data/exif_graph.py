@@ -23,7 +23,7 @@ def own_function(signature: Sequence[tf.TensorSpec]) -> Callable[[Callable[..., 
     still walked through, node by node: 0.15 ms of 0.7 ms for an ordinary JPEG.
 
     Args:
-        *signature: Of the arguments.
+        signature: Of the arguments.
 
     Returns:
         The decorator.

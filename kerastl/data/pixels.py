@@ -67,7 +67,7 @@ def load_pixels(
     image_size: tuple[int, int],
     resize_mode: str = "stretch",
     cache: str = "auto",
-    largest_unreadable_fraction: float = LARGEST_UNREADABLE_FRACTION,
+    unreadable_fraction: float = LARGEST_UNREADABLE_FRACTION,
     memory_budget_bytes: int | None = None,
     directory: str | os.PathLike[str] | None = None,
 ) -> Pixels:
@@ -81,7 +81,7 @@ def load_pixels(
             `directory` that is mapped into memory and goes with the process; "none", so that
             images are read again whenever they are asked for and memory stays flat; "auto",
             the first of these that has room.
-        largest_unreadable_fraction: Unreadable images are left out and named, unless
+        unreadable_fraction: Unreadable images are left out and named, unless
             they are more than this part of all, from 0 to 1.
         memory_budget_bytes: What "auto" may take; half of the machine's memory when not
             given.
@@ -110,13 +110,13 @@ def load_pixels(
     read = image_reader(table, image_size=image_size, resize_mode=resize_mode)
     if cache == "none":
         faults = _read_all(read, table, keep=lambda _row, _pixels: None)
-        _check_faults(faults, count, largest_unreadable_fraction)
+        _check_faults(faults, count, unreadable_fraction)
         rows = _readable_rows(count, faults)
         stream = ImageStream(table, image_size=image_size, resize_mode=resize_mode, rows=rows)
         return Pixels(stream, rows, tuple(faults), cache)
     images = np.zeros(shape, np.uint8) if cache == "memory" else _mapped(shape, directory)
     faults = _read_all(read, table, keep=images.__setitem__)
-    _check_faults(faults, count, largest_unreadable_fraction)
+    _check_faults(faults, count, unreadable_fraction)
     rows = _readable_rows(count, faults)
     for place, row in enumerate(rows):  # in place: all of it may not fit into memory twice
         if place != row:

@@ -84,7 +84,7 @@ def test_unreadable_files_are_named_and_left_out(painter, tmp_path):
     assert len(pixels.images) == len(pixels.rows) == 28
     assert {fault.row for fault in pixels.unreadable} | set(pixels.rows) == set(range(30))
     with pytest.raises(DataError, match="2 of 30 images cannot be read, more than 1%"):
-        load_pixels(table, image_size=(8, 8), largest_unreadable_fraction=0.01)
+        load_pixels(table, image_size=(8, 8), unreadable_fraction=0.01)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
