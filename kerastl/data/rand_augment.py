@@ -1,24 +1,21 @@
 """RandAugment on batches, drawn from a seed: the same seed makes the same pictures.
 
 The 14 operations and their strengths are those of torchvision's `RandAugment` (Cubuk et al.
-2020, https://arxiv.org/abs/1909.13719). Neither the layer of keras-cv nor that of Keras
-can make a batch again: keras-cv 0.9.0 gives other pictures in every run with one seed, Keras
-3.15.1 as soon as tf.data calls it in parallel (`benchmarks/augmentation.py` shows it).
+2020, https://arxiv.org/abs/1909.13719); the colours are Pillow's. Neither the layer of
+keras-cv nor that of Keras can make a batch again: keras-cv 0.9.0 gives other pictures in every
+run with one seed, Keras 3.15.1 as soon as tf.data calls it in parallel
+(`benchmarks/augmentation.py` shows it).
 
 For speed, what moves pixels (rotation, shears, translations) is merged into one warp that
-comes first, and what maps one value to another (equalize, posterize, ...) is one look-up.
+comes first, and every operation is given only the images that drew it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
-
-GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
-BLENDS = ("Brightness", "Color", "Contrast", "Sharpness")
-LOOK_UPS = ("Posterize", "Solarize", "AutoContrast", "Equalize")
-OPERATIONS = ("Identity", *GEOMETRIC, *BLENDS, *LOOK_UPS)
 
 # At magnitude 1; torchvision's `_augmentation_space`.
 _LARGEST_SHEAR = 0.3
@@ -29,8 +26,10 @@ _LARGEST_POSTERIZE_BITS = 4.0
 
 # ITU-R 601-2, as Pillow turns RGB into grey.
 _LUMA = (0.299, 0.587, 0.114)
-# Pillow's ImageFilter.SMOOTH.
-_SMOOTH = ((1.0, 1.0, 1.0), (1.0, 5.0, 1.0), (1.0, 1.0, 1.0))
+
+# From images, and what decides how much each of them changes, to images. Of a colour
+# operation that is float32 of shape (batch, 1, 1, 1), -1 to 1; of `warp`, matrices.
+Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def rand_augment(
@@ -41,7 +40,8 @@ def rand_augment(
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
         seed: int64 of shape (2,).
-        magnitude: Strength from 0 to 1: M / 30 of the paper.
+        magnitude: Strength from 0 to 1: level / 30 of torchvision. (The paper's levels end
+            at 10 for the same strengths, and go beyond.)
         num_operations: How many, N of the paper.
 
     Returns:
@@ -81,30 +81,48 @@ def apply_operations(
         >>> float(darker[0, 0, 0, 0])
         110.0
     """
-    chosen, signs = tf.convert_to_tensor(chosen), tf.convert_to_tensor(signs, tf.float32)
-    result = _moved(images, chosen, signs * magnitude)
+    chosen = tf.convert_to_tensor(chosen)
+    strengths = tf.convert_to_tensor(signs, tf.float32) * magnitude
+    moves = tf.reduce_any((chosen > 0) & (chosen <= len(GEOMETRIC)), axis=0)
+    matrices = _matrices(chosen, strengths, size=tf.cast(tf.shape(images)[1:3], tf.float32))
+    result = _by_group(images, matrices, tf.cast(moves, tf.int32), (_as_it_is, warp))
     for number in range(chosen.shape[0]):
-        result = _blended(result, chosen[number], signs[number] * magnitude)
-        result = _looked_up(result, chosen[number], magnitude)
+        colour = tf.maximum(chosen[number] - len(GEOMETRIC), 0)
+        strength = strengths[number][:, tf.newaxis, tf.newaxis, tf.newaxis]
+        result = _by_group(result, strength, colour, (_as_it_is, *COLOURS.values()))
     return tf.ensure_shape(result, images.shape)
 
 
-def _is(chosen: tf.Tensor, name: str) -> tf.Tensor:
-    """Return 1.0 where an operation was chosen, 0.0 elsewhere."""
-    return tf.cast(tf.equal(chosen, OPERATIONS.index(name)), tf.float32)
+def _by_group(
+    images: tf.Tensor, values: tf.Tensor, group: tf.Tensor, changes: Sequence[Change]
+) -> tf.Tensor:
+    """Change the images of each group, and no others, by the function of that group."""
+    rows, parts, values_of = (
+        tf.dynamic_partition(each, group, len(changes))
+        for each in (tf.range(tf.shape(images)[0]), images, values)
+    )
+    changed = [change(*of) for change, *of in zip(changes, parts, values_of, strict=True)]
+    return tf.dynamic_stitch(rows, changed)
 
 
-def _moved(images: tf.Tensor, chosen: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
-    """Rotate, shear and shift about the centre in one interpolation; edges are mirrored."""
-    size = tf.cast(tf.shape(images)[1:3], tf.float32)
-    height, width = size[0], size[1]
+def _as_it_is(images: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Return the images unchanged."""
+    del values
+    return images
+
+
+def _matrices(chosen: tf.Tensor, strengths: tf.Tensor, *, size: tf.Tensor) -> tf.Tensor:
+    """Return rotation, shear and shift of each image in one, for `warp`."""
+
+    def of(name: str) -> tf.Tensor:
+        return tf.where(tf.equal(chosen, OPERATIONS.index(name)), strengths, 0.0)
+
+    angles = of("Rotate") * math.radians(_LARGEST_ANGLE_DEGREES)
+    shear_x, shear_y = of("ShearX") * _LARGEST_SHEAR, of("ShearY") * _LARGEST_SHEAR
+    shift_x = of("TranslateX") * _LARGEST_SHIFT * size[1]
+    shift_y = of("TranslateY") * _LARGEST_SHIFT * size[0]
     zeros, ones = tf.zeros_like(strengths), tf.ones_like(strengths)
-    angles = _is(chosen, "Rotate") * strengths * math.radians(_LARGEST_ANGLE_DEGREES)
-    shear_x = _is(chosen, "ShearX") * strengths * _LARGEST_SHEAR
-    shear_y = _is(chosen, "ShearY") * strengths * _LARGEST_SHEAR
-    shift_x = _is(chosen, "TranslateX") * strengths * _LARGEST_SHIFT * width
-    shift_y = _is(chosen, "TranslateY") * strengths * _LARGEST_SHIFT * height
-    # Only one of these is not the identity for each image and place in the sequence.
+    # At most one of these is not zero for each image and place in the sequence.
     first = [tf.cos(angles), shear_x - tf.sin(angles), shift_x]
     second = [shear_y + tf.sin(angles), tf.cos(angles), shift_y]
     matrices = tf.stack([*first, *second, zeros, zeros, ones], axis=-1)
@@ -112,7 +130,7 @@ def _moved(images: tf.Tensor, chosen: tf.Tensor, strengths: tf.Tensor) -> tf.Ten
     product = matrices[0]
     for number in range(1, chosen.shape[0]):
         product = product @ matrices[number]
-    return warp(images, product)
+    return product
 
 
 def warp(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
@@ -147,100 +165,94 @@ def warp(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _blended(images: tf.Tensor, chosen: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
-    """Mix each image with black, its grey mean, its grey or its smoothed self.
-
-    Pillow's ImageEnhance: degenerate + factor * (image - degenerate); where none of these
-    was chosen the factor is 1.
-    """
-    luma = tf.round(tf.tensordot(images, tf.constant(_LUMA), 1))[..., tf.newaxis]
-    mean = tf.round(tf.reduce_mean(luma, axis=(1, 2), keepdims=True))
-    smooth = tf.cond(
-        tf.reduce_any(tf.equal(chosen, OPERATIONS.index("Sharpness"))),
-        lambda: _smoothed(images),
-        lambda: images,
-    )
-    weights = {name: _is(chosen, name)[:, None, None, None] for name in BLENDS}
-    degenerate = (
-        weights["Color"] * luma + weights["Contrast"] * mean + weights["Sharpness"] * smooth
-    )
-    change = tf.add_n(list(weights.values())) * strengths[:, None, None, None] * _LARGEST_BLEND
-    # Written as a change, so that images to which nothing is done stay what they are.
-    return tf.clip_by_value(images + change * (images - degenerate), 0.0, 255.0)
+def _brightness(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Mix with black, as Pillow's ImageEnhance: black + factor * (image - black)."""
+    return _enhanced(images, 0.0, strength)
 
 
-def _smoothed(images: tf.Tensor) -> tf.Tensor:
-    """Return images smoothed as Pillow's SMOOTH does it; the outermost pixels stay."""
-    kernel = tf.constant(_SMOOTH)[..., tf.newaxis, tf.newaxis] / 13.0
-    inner = tf.nn.depthwise_conv2d(images, tf.tile(kernel, (1, 1, 3, 1)), (1, 1, 1, 1), "VALID")
-    size = tf.shape(images)
-    rows, columns = tf.range(size[1]), tf.range(size[2])
-    inside = tf.logical_and(
-        tf.logical_and(rows > 0, rows < size[1] - 1)[:, tf.newaxis],
-        tf.logical_and(columns > 0, columns < size[2] - 1),
-    )
-    padded = tf.pad(tf.round(inner), [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return tf.where(inside[..., tf.newaxis], padded, images)
+def _color(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Mix with the grey image."""
+    return _enhanced(images, _grey(images), strength)
 
 
-def _looked_up(images: tf.Tensor, chosen: tf.Tensor, magnitude: float) -> tf.Tensor:
-    """Map every value of each image and channel to another one, where that was chosen."""
-    wanted = tf.where(chosen >= OPERATIONS.index(LOOK_UPS[0]))[:, 0]
-
-    def change() -> tf.Tensor:
-        some = tf.cast(tf.round(tf.gather(images, wanted)), tf.int32)
-        values = tf.reshape(some, (-1, tf.reduce_prod(tf.shape(some)[1:3]), 3))
-        values = tf.transpose(values, (0, 2, 1))  # (images, channels, pixels)
-        tables = _tables(values, tf.gather(chosen, wanted), magnitude)
-        mapped = tf.gather(tables, values, batch_dims=2)
-        mapped = tf.reshape(tf.transpose(mapped, (0, 2, 1)), tf.shape(some))
-        return tf.tensor_scatter_nd_update(images, wanted[:, tf.newaxis], mapped)
-
-    return tf.cond(tf.size(wanted) > 0, change, lambda: images)
+def _contrast(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Mix with the mean of the grey image."""
+    mean = tf.reduce_mean(_grey(images), axis=(1, 2), keepdims=True)
+    return _enhanced(images, tf.round(mean), strength)
 
 
-def _tables(values: tf.Tensor, chosen: tf.Tensor, magnitude: float) -> tf.Tensor:
-    """Return float32 of shape (images, 3, 256): what becomes of each value."""
-    identity = tf.range(256)
-    shape = tf.concat([tf.shape(values)[:2], [256]], axis=0)
-    bits = 8 - round(_LARGEST_POSTERIZE_BITS * magnitude)
-    posterized = tf.bitwise.bitwise_and(identity, 256 - 2 ** (8 - bits))
-    solarized = tf.where(identity < math.ceil(255 * (1 - magnitude)), identity, 255 - identity)
-    histograms = tf.math.bincount(
-        tf.reshape(values, (-1, tf.shape(values)[2])), minlength=256, maxlength=256, axis=-1
-    )
-    histograms = tf.reshape(histograms, shape)
-    tables = {
-        "Posterize": tf.broadcast_to(posterized, shape),
-        "Solarize": tf.broadcast_to(solarized, shape),
-        "AutoContrast": _stretching_table(histograms),
-        "Equalize": _equalizing_table(histograms),
-    }
-    result = tf.broadcast_to(identity, shape)
-    for name, table in tables.items():
-        is_it = tf.equal(chosen, OPERATIONS.index(name))[:, tf.newaxis, tf.newaxis]
-        result = tf.where(is_it, table, result)
-    return tf.cast(result, tf.float32)
+def _sharpness(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Mix with the smoothed image (Pillow's SMOOTH); the outermost pixels stay."""
+    # Its kernel of ones with a 5 in the middle, by 13, is a mean of nine and the pixel itself.
+    nine = tf.nn.avg_pool2d(images, 3, 1, "VALID")
+    inner = images[:, 1:-1, 1:-1]
+    change = tf.pad(inner - tf.round((9 * nine + 4 * inner) / 13), _ONE_AROUND)
+    return _enhanced(images, images - change, strength)
 
 
-def _stretching_table(histograms: tf.Tensor) -> tf.Tensor:
-    """Return the tables of Pillow's ImageOps.autocontrast: darkest to 0, brightest to 255."""
-    present = histograms > 0
-    low = tf.argmax(present, axis=-1, output_type=tf.int32)
-    high = 255 - tf.argmax(present[..., ::-1], axis=-1, output_type=tf.int32)
-    low, high = low[..., tf.newaxis], high[..., tf.newaxis]
-    scale = 255.0 / tf.cast(tf.maximum(high - low, 1), tf.float64)
-    value = tf.cast(tf.range(256), tf.float64)
-    stretched = tf.cast(value * scale - tf.cast(low, tf.float64) * scale, tf.int32)
-    return tf.where(high <= low, tf.range(256), tf.clip_by_value(stretched, 0, 255))
+_ONE_AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-def _equalizing_table(histograms: tf.Tensor) -> tf.Tensor:
-    """Return the tables of Pillow's ImageOps.equalize: all values about equally frequent."""
-    present = histograms > 0
-    last = 255 - tf.argmax(present[..., ::-1], axis=-1, output_type=tf.int32)
-    of_last = tf.gather(histograms, last[..., tf.newaxis], batch_dims=2)
-    step = (tf.reduce_sum(histograms, axis=-1, keepdims=True) - of_last) // 255
-    before = tf.cumsum(histograms, axis=-1, exclusive=True)
+def _enhanced(images: tf.Tensor, degenerate: tf.Tensor | float, strength: tf.Tensor) -> tf.Tensor:
+    """Mix with a degenerate image, or away from it: the factor is 1 + 0.9 * strength."""
+    factor = 1.0 + strength * _LARGEST_BLEND
+    return tf.clip_by_value(degenerate + factor * (images - degenerate), 0.0, 255.0)
+
+
+def _grey(images: tf.Tensor) -> tf.Tensor:
+    """Return the luma of shape (batch, height, width, 1), in whole numbers as Pillow does."""
+    return tf.round(tf.tensordot(images, tf.constant(_LUMA), 1))[..., tf.newaxis]
+
+
+def _posterize(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Keep the 8 to 4 highest bits."""
+    step = 2.0 ** tf.round(_LARGEST_POSTERIZE_BITS * tf.abs(strength))
+    return tf.floor(tf.round(images) / step) * step
+
+
+def _solarize(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Turn values from a threshold on, 255 to 0, into their negative."""
+    return tf.where(images < 255.0 * (1.0 - tf.abs(strength)), images, 255.0 - images)
+
+
+def _auto_contrast(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Stretch each channel to 0..255 (Pillow's ImageOps.autocontrast)."""
+    del strength
+    # Whole numbers: what interpolation left of one even colour is not to be stretched.
+    low = tf.round(tf.reduce_min(images, axis=(1, 2), keepdims=True))
+    high = tf.round(tf.reduce_max(images, axis=(1, 2), keepdims=True))
+    stretched = (images - low) * (255.0 / tf.maximum(high - low, 1.0))
+    return tf.where(high > low, tf.clip_by_value(stretched, 0.0, 255.0), images)
+
+
+def _equalize(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """Make all values of each channel about equally frequent (Pillow's ImageOps.equalize)."""
+    del strength
+    shape = tf.shape(images)
+    # One table of 256 values for each image and channel, one after the other.
+    tables = tf.reshape(tf.range(shape[0] * 3), (-1, 1, 1, 3)) * 256
+    places = tables + tf.cast(tf.round(images), tf.int32)
+    size = shape[0] * 3 * 256
+    counts = tf.math.bincount(tf.reshape(places, [-1]), minlength=size, maxlength=size)
+    histograms = tf.reshape(counts, (-1, 256))
+    last = 255 - tf.argmax(histograms[:, ::-1] > 0, axis=1, output_type=tf.int32)
+    of_last = tf.gather(histograms, last[:, tf.newaxis], batch_dims=1)
+    step = (tf.reduce_sum(histograms, axis=1, keepdims=True) - of_last) // 255
+    before = tf.cumsum(histograms, axis=1, exclusive=True)
     equal = tf.clip_by_value((step // 2 + before) // tf.maximum(step, 1), 0, 255)
-    return tf.where(step <= 0, tf.range(256), equal)
+    equal = tf.where(step > 0, equal, tf.range(256))
+    return tf.gather(tf.cast(tf.reshape(equal, [-1]), tf.float32), places)
+
+
+GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+COLOURS: Mapping[str, Change] = {
+    "Brightness": _brightness,
+    "Color": _color,
+    "Contrast": _contrast,
+    "Sharpness": _sharpness,
+    "Posterize": _posterize,
+    "Solarize": _solarize,
+    "AutoContrast": _auto_contrast,
+    "Equalize": _equalize,
+}
+OPERATIONS = ("Identity", *GEOMETRIC, *COLOURS)
