@@ -65,7 +65,7 @@ def test_a_draw_has_every_class_equally_often_and_spares_no_row():
     drawn = balanced_rows(LABELS, rows, seed=3)
     assert len(drawn) == 250
     times = np.bincount(drawn - 1000, minlength=250)
-    by_class = [times[LABELS == label] for label in range(3)]
+    by_class = [times[label == LABELS] for label in range(3)]
     assert sorted(int(t.sum()) for t in by_class) == [83, 83, 84]
     # Without replacement as far as it goes: no row more than once more often than another.
     assert all(np.ptp(t) <= 1 for t in by_class)
