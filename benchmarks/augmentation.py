@@ -40,7 +40,7 @@ def layers() -> dict:
         "light": light,
         "mirrors": [*both, *small],
         "medium": [*light, keras.layers.RandAugment(RANGE, 2, 0.3, seed=6)],
-        "strong": [*light, keras.layers.RandAugment(RANGE, 2, 17 / 30, seed=6)],
+        "strong": [*light, keras.layers.RandAugment(RANGE, 2, 0.9, seed=6)],
         "medium, keras-cv": [
             *light,
             keras_cv.layers.RandAugment(RANGE, augmentations_per_image=2, magnitude=0.3, seed=0),

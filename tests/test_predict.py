@@ -128,3 +128,22 @@ def test_several_labels_are_all_named(painter, capsys, tmp_path):
         labels = [json.loads(line)["label"] for line in out.splitlines()]
         assert sum(set(label.split("|")) == {"warm", "red"} for label in labels[:16]) >= 10
         assert sum(label == "" for label in labels[16:]) >= 8
+
+    # The answered labels have a column of their own; the best ones follow whether answered or not.
+    code, out, _ = run_main(capsys, result.path, folder / "2", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0]) == ["path", "labels", "label", "score"]
+    assert sum(row["labels"] == "" for row in rows) >= 8
+    assert all(row["label"] for row in rows)
+    # Thresholds decide: where one asks for certainty, its label is answered no more.
+    names = result.class_names
+    thresholds = [1.0 if name == "warm" else 0.0 for name in names]
+    settings = json.loads((result.path / "labels.json").read_text())
+    assert len(settings["thresholds"]) == 4
+    assets = result.export.path / "assets" / "thresholds.txt"
+    assert [float(line) for line in assets.read_text().splitlines()] == settings["thresholds"]
+    assets.write_text("".join(f"{t}\n" for t in thresholds))
+    (result.path / "labels.json").write_text(json.dumps({**settings, "thresholds": thresholds}))
+    for model in (result.path, result.export.path):
+        _, out, _ = run_main(capsys, model, folder / "2" / "picture 0.png")
+        assert set(json.loads(out)["label"].split("|")) == set(names) - {"warm"}

@@ -82,29 +82,30 @@ def mirrors(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def medium(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Apply `light`, then RandAugment with 2 operations at 9/30 of full strength.
+    """Apply `light`, then RandAugment with 2 operations at 0.3 of full strength.
 
-    The default of torchvision's RandAugment, and 0.3 of AutoGluon.
+    The default of torchvision's RandAugment (level 9 of 30), and what AutoGluon takes.
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
         seed: int64 of shape (2,).
     """
     light_seed, rand_seed = _seeds(seed, 2)
-    return rand_augment(light(images, light_seed), rand_seed, magnitude=9 / 30)
+    return rand_augment(light(images, light_seed), rand_seed, magnitude=0.3)
 
 
 def strong(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Apply `light`, then RandAugment with 2 operations at 17/30 of full strength.
+    """Apply `light`, then RandAugment with 2 operations at 0.9 of full strength.
 
-    What Cubuk et al. (2020) chose for EfficientNet-B5: for long training on much data.
+    What Cubuk et al. (2020) chose for ResNet-50 on ImageNet (level 9 of 10, timm's `rand-m9`):
+    for long training on much data.
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
         seed: int64 of shape (2,).
     """
     light_seed, rand_seed = _seeds(seed, 2)
-    return rand_augment(light(images, light_seed), rand_seed, magnitude=17 / 30)
+    return rand_augment(light(images, light_seed), rand_seed, magnitude=0.9)
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {

@@ -189,3 +189,17 @@ def test_text_that_is_not_utf8(write):
     file = write("path,label\na.png,café\n", encoding="latin-1")
     with pytest.raises(DataError, match=r"is not UTF-8 text. Save it as 'CSV UTF-8'"):
         table_from_label_file(file)
+
+
+def test_the_separator_alone_says_that_an_image_has_no_label(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    file = tmp_path / "labels.csv"
+    file.write_text("path,label\na.png,sun|sea\nb.png,|\nc.png,sea\n")
+    table = table_from_label_file(file, label_separator="|")
+    assert table.labels.tolist() == [[1, 1], [0, 0], [1, 0]]
+    file.write_text("path,label\na.png,sun|sea\nb.png,\n")
+    with pytest.raises(DataError, match="has the --label-separator alone in its cell"):
+        table_from_label_file(file, label_separator="|")
+    with pytest.raises(DataError, match="The label is missing in 1 of 2 rows"):
+        table_from_label_file(file)

@@ -4,13 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from kerastl.data.imbalance import class_weights, log_priors
 from kerastl.errors import ConfigError, DataError
 from kerastl.features.extract import extract_features, predict_probabilities
 from kerastl.features.probe import fit_probe, log_loss_nats, probe_probabilities
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier, parts_of
+from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.experiment import one_hot, probe_then_fine_tune
-from kerastl.training.phases import Phase, assign_probe, fine_tune
+from kerastl.training.phases import Phase, assign_probe, fine_tune, fit_head
 from kerastl.training.recipes import default_learning_rate, warmup_steps
 
 SIZE = (16, 16)
@@ -172,6 +174,120 @@ def test_several_labels_learn(classifier, images):
     answers = experiment.answers[experiment.kept].test
     assert ((answers > 0.5) == labels[SPLITS == "test"]).mean() > 0.8
     assert parts_of(model).output.activation is keras.activations.sigmoid
+
+
+def test_the_epoch_is_chosen_by_the_weighted_loss(classifier, images):
+    weights = np.array([0.5, 0.7, 1.8], np.float32)
+    val = np.flatnonzero(SPLITS == "val")
+    result = fine_tune(
+        classifier,
+        images,
+        one_hot(LABELS, num_classes=3),
+        train_rows=np.flatnonzero(SPLITS == "train"),
+        val_rows=val,
+        border=None,
+        phase=Phase(epochs=2, learning_rate=1e-2, batch_size=8, augment="none"),
+        class_weights=weights,
+        balanced=True,
+    )
+    answers = predict_probabilities(classifier, images[val])
+    weighted = log_loss_nats(LABELS[val], answers, class_weights=weights)
+    assert min(row["val_loss"] for row in result.history) == pytest.approx(weighted, abs=1e-5)
+    assert weighted != pytest.approx(log_loss_nats(LABELS[val], answers), abs=1e-3)
+    assert {row["val_loss_kind"] for row in result.history} == {"class-weighted"}
+
+
+def test_weights_and_draws_reach_the_training(classifier, images):
+    """A class of weight 0 is not learnt; one of 2 rows in 26 is, the more if drawn as often."""
+    start = classifier.get_weights()
+    kept = {label: np.flatnonzero((label == LABELS) & (SPLITS == "train")) for label in range(3)}
+    recalls = {}
+    for name, sizes, options in (
+        ("no weight", (12, 12, 12), {"class_weights": np.array([1.5, 1.5, 0], np.float32)}),
+        ("few", (12, 12, 2), {}),
+        ("few, drawn", (12, 12, 2), {"balanced": True}),
+    ):
+        classifier.set_weights(start)
+        fine_tune(
+            classifier,
+            images,
+            one_hot(LABELS, num_classes=3),
+            train_rows=np.concatenate([kept[c][:size] for c, size in enumerate(sizes)]),
+            val_rows=np.flatnonzero(SPLITS == "train"),
+            border=None,
+            phase=Phase(epochs=4, learning_rate=1e-2, batch_size=8, augment="none"),
+            **options,
+        )
+        answers = predict_probabilities(classifier, images)[LABELS == 2]
+        recalls[name] = float(answers[:, 2].mean())
+    assert recalls["no weight"] < recalls["few"] < recalls["few, drawn"], recalls
+
+
+def test_a_hidden_layer_is_weighted_too():
+    """Two overlapping Gaussians at 10 to 1: weighted, the rare one is found more often."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [200, 20])
+    features = (rng.normal(size=(220, 4)) + labels[:, None]).astype(np.float32)
+    targets = one_hot(labels, num_classes=2)
+    recalls = []
+    for weights in (None, class_weights(labels, num_classes=2, how="balanced")):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8, 8, 3))
+        model = build_classifier(
+            keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs)),
+            num_classes=2,
+            image_size=(8, 8),
+            preprocessing="tf",
+            hidden_units=4,
+            seed=0,
+        )
+        arrays = (features, targets, features, targets)
+        head = fit_head(model, *arrays, epochs=12, learning_rate=3e-2, class_weights=weights)
+        recalls.append(float((head(features[labels == 1]).numpy().argmax(axis=1) == 1).mean()))
+    assert recalls[1] > recalls[0] + 0.2, recalls
+
+
+def test_logit_adjustment_shifts_after_every_choice(classifier, images):
+    """Same choices and losses as without; answers are those of the shifted model."""
+    start = classifier.get_weights()
+    uneven = SPLITS.copy()
+    uneven[(LABELS == 2) & (SPLITS == "train") & (ROWS > 10)] = "unused"
+    found = {}
+    for imbalance in ("none", "logit-adjust"):
+        classifier.set_weights(start)
+        found[imbalance] = probe_then_fine_tune(
+            classifier,
+            images,
+            LABELS,
+            splits=uneven,
+            phase=Phase(epochs=1, learning_rate=1e-3, batch_size=8, augment="none"),
+            imbalance=imbalance,
+        )
+    plain, adjusted = found["none"], found["logit-adjust"]
+    assert adjusted.kept == plain.kept
+    rows = uneven == "test"
+    priors = log_priors(LABELS[uneven == "train"], num_classes=3)
+    for name, answers in adjusted.answers.items():
+        assert answers.validation_loss == pytest.approx(
+            plain.answers[name].validation_loss, abs=1e-4
+        )
+        expected = adjusted_probabilities(plain.answers[name].test, priors)
+        np.testing.assert_allclose(answers.test, expected, atol=1e-3)
+    np.testing.assert_allclose(
+        predict_probabilities(adjusted.classifier, images[rows]),
+        adjusted.answers[adjusted.kept].test,
+        atol=1e-4,
+    )
+
+
+def test_logit_adjustment_needs_one_class_per_image():
+    inputs = keras.Input((8, 8, 3))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+    model = build_classifier(
+        backbone, num_classes=2, image_size=(8, 8), preprocessing="tf", multi_label=True
+    )
+    with pytest.raises(ConfigError, match="Choose a threshold per label"):
+        adjust_bias(model, np.log(np.array([0.9, 0.1], np.float32)))
 
 
 def test_recipe_numbers():
