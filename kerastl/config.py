@@ -124,8 +124,8 @@ class FitConfig:
     test_fraction: Annotated[float, Parameter(group=_DATA)] = 0.2
     """Part of the images that is read once, at the end."""
 
-    largest_unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
-    """Part of the images that may be unreadable; they are left out and named in
+    unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
+    """Largest part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""
 
     backbone: Annotated[str, Parameter(group=_MODEL)] = "EfficientNetLite0"
@@ -236,7 +236,7 @@ class FitConfig:
 _RANGES: dict[str, tuple[float, float]] = {
     "val_fraction": (0.01, 0.9),
     "test_fraction": (0.01, 0.9),
-    "largest_unreadable_fraction": (0, 1),
+    "unreadable_fraction": (0, 1),
     "hidden_units": (0, 65536),
     "dropout": (0, 0.95),
     "l1": (0, 1e3),
@@ -265,7 +265,7 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 _FRACTIONAL = {
-    "largest_unreadable_fraction",
+    "unreadable_fraction",
     "dropout",
     "l1",
     "l2",

@@ -89,7 +89,7 @@ def run(
             table,
             image_size=network.image_size,
             resize_mode=config.resize_mode,
-            largest_unreadable_fraction=config.largest_unreadable_fraction,
+            largest_unreadable_fraction=config.unreadable_fraction,
             directory=partial,
         )
         table = subset(table, pixels.rows)

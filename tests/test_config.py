@@ -24,7 +24,7 @@ EVERYTHING = {
     "group_column": "patient",
     "val_fraction": 0.11,
     "test_fraction": 0.22,
-    "largest_unreadable_fraction": 0.25,
+    "unreadable_fraction": 0.25,
     "backbone": "ResNet50",
     "weights": "none",
     "image_size": "240x320",

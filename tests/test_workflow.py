@@ -167,7 +167,7 @@ def test_several_labels(painter, tmp_path):
 def test_whatever_the_bytes_are(tmp_path):
     """All kinds of files, readable and broken, in two classes: every broken one is named.
 
-    They are more than a tenth: the run would stop if `largest_unreadable_fraction` did not reach the reading.
+    They are more than a tenth: the run would stop if the option did not reach the reading.
     """
     folder = tmp_path / "photos"
     broken = write_corpus(folder)
@@ -175,7 +175,7 @@ def test_whatever_the_bytes_are(tmp_path):
         str(folder),
         image_size=32,
         fine_tune_epochs=0,
-        largest_unreadable_fraction=0.5,
+        unreadable_fraction=0.5,
         out=str(tmp_path / "run"),
         export=True,
         export_dir=str(tmp_path / "saved_models"),
