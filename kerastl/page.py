@@ -253,8 +253,8 @@ def _notes(record: Record) -> list[str]:
     return [
         f"Classes of different sizes: {_REMEDIES[remedy]}. The model and its epoch were chosen "
         f"by the {loss}; the log-loss on this page is the plain one of the finished model. "
-        "Probabilities lean towards the rare classes, so that this log-loss and the accuracy can be "
-        "worse than without a remedy: read balanced accuracy and macro F1."
+        "Probabilities lean towards the rare classes, so that this log-loss and the accuracy can "
+        "be worse than without a remedy: read balanced accuracy and macro F1."
     ]
 
 
