@@ -97,7 +97,8 @@ def draw_pictures(
             "The probe's penalty",
             figure_data_uri(figure),
             alt="Cross-validated log-loss over the penalty.",
-            caption="Chosen by cross-validation on the training split alone.",
+            caption="Chosen by cross-validation on the training split alone"
+            f"{', by the class-weighted loss' if experiment.class_weights is not None else ''}.",
         )
     )
     return (*pictures, *_augmentation(record, images), *_mistakes(record, images))
@@ -295,9 +296,9 @@ def _notes(record: Record) -> list[str]:
         return []
     return [
         f"Classes of different sizes: {_REMEDIES[remedy]}. The model and its epoch were chosen "
-        f"by the {loss}; the log-loss on this page is plain and after everything. Probabilities "
-        "lean towards the rare classes, so that this log-loss and the accuracy can be worse than "
-        "without a remedy: read balanced accuracy and macro F1."
+        f"by the {loss}; the log-loss on this page is the plain one of the finished model. "
+        "Probabilities lean towards the rare classes, so that this log-loss and the accuracy can "
+        "be worse than without a remedy: read balanced accuracy and macro F1."
     ]
 
 

@@ -252,6 +252,35 @@ def test_several_labels():
     assert "taken for another class" not in page.text
 
 
+def test_thresholds_and_images_without_a_label_are_shown():
+    labels = np.array([[1, 0], [0, 1], [0, 0], [1, 1]] * 10)
+    metrics = multi_label_metrics(
+        labels, labels * 0.4 + 0.1, class_names=["cat", "dog"], threshold=(0.31, 0.42)
+    ).to_dict()
+    data = DataSummary(
+        "pets",
+        6,
+        ["cat", "dog"],
+        {"train": [2, 2], "test": [1, 1]},
+        unlabelled={"train": 3, "test": 4},
+    )
+    measures = {"test": {"probe": metrics}, "validation": {"probe": metrics}}
+    page = Page(render_report(minimal(data=data, **measures)))
+    assert "Class Images Threshold Precision" in page.text
+    assert "cat 20 0.31" in page.text
+    assert "dog 20 0.42" in page.text
+    assert "its epoch and the thresholds" in page.text
+    assert "None of them 3 4 7" in page.text
+
+
+def test_uneven_classes_put_balanced_accuracy_first():
+    plain, uneven = (Page(render_report(minimal(class_ratio=r))).text for r in (None, 8.25))
+    assert "8.2 times as many images" in uneven
+    assert "times as many images" not in plain
+    assert uneven.index("Balanced accuracy") < uneven.index("AUROC") < uneven.index("Measured on")
+    assert plain.index("AUROC") < plain.index("Measured on") < plain.index("Balanced accuracy")
+
+
 def test_fine_tuning_is_described():
     model = ModelSummary(
         "ResNet50",
