@@ -84,7 +84,8 @@ def mirrors(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def medium(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Apply `light`, then RandAugment with 2 operations at 9/30 of full strength.
 
-    The default of torchvision's RandAugment, and 0.3 of AutoGluon.
+    The default of torchvision's RandAugment. For photographs: where brightness itself decides
+    (cells, X-rays), equalized pictures show defects that are none; take `mirrors` there.
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
@@ -97,7 +98,8 @@ def medium(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def strong(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Apply `light`, then RandAugment with 2 operations at 17/30 of full strength.
 
-    What Cubuk et al. (2020) chose for EfficientNet-B5: for long training on much data.
+    Level 17, which Cubuk et al. (2020) chose for EfficientNet-B5, on torchvision's scale of
+    30: for long training on many photographs.
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
