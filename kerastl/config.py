@@ -259,8 +259,9 @@ class FitConfig(DataOptions):
         Parameter(group=_TRAINING),
     ] = "light"
     """How training images are varied: light (mirrored, slightly cropped), medium and strong
-    (RandAugment on top), mirrors (pictures without an up: mirrored both ways, small shifts),
-    dihedral (turned by 90° as well), none. The probe is fitted on the mirror images too."""
+    (RandAugment on top, for photographs), mirrors (pictures without an up: mirrored both ways,
+    small shifts), dihedral (turned by 90° as well), none. The probe is fitted on the mirror
+    images too."""
 
     mix: Annotated[Literal["none", "mixup", "cutmix"], Parameter(group=_TRAINING)] = "none"
     """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with

@@ -144,12 +144,15 @@ _CURVE_NOTES = {
 def _curve_note(record: Record) -> str:
     """Return how the numbers of the curves differ from those of the page."""
     if record.table.multi_label:
-        return " Accuracy: all labels right, with thresholds of 0.5."
-    note = _CURVE_NOTES.get(record.config.imbalance, "")
+        note = " Accuracy: all labels right, with thresholds of 0.5."
+        share = "labels with a share of at least a half"
+    else:
+        note = _CURVE_NOTES.get(record.config.imbalance, "")
+        share = "the label with the larger share"
     if record.config.mix != "none":
         note += (
-            " Training images and their labels were mixed: training loss and accuracy look worse "
-            "than they are."
+            " Training images and their labels were mixed: training loss and accuracy, which "
+            f"counts {share} as right, look worse than those of validation."
         )
     return note
 

@@ -295,3 +295,28 @@ def test_recipe_numbers():
         num_parameters=3_000_000
     )
     assert warmup_steps(total_steps=3) == 1
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_mixed_images_teach_too(classifier, images, mix):
+    """Training accuracy is a share of images even where targets are soft; validation is plain."""
+    result = fine_tune(
+        classifier,
+        images,
+        one_hot(LABELS, num_classes=3),
+        train_rows=np.flatnonzero(SPLITS == "train"),
+        val_rows=np.flatnonzero(SPLITS == "val"),
+        border=None,
+        phase=Phase(
+            epochs=8,
+            learning_rate=1e-2,
+            batch_size=8,
+            patience_epochs=8,
+            augment="none",
+            mix=mix,
+        ),
+    )
+    losses = [row["val_loss"] for row in result.history]
+    assert min(losses) < 0.7 * losses[0]
+    assert all(0 <= row["accuracy"] <= 1 for row in result.history)
+    assert result.history[-1]["accuracy"] > 0.5
