@@ -11,7 +11,7 @@ from kerastl.config_file import config_to_yaml
 from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
 from kerastl.data.stream import Images
-from kerastl.page import draw_pictures, make_report
+from kerastl.page import make_report
 from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
 from kerastl.run_folder import (
     CHECK,
@@ -29,6 +29,7 @@ from kerastl.run_folder import (
     write_json,
     write_rows,
 )
+from kerastl.run_pictures import draw_pictures
 
 # Enough that a disagreement of an export shows, few enough to keep in every run folder.
 NUM_HELD_OUT = 16

@@ -1,0 +1,217 @@
+"""The pictures of a run: curves, confusion, what training saw, and what the model got wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.augmentation_figure import augmentation_figure
+from kerastl.data.imbalance import (
+    LOGIT_ADJUST,
+    SAMPLING,
+    WEIGHTINGS,
+)
+from kerastl.data.stream import Images
+from kerastl.evaluation.figures import figure_data_uri, save_figure
+from kerastl.evaluation.pictures import (
+    confusion_matrix_figure,
+    contact_sheet_figure,
+    learning_curves_figure,
+    probe_path_figure,
+)
+from kerastl.evaluation.report import Picture
+from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
+from kerastl.record import Record, label_text, probable_text
+from kerastl.training.experiment import PROBE
+
+# Images on the sheet of mistakes: what one page can show.
+_MOST_MISTAKES = 18
+# Training images on the sheet of augmentation.
+_MOST_AUGMENTED = 4
+
+
+def draw_pictures(
+    folder: Path, record: Record, metrics: Mapping[str, Any], *, images: Images
+) -> tuple[Picture, ...]:
+    """Draw what the report shows; curves and confusion matrix are files of their own too.
+
+    Args:
+        folder: The run folder.
+        record: The run.
+        metrics: From `kerastl.record.measure`.
+        images: uint8 of shape (n, height, width, 3): the pixels that the run saw.
+
+    Returns:
+        The pictures in the order of the page.
+    """
+    experiment, kept = record.experiment, metrics[metrics["kept"]]["test"]
+    pictures = []
+    if not record.table.multi_label:
+        figure = confusion_matrix_figure(np.array(kept["confusion"]), record.table.class_names)
+        save_figure(figure, folder / "confusion_matrix")
+        pictures.append(
+            Picture(
+                "Which class is taken for which",
+                figure_data_uri(figure),
+                alt=f"Confusion matrix of the {metrics['kept']} model on the test split.",
+                caption="Test split. Rows: the true class; columns: the answer.",
+            )
+        )
+    if experiment.phase is not None:
+        figure = learning_curves_figure(experiment.phase.history, probe=_probe_reference(record))
+        save_figure(figure, folder / "learning_curves")
+        pictures.append(
+            Picture(
+                "Fine-tuning",
+                figure_data_uri(figure),
+                alt="Loss and accuracy of training and validation over the epochs.",
+                caption="Training numbers are measured on augmented images, before each step. "
+                "The dashed line is the probe, where fine-tuning starts."
+                f"{_curve_note(record)}",
+            )
+        )
+    path = experiment.probe.path
+    figure = probe_path_figure(
+        [penalty for penalty, _ in path],
+        [loss for _, loss in path],
+        None,
+        experiment.probe.penalty,
+    )
+    pictures.append(
+        Picture(
+            "The probe's penalty",
+            figure_data_uri(figure),
+            alt="Cross-validated log-loss over the penalty.",
+            caption="Chosen by cross-validation on the training split alone"
+            f"{', by the class-weighted loss' if experiment.class_weights is not None else ''}.",
+        )
+    )
+    return (*pictures, *_augmentation(record, images), *_mistakes(record, images))
+
+
+def _augmentation(record: Record, images: Images) -> list[Picture]:
+    """Return the sheet of what fine-tuning saw of some training images, classes in turn."""
+    phase, table = record.phase, record.table
+    if phase is None or (phase.augment == "none" and phase.mix == "none"):
+        return []
+    rows = record.rows("train")
+    first = table.labels[rows].argmax(axis=1) if table.multi_label else table.labels[rows]
+    shown = np.unique(first, return_index=True)[1][:_MOST_AUGMENTED]
+    more = [row for row in range(len(rows)) if row not in shown]
+    shown = rows[[*shown, *more[: _MOST_AUGMENTED - len(shown)]]]
+    figure = augmentation_figure(
+        np.stack([images[int(row)] for row in shown]),
+        [label_text(table, int(row)) for row in shown],
+        augment=phase.augment,
+        mix=phase.mix,
+        seed=phase.seed,
+    )
+    mixed = "" if phase.mix == "none" else f", then {phase.mix} between these images"
+    return [
+        Picture(
+            f"What training saw: augmentation {phase.augment}{mixed}",
+            figure_data_uri(figure, "png"),
+            alt="Training images, each with five augmented variants beside it.",
+            caption="Left: the image as it is. A person should still see the class in the others.",
+        )
+    ]
+
+
+_WEIGHTED = " Losses are class-weighted, accuracies are not."
+_CURVE_NOTES = {
+    **dict.fromkeys(WEIGHTINGS, _WEIGHTED),
+    SAMPLING: " Training numbers are those of balanced draws; the validation loss is "
+    "class-weighted to fit them, the validation accuracy is not.",
+    LOGIT_ADJUST: " All before the logit adjustment, which comes after every choice.",
+}
+
+
+def _curve_note(record: Record) -> str:
+    """Return how the numbers of the curves differ from those of the page."""
+    if record.table.multi_label:
+        note = " Accuracy: all labels right, with thresholds of 0.5."
+        share = "labels with a share of at least a half"
+    else:
+        note = _CURVE_NOTES.get(record.config.imbalance, "")
+        share = "the label with the larger share"
+    if record.config.mix != "none":
+        note += (
+            " Training images and their labels were mixed: training loss and accuracy, which "
+            f"counts {share} as right, look worse than those of validation."
+        )
+    return note
+
+
+def _probe_reference(record: Record) -> dict[str, float]:
+    """Return loss and accuracy of the probe on validation, measured as the epochs were."""
+    answers = record.experiment.answers[PROBE]
+    reference = {"val_loss": answers.validation_loss}
+    # The answers are those after logit adjustment, the epochs were measured before it.
+    if record.config.imbalance != LOGIT_ADJUST:
+        labels = record.table.labels[record.rows("val")]
+        reference["val_accuracy"] = float(right_answers(labels, answers.validation).mean())
+    return reference
+
+
+def _mistakes(record: Record, images: Images) -> list[Picture]:
+    """Return the sheet of test images that the kept model is most wrong about."""
+    table, rows = record.table, record.rows("test")
+    probabilities = record.experiment.answers[record.experiment.kept].test
+    right = right_answers(table.labels[rows], probabilities, thresholds=record.kept_thresholds)
+    losses = _row_losses(table.labels[rows], probabilities)
+    worst = [int(i) for i in np.argsort(-losses, kind="stable") if not right[i]][:_MOST_MISTAKES]
+    if not worst:
+        return []
+    is_, not_ = ("has", "said") if table.multi_label else ("is", "not")
+    titles = [
+        f"{is_} {label_text(table, int(rows[i])) or 'none'}\n"
+        f"{not_} {probable_text(record, probabilities[i]) or 'none'}"
+        for i in worst
+    ]
+    figure = contact_sheet_figure([images[rows[i]] for i in worst], titles)
+    count = int((~right).sum())
+    return [
+        Picture(
+            f"{len(worst)} of {count} mistakes, the surest first" if count > 1 else "The mistake",
+            figure_data_uri(figure, "png"),
+            alt="Test images that the kept model answers wrongly.",
+            caption="Wrong labels and images of another kind show here first.",
+        )
+    ]
+
+
+def right_answers(
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    *,
+    thresholds: Sequence[float] | None = None,
+) -> NDArray[np.bool_]:
+    """Return for each image whether the answer is right; of several labels, all of them.
+
+    Args:
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        probabilities: float32 of shape (n, num_classes).
+        thresholds: For several labels, from which probability on each counts; else 0.5.
+
+    Example:
+        >>> right_answers(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32))
+        array([ True, False])
+    """
+    if labels.ndim == 2:
+        limits = as_thresholds(
+            DEFAULT_THRESHOLD if thresholds is None else thresholds, labels.shape[1]
+        )
+        return np.all((probabilities >= limits) == (labels == 1), axis=1)
+    return probabilities.argmax(axis=1) == labels
+
+
+def _row_losses(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of each image in nats."""
+    clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    if labels.ndim == 2:
+        return -np.where(labels == 1, np.log(clipped), np.log(1 - clipped)).sum(axis=1)
+    return -np.log(clipped[np.arange(len(labels)), labels])
