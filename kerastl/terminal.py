@@ -8,7 +8,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group
@@ -55,7 +57,10 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kerastl").setLevel(logging.INFO)
     try:
-        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with _heeded_interrupts():
+            code = app(
+                arguments, exit_on_error=False, print_error=False, result_action="return_value"
+            )
     except CycloptsError as error:
         root = error.__cause__
         fail(root if isinstance(root, KerasTLError) else _plain(error), app=app)
@@ -69,6 +74,46 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+_interrupted = threading.Event()
+
+
+@contextlib.contextmanager
+def _heeded_interrupts() -> Iterator[None]:
+    """See to it that Ctrl-C ends the block, whatever TensorFlow makes of it.
+
+    Python raises KeyboardInterrupt wherever the main thread is. In the middle of tracing a
+    graph that can come out as another error (SystemError from its internals), and in a
+    destructor it is swallowed. So it is remembered: other errors after it are of its making,
+    and the next step that reports progress raises it again.
+    """
+    _interrupted.clear()
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    in_charge = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if in_charge and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+    else:
+        in_charge = False
+    try:
+        yield
+    except Exception as error:
+        if _interrupted.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if in_charge:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _raise_if_interrupted(_steps: int = 0) -> None:
+    """Raise KeyboardInterrupt if Ctrl-C was pressed and swallowed."""
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def fail(message: object, *, app: App) -> NoReturn:
@@ -139,7 +184,7 @@ def progress_on_stderr() -> Iterator[None]:
     def bar(description: str, total: int) -> Iterator[Advance]:
         if not console.is_terminal:
             sys.stderr.write(f"{description} …\n")
-            yield lambda _steps: None
+            yield _raise_if_interrupted
             return
         columns: tuple[Any, ...] = (
             TextColumn("{task.description:<28}"),
@@ -150,7 +195,12 @@ def progress_on_stderr() -> Iterator[None]:
         )
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(description, total=total)
-            yield lambda steps: progress.advance(task, steps)
+
+            def advance(steps: int) -> None:
+                _raise_if_interrupted()
+                progress.advance(task, steps)
+
+            yield advance
 
     with listen(bar):
         yield

@@ -375,7 +375,7 @@ def test_interrupted_runs_leave_nothing_under_a_final_name(painter, tmp_path, st
             break
     time.sleep(1)
     os.kill(process.pid, stop)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert not (tmp_path / "run").exists()
     if stop == signal.SIGINT:
         assert process.returncode == 130
