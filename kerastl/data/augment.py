@@ -30,7 +30,7 @@ def none(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def light(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Mirror half of the images and cut to 64..100 % of the area (BiT, AutoGluon: crop and flip).
+    """Mirror half of the images and cut to 64..100 % of the area (BiT: crop and flip).
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
