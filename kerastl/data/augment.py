@@ -30,7 +30,7 @@ def none(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def light(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Mirror half of the images and cut to 64..100 % of the area (BiT, AutoGluon: crop and flip).
+    """Mirror half of the images and cut to 64..100 % of the area (BiT: crop and flip).
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
@@ -84,9 +84,9 @@ def mirrors(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def medium(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Apply `light`, then RandAugment with 2 operations at 0.3 of full strength.
 
-    The default of torchvision's RandAugment (level 9 of 30), and what AutoGluon takes. For
-    photographs: where brightness itself decides (cells, X-rays), equalized pictures show defects
-    that are none; take `mirrors` there.
+    The default of torchvision's RandAugment (level 9 of 30). For photographs: where brightness
+    itself decides (cells, X-rays), an equalized picture shows faults that are none; take
+    `mirrors` there.
 
     Args:
         images: float32 of shape (batch, height, width, 3), 0..255.
