@@ -19,8 +19,9 @@ from kerastl.errors import UnreadableImageError
 def read_image(content: bytes, *, at_least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Return the RGB pixels of one encoded image, upright, whatever its name says.
 
-    JPEG by Pillow, which is faster; PNG, GIF, BMP and WebP by the graph that is exported; the
-    rest, and what the graph refuses of these, by Pillow. Where both can, both give the same.
+    JPEG by Pillow, whose image is resized without a copy (1.9 against 2.6 ms of CPU for 500 x 375
+    decoded and resized, on a busy machine); PNG, GIF, BMP and WebP by the graph that is exported;
+    the rest, and what the graph refuses of these, by Pillow. Where both can, both give the same.
     It may be called from many threads at a time.
 
     Args:

@@ -1,4 +1,4 @@
-"""Encoded bytes to upright RGB pixels by Pillow: faster for JPEG, and for what TensorFlow cannot.
+"""Encoded bytes to upright RGB pixels by Pillow: for JPEG, and for what TensorFlow cannot read.
 
 Where `kerastl.data.decode` reads a file too, the pixels are the same, bit for bit; a test
 compares them over all kinds of files.
@@ -173,7 +173,7 @@ def _reason(kind: str, error: Exception) -> str:
     """Return what an error of Pillow means."""
     if isinstance(error, Image.DecompressionBombError):
         return f"image of more than {LARGEST_PIXELS:,} pixels, which are refused"
-    if isinstance(error, NotImplementedError) or "nsupported" in str(error):
+    if isinstance(error, NotImplementedError) or "unsupported" in str(error).lower():
         return f"{kind} of a kind that cannot be read ({error})"
     return f"damaged or truncated {kind}"
 

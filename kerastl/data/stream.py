@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.resize import resize_pixels
@@ -18,7 +17,6 @@ from kerastl.data.table import ImageTable
 from kerastl.errors import DataError, UnreadableImageError
 
 _ROWS_AT_ONCE = 512
-_BLOCKS_KEPT = 16
 
 
 class Images(Protocol):
@@ -153,9 +151,6 @@ def rgb_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     """Return the threads that read images, made once. Decoders release Python's lock."""
-    # Pillow gives the memory of each image back to the system and asks for it again: a fifth of
-    # the time (929 against 1,167 images of 500 x 375 a second). Kept: blocks of up to 16 MiB.
-    Image.core.set_blocks_max(_BLOCKS_KEPT)  # type: ignore[attr-defined]
     return ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="kerastl-read")
 
 
