@@ -42,7 +42,7 @@ def exif_orientation(content: bytes) -> int:
         (6, 1)
     """
     if content.startswith(b"\xff\xd8\xff"):
-        return _orientation_of_tiff(_exif_of_jpeg(content)) if b"Exif\0\0" in content else 1
+        return _orientation_of_tiff(_exif_of_jpeg(content))
     if content.startswith(b"\x89PNG"):
         return _orientation_of_tiff(_exif_of_png(content)) if b"eXIf" in content else 1
     if content.startswith(b"RIFF") and content[8:16] == b"WEBPVP8X" and content[20:21] != b"":

@@ -1,4 +1,4 @@
-"""Encoded bytes to upright RGB pixels by Pillow: for JPEG, and for what TensorFlow cannot read.
+"""Encoded bytes to upright RGB pixels by Pillow: for whatever the faster decoders leave.
 
 Where `kerastl.data.decode` reads a file too, the pixels are the same, bit for bit; a test
 compares them over all kinds of files.
@@ -33,6 +33,7 @@ from PIL import (
 from kerastl.data.exif import exif_orientation, turn_array_upright
 from kerastl.data.image_kinds import image_kind, what_it_is
 from kerastl.data.image_limits import LARGEST_PIXELS, too_large_reason
+from kerastl.data.jpeg_decoder import jpeg_reduction
 from kerastl.errors import UnreadableImageError
 
 READABLE_WORDS = "JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, JPEG 2000, ICO, AVIF and HEIC can be read"
@@ -205,20 +206,12 @@ def _pixels(
 
 
 def _reduce(image: Image.Image, orientation: int, at_least: tuple[int, int] | None) -> None:
-    """Let a JPEG be decoded smaller, by the same rule as `kerastl.data.decode`, in place."""
-    if at_least is None:
-        return
+    """Let a JPEG be decoded smaller, in place."""
     height, width = image.height, image.width
-    needed_height, needed_width = at_least[::-1] if orientation >= 5 else at_least
-    for ratio in (8, 4, 2):
-        if (
-            min(height, width) >= ratio
-            and -(-height // ratio) >= needed_height
-            and -(-width // ratio) >= needed_width
-        ):
-            # Pillow takes the strongest reduction that leaves this much, which is this one.
-            image.draft(None, (width // ratio, height // ratio))
-            return
+    ratio = jpeg_reduction(height, width, orientation=orientation, at_least=at_least)
+    if ratio > 1:
+        # Pillow takes the strongest reduction that leaves this much, which is this one.
+        image.draft(None, (width // ratio, height // ratio))
 
 
 def _jpeg_inks_to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Encoded bytes to RGB pixels of one size, twice with the same result.
 
 `prepare_image` is made of TensorFlow operations and goes into every export;
-`prepare_pixels` reads the images of training and evaluation with Pillow, which is
-faster. A test over a corpus of formats holds them together bit for bit.
+`prepare_pixels` reads the images of training and evaluation by faster means. A test over
+a corpus of formats holds them together bit for bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.decode import decode_image
-from kerastl.data.image_reader import read_picture
+from kerastl.data.image_reader import read_image
 from kerastl.data.resize import resize_image, resize_pixels
 
 
@@ -65,8 +65,8 @@ def prepare_pixels(
         >>> prepare_pixels(png, image_size=(3, 2)).shape
         (3, 2, 3)
     """
-    image = read_picture(content, at_least=_smallest_decoded(image_size))
-    return resize_pixels(image, image_size=image_size, resize_mode=resize_mode)
+    pixels = read_image(content, at_least=_smallest_decoded(image_size))
+    return resize_pixels(pixels, image_size=image_size, resize_mode=resize_mode)
 
 
 def _smallest_decoded(image_size: tuple[int, int]) -> tuple[int, int]:

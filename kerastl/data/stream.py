@@ -17,6 +17,8 @@ from kerastl.data.table import ImageTable
 from kerastl.errors import DataError, UnreadableImageError
 
 _ROWS_AT_ONCE = 512
+# Handing out rows one by one costs threads a tenth of the time of a small JPEG each.
+_ROWS_PER_TASK = 8
 
 
 class Images(Protocol):
@@ -168,5 +170,13 @@ def in_threads(work: Callable[[int], Any], rows: Sequence[int]) -> Iterator[Any]
         >>> list(in_threads(lambda row: row * row, [3, 2]))
         [9, 4]
     """
+
+    def some(chosen: Sequence[int]) -> list[Any]:
+        return [work(row) for row in chosen]
+
+    step = min(_ROWS_PER_TASK, max(len(rows) // (4 * (os.cpu_count() or 1)), 1))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        yield from _threads().map(work, rows[start : start + _ROWS_AT_ONCE])
+        end = min(start + _ROWS_AT_ONCE, len(rows))
+        tasks = [rows[first : min(first + step, end)] for first in range(start, end, step)]
+        for results in _threads().map(some, tasks):
+            yield from results

@@ -1,11 +1,16 @@
-"""Any image to one size: the same pixels in a graph and with Pillow."""
+"""Any image to one size: the same pixels in a graph and compiled."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerastl.data.resize import resize_image, resize_pixels
+from kerastl.data.resampler import resampling_taps
+from kerastl.data.resize import _taps, resize_image, resize_pixels
 from kerastl.errors import ConfigError, DataError
 
 RANDOM = np.random.default_rng(0)
@@ -24,7 +29,7 @@ def test_an_image_of_the_size_is_unchanged(resize_mode, static):
 
 
 @pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
-def test_graph_and_pillow_agree_bit_for_bit(resize_mode):
+def test_graph_and_compiled_code_agree_bit_for_bit(resize_mode):
     size = (37, 61)
     resize = tf.function(
         lambda image: resize_image(image, image_size=size, resize_mode=resize_mode),
@@ -44,10 +49,36 @@ def test_stretch_is_antialiased_as_tensorflow_does_it(size):
     assert np.abs(resized.astype(int) - expected).max() <= 1
 
 
-def test_one_axis_after_the_other_is_pillows_own_resize():
+@pytest.mark.parametrize("size", [(31, 20), (90, 13), (20, 100), (56, 72), (1, 1)])
+def test_rows_then_columns_as_pillow_computes_each(size):
     image = Image.fromarray(PHOTO)
-    expected = image.resize((20, 31), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(resize_pixels(image, image_size=(31, 20)), expected)
+    expected = image.resize((image.width, size[0]), Image.Resampling.BILINEAR)
+    expected = expected.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(resize_pixels(PHOTO, image_size=size), expected)
+
+
+def test_the_graph_and_the_compiled_code_use_the_same_weights():
+    for size in (1, 7, 32, 224, 299, 331):
+        for length in [*range(1, 40), *RANDOM.integers(40, 9000, 60).tolist()]:
+            first, count, weights = resampling_taps(length, size)
+            places, expected = (part.numpy() for part in _taps(tf.constant(length), size))
+            np.testing.assert_array_equal(weights.T, expected)
+            np.testing.assert_array_equal(first, places[0])
+            assert not any(weights[i, count[i] :].any() for i in range(size))
+
+
+def test_it_runs_where_compiled_code_cannot_be_kept(tmp_path):
+    """A container without a home, its packages read-only."""
+    # The only place allowed is a zip archive, which this is not.
+    environment = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}
+    code = (
+        "import numpy as np; from kerastl.data.resampler import resample; "
+        "print(resample(np.full((9, 9, 3), 7, np.uint8), window=(0, 0, 9, 9), size=(1, 2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.replace("\n", "") == "[[[7 7 7]  [7 7 7]]]", done.stderr
 
 
 def test_crop_takes_the_largest_window_in_the_middle():

@@ -1,0 +1,168 @@
+"""The compiled arithmetic of `kerastl.data.resize`: an image to another size, in a fifth of a ms.
+
+Compiled by Numba when first needed: 2 s once per machine, which keeps the result in its
+cache, then 0.3 s per process (importing Numba). Pillow's C code does the same arithmetic in
+3.5 times the time (500 x 375 to 224 x 224 on one core: 0.75 against 0.21 ms), because it
+works pixel by pixel: here the inner loop runs along whole rows, so that it is compiled to
+vector instructions, and columns are turned into rows for the second axis.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+# Pillow's Resample.c: 32 bits, less 8 of the pixel and 2 against overflow.
+PRECISION_BITS = 22
+
+# Of a turned tile: its rows and columns stay in the cache of the processor.
+_TILE = 64
+
+_ROWS = types.Array(types.uint8, 2, "C", readonly=True)
+_INTS = types.Array(types.int32, 1, "C")
+_TAPS: Any = types.BaseTuple.from_types(  # type: ignore[no-untyped-call]
+    (_INTS, _INTS, types.Array(types.int32, 2, "C"))
+)
+_WINDOW: Any = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
+
+
+def _compiled(*signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Compile a function for one signature, at once: threads find it ready."""
+
+    def compile_function(function: Callable[..., None]) -> Callable[..., None]:
+        try:
+            done: Callable[..., None] = numba.njit(signature, cache=True, nogil=True)(function)
+        except (RuntimeError, OSError):  # nowhere to keep it: a read-only system, a full disk
+            done = numba.njit(signature, nogil=True)(function)
+        return done
+
+    return compile_function
+
+
+@_compiled(_ROWS, types.int64, types.int64, _TAPS, types.Array(types.uint8, 2, "C"))
+def _add_rows(
+    pixels: NDArray[np.uint8], top: int, left: int, taps: Any, resized: NDArray[np.uint8]
+) -> None:
+    """Make every row of the result of some rows of the input, from column `left` on."""
+    first, count, weights = taps
+    width = resized.shape[1]
+    total = np.empty(width, np.int32)
+    shift, largest = np.int32(PRECISION_BITS), np.int32(255)
+    half = np.int32(1 << (PRECISION_BITS - 1))
+    for y in range(len(resized)):
+        row, weight = pixels[top + first[y], left : left + width], weights[y, 0]
+        for x in range(width):
+            total[x] = half + np.int32(row[x]) * weight
+        for tap in range(1, count[y]):
+            row, weight = pixels[top + first[y] + tap, left : left + width], weights[y, tap]
+            for x in range(width):
+                total[x] += np.int32(row[x]) * weight
+        result = resized[y]
+        # Weights that were each rounded up may add up to a little more than one.
+        for x in range(width):
+            result[x] = min(total[x] >> shift, largest)
+
+
+@_compiled(_ROWS, _WINDOW, _TAPS, _TAPS, types.Array(types.uint8, 3, "C"))
+def _resample(
+    pixels: NDArray[np.uint8],
+    window: tuple[int, int, int],
+    row_taps: Any,
+    column_taps: Any,
+    resized: NDArray[np.uint8],
+) -> None:
+    """Resize rows, turn, resize what were columns, turn back."""
+    top, left, width = window
+    new_height, new_width = resized.shape[:2]
+    lower = np.empty((new_height, 3 * width), np.uint8)
+    _add_rows(pixels, top, 3 * left, row_taps, lower)
+    turned = np.empty((width, 3 * new_height), np.uint8)
+    for start in range(0, new_height, _TILE):
+        for x in range(width):
+            column = turned[x]
+            for y in range(start, min(start + _TILE, new_height)):
+                column[3 * y] = lower[y, 3 * x]
+                column[3 * y + 1] = lower[y, 3 * x + 1]
+                column[3 * y + 2] = lower[y, 3 * x + 2]
+    smaller = np.empty((new_width, 3 * new_height), np.uint8)
+    _add_rows(turned, 0, 0, column_taps, smaller)
+    for start in range(0, new_width, _TILE):
+        for y in range(new_height):
+            for x in range(start, min(start + _TILE, new_width)):
+                resized[y, x, 0] = smaller[x, 3 * y]
+                resized[y, x, 1] = smaller[x, 3 * y + 1]
+                resized[y, x, 2] = smaller[x, 3 * y + 2]
+
+
+@functools.lru_cache(maxsize=1024)
+def resampling_taps(
+    length: int, size: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return which pixels of one axis an output pixel is made of, and their weights.
+
+    A triangle as wide as the reduction, as Pillow computes it (Resample.c,
+    precompute_coeffs).
+
+    Args:
+        length: Pixels of the input.
+        size: Pixels of the output.
+
+    Returns:
+        First input pixel and number of input pixels, int32 of shape (size,), and weights
+        of 1/2**22, int32 of shape (size, taps).
+
+    Example:
+        >>> first, count, weights = resampling_taps(4, 2)
+        >>> first.tolist(), count.tolist(), (weights[0] / 2**22).round(3).tolist()
+        ([0, 1], [3, 3], [0.429, 0.429, 0.143, 0.0, 0.0])
+    """
+    scale = length / size
+    support = max(scale, 1.0)
+    centre = (np.arange(size) + 0.5) * scale
+    first = np.maximum((centre - support + 0.5).astype(np.int32), 0)
+    last = np.minimum((centre + support + 0.5).astype(np.int32), length)
+    # Taps along the first axis: added up one after the other, as in the graph and in Pillow.
+    places = first + np.arange(2 * int(np.ceil(support)) + 1)[:, np.newaxis]
+    distance = (places - centre + 0.5) * (1.0 / support)
+    weights = np.where(places < last, np.maximum(1.0 - np.abs(distance), 0.0), 0.0)
+    weights = weights / weights.sum(axis=0)
+    whole = (weights * 2.0**PRECISION_BITS + 0.5).astype(np.int32)
+    return first, (last - first).astype(np.int32), np.ascontiguousarray(whole.T)
+
+
+def resample(
+    pixels: NDArray[np.uint8], *, window: tuple[int, int, int, int], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Bring a window of an RGB image to a size. It runs outside of Python's lock.
+
+    Args:
+        pixels: uint8 of shape (height, width, 3).
+        window: Top, left, height and width of the part that is used, in pixels.
+        size: (height, width) in pixels of the result.
+
+    Returns:
+        uint8 of shape (*size, 3).
+
+    Example:
+        >>> ramp = np.arange(0, 240, 10, dtype=np.uint8).reshape(2, 4, 3)
+        >>> resample(ramp, window=(0, 0, 2, 4), size=(1, 2))[0].tolist()
+        [[81, 91, 101], [129, 139, 149]]
+    """
+    top, left, window_height, window_width = window
+    height, width = pixels.shape[:2]
+    rows = np.ascontiguousarray(pixels).reshape(height, 3 * width)
+    resized = np.empty((*size, 3), np.uint8)
+    _resample(
+        rows,
+        (top, left, window_width),
+        resampling_taps(window_height, size[0]),
+        resampling_taps(window_width, size[1]),
+        resized,
+    )
+    return resized
