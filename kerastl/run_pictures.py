@@ -70,7 +70,8 @@ def draw_pictures(
                 figure_data_uri(figure),
                 alt="Loss and accuracy of training and validation over the epochs.",
                 caption="Training numbers are measured on augmented images, before each step. "
-                "The dashed line is the probe, where fine-tuning starts."
+                "The dashed line is the probe, where fine-tuning starts. The learning rate is that "
+                "of each epoch's middle step."
                 f"{_curve_note(record)}",
             )
         )

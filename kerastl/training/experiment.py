@@ -155,12 +155,12 @@ def probe_then_fine_tune(
             class_weights=weights,
             balanced=imbalance == SAMPLING,
         )
-        tuned_val = ask(rows=val)
+        tuned_val = ask(rows=val, description="Validating the fine-tuned")
 
     # From here on nothing is decided any more but by validation; the test split is read.
     answers = {}
     if tuned_val is not None:
-        tuned_test = ask(rows=test, description="Testing the fine-tuned model")
+        tuned_test = ask(rows=test, description="Testing the fine-tuned")
         answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test, weights)
         after = classifier.get_weights()
         classifier.set_weights(before)
