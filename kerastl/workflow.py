@@ -294,7 +294,7 @@ def warn_in_time(
     if phase is not None:
         num_train = int(np.sum(splits == "train"))
         if too_strong := augmentation_warning(phase.augment, num_train=num_train):
-            logger.warning("%s.", too_strong)
+            logger.warning("%s", too_strong)
 
 
 def find_phase(config: FitConfig, network: Network) -> Phase | None:

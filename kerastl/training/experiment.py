@@ -6,7 +6,7 @@ The test split is read once, at the end, by both.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,17 +160,14 @@ def probe_then_fine_tune(
             class_weights=weights,
             balanced=imbalance == SAMPLING,
         )
-        readers[FINE_TUNED] = lambda rows: ask(rows=rows, description="Testing the fine-tuned")
-        validated[FINE_TUNED] = ask(rows=val, description="Validating the fine-tuned")
+        readers[FINE_TUNED] = lambda rows: ask(
+            rows=rows, description="Testing the fine-tuned model"
+        )
+        validated[FINE_TUNED] = ask(rows=val, description="Validating the fine-tuned model")
         model_weights[FINE_TUNED] = classifier.get_weights()
 
     # From here on nothing is decided any more but by validation; the test split is read.
-    tested: dict[str, NDArray[np.float32]] = {}
-    for name, read in readers.items():
-        classifier.set_weights(model_weights[name])
-        found, left = _read_what_is_left(read, images, test)
-        tested = {model: values[np.isin(test, left)] for model, values in tested.items()}
-        tested[name], test = found, left
+    tested, test = _test(classifier, readers, images, test, model_weights=model_weights)
     answers = {
         name: _answers(labels[val], validated[name], tested[name], weights) for name in readers
     }
@@ -188,6 +185,24 @@ def probe_then_fine_tune(
         num_features=len(probe.kernel),
         class_weights=weights,
     )
+
+
+def _test(
+    classifier: keras.Model,
+    readers: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float32]]],
+    images: Images,
+    rows: NDArray[np.int64],
+    *,
+    model_weights: Mapping[str, list[NDArray[Any]]],
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+    """Return each model's answers to the rows that all of them could read, and these rows."""
+    tested: dict[str, NDArray[np.float32]] = {}
+    for name, read in readers.items():
+        classifier.set_weights(model_weights[name])
+        found, left = _read_what_is_left(read, images, rows)
+        tested = {model: values[np.isin(rows, left)] for model, values in tested.items()}
+        tested[name], rows = found, left
+    return tested, rows
 
 
 def _read_what_is_left(
