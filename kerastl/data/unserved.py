@@ -12,8 +12,6 @@ from kerastl.data.lazy_contents import LazyContents
 from kerastl.data.stream import in_threads
 from kerastl.data.table import ImageTable
 
-_UNKNOWN_KIND = "other"
-
 
 def unserved_kinds(table: ImageTable) -> dict[str, int]:
     """Return how many images are of a kind that the graph of an export does not decode.
@@ -40,15 +38,17 @@ def unserved_kinds(table: ImageTable) -> dict[str, int]:
 
     def kind(row: int) -> str:
         if contents is not None:
-            return image_kind(contents[row]) or _UNKNOWN_KIND
+            return image_kind(contents[row])
         try:
             with open(table.ids[row], "rb") as file:
-                return image_kind(file.read(FIRST_BYTES)) or _UNKNOWN_KIND
+                return image_kind(file.read(FIRST_BYTES))
         except OSError:  # gone meanwhile: whoever needs its pixels says so
-            return SERVED_KINDS[0]
+            return ""
 
     counts = Counter(in_threads(kind, range(len(table.ids))))
-    return {name: count for name, count in counts.most_common() if name not in SERVED_KINDS}
+    return {
+        name: count for name, count in counts.most_common() if name and name not in SERVED_KINDS
+    }
 
 
 def unserved_words(kinds: Mapping[str, int]) -> str:

@@ -47,6 +47,7 @@ def augmentation_warning(augment: str, *, num_train: int) -> str:
     On the solar cells (P1, 1,706 training images, 96 px, 4 epochs, seeds 0 and 1) the validation
     log-loss is 0.354 and 0.376 with `light`, 0.405 and 0.418 with `strong`, whose fine-tuning then
     loses to the probe both times; test AUROC 0.905 and 0.906 against 0.871 and 0.855 (2026-11).
+    Cells are no photographs, for which the policy was made; there the gap may be smaller.
 
     Args:
         augment: Name of a policy, see `kerastl.data.augment`.
