@@ -116,7 +116,8 @@ def finding_lines(findings: Sequence[Finding], *, limit: int, rest: str) -> list
     for finding in kept:
         line = f"{finding.severity.capitalize()} in the data: {one_line(finding.title)}."
         if finding.advice and finding.advice not in said:
-            line += f" {one_line(finding.advice)}."
+            # No full stop behind a command: it would be copied with it.
+            line += f" {one_line(finding.advice)}{'.' if finding.advice.endswith('.') else ''}"
         said.add(finding.advice)
         lines.append(line)
     if len(kept) < len(serious):

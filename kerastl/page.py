@@ -144,8 +144,8 @@ def _remedy_notes(record: Record) -> list[str]:
     ratio = class_ratio(record.table.labels)
     if ratio <= EQUAL_RATIO:
         return [
-            f"The largest class has only {ratio:.1f} times as many images as the smallest: "
-            f"--imbalance {remedy} changes little here and can be left out. {chosen}"
+            f"The classes are of about the same size ({ratio:.1f} to 1): --imbalance {remedy} "
+            f"changes little here and can be left out. {chosen}"
         ]
     return [
         f"Classes of different sizes: {_REMEDIES[remedy]}. {chosen} "

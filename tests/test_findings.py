@@ -20,7 +20,7 @@ def test_each_line_says_what_to_type_and_shared_advice_is_said_once():
         rest="The report shows all.",
     )
     assert lines == [
-        "Error in the data: 2 copies. Type: python -m kerastl.check photos.",
+        "Error in the data: 2 copies. Type: python -m kerastl.check photos",
         "Warning in the data: 3 look-alikes.",
         "Warning in the data: 4 blank images. Look at them; remove them.",
     ]

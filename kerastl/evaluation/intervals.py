@@ -158,9 +158,9 @@ def percentile_estimate(
 ) -> Estimate | None:
     """Return a value with the percentile bootstrap interval (Efron 1979).
 
-    Where every resample gives the same number (all answers right, or a single row) the
-    bootstrap would claim certainty. Then the interval is that of Wilson for a share
-    `value / largest` of `units` trials.
+    Where (almost) every resample gives the same number (all answers right, all of one class,
+    or a single row) the bootstrap would claim certainty. Then the interval is that of Wilson
+    for a share `value / largest` of `units` trials.
 
     Args:
         value: As measured on all rows, from 0 to `largest`; not a number where undefined.
@@ -185,12 +185,12 @@ def percentile_estimate(
     if np.isnan(value):
         return None
     known = resampled[~np.isnan(resampled)]
-    if len(known) < 2 or np.ptp(known) < 1e-12:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (value, value)
+    if high - low < 1e-12:
         share = min(max(value / largest, 0.0), 1.0)
         low, high = wilson_interval(share * units, units, confidence=confidence)
         ends = min(low * largest, value), max(high * largest, value)
         return Estimate(float(value), *ends, WILSON_FOR_BOOTSTRAP)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
     # Resamples lose rare classes, so a macro average can lie outside its own percentiles.
     return Estimate(float(value), float(min(low, value)), float(max(high, value)), BOOTSTRAP)
