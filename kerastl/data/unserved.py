@@ -17,8 +17,9 @@ def unserved_kinds(table: ImageTable) -> dict[str, int]:
     """Return how many images are of a kind that the graph of an export does not decode.
 
     Of each file only its beginning is read: 10,000 files in 0.4 to 0.7 s on 2 busy cores, when
-    they have just been read (2026-11). The few JPEG, PNG, GIF, BMP and WebP that TensorFlow refuses and Pillow reads are not counted:
-    only decoding tells. Nor are images of TFDS, which come as what TensorFlow decodes.
+    they have just been read (2026-11). Not counted are the few JPEG, PNG, GIF, BMP and WebP that
+    TensorFlow refuses and Pillow reads, as only decoding tells; and images of TFDS, which would
+    have to be read whole, and which TFDS itself has TensorFlow decode.
 
     Args:
         table: Images that can be read.
