@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from kerastl.config_file import config_to_yaml
 from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
 from kerastl.data.stream import Images
+from kerastl.errors import DataError
 from kerastl.page import make_report
 from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
 from kerastl.run_folder import (
@@ -31,24 +34,28 @@ from kerastl.run_folder import (
 )
 from kerastl.run_pictures import draw_pictures
 
+logger = logging.getLogger(__name__)
+
 # Enough that a disagreement of an export shows, few enough to keep in every run folder.
 NUM_HELD_OUT = 16
 
 
-def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, Any]:
+def write_record(
+    folder: Path, record: Record, *, images: Images, elapsed: Callable[[], float]
+) -> dict[str, Any]:
     """Write every file of the run folder and return its metrics.
 
     Args:
         folder: Where to write; it exists and is empty.
         record: The run.
         images: uint8 of shape (n, height, width, 3): the pixels that the run saw.
+        elapsed: Gives the seconds since the run began.
     """
     metrics = measure(record)
     write_json(folder / METRICS, metrics)
-    (folder / CONFIG).write_text(config_to_yaml(record.config), encoding="utf-8")
+    config = config_to_yaml(record.config, heading=_own_parts_heading(record))
+    (folder / CONFIG).write_text(config, encoding="utf-8")
     write_json(folder / LABELS, labels_of(record))
-    around = environment(record)
-    write_json(folder / ENVIRONMENT, around)
     write_json(folder / CHECK, record.audit.to_dict())
     write_rows(folder / SPLIT, split_rows_of(record))
     write_rows(folder / PREDICTIONS, prediction_rows(record))
@@ -60,9 +67,27 @@ def write_record(folder: Path, record: Record, *, images: Images) -> dict[str, A
     record.experiment.classifier.save(folder / MODEL)
     write_held_out(folder, record)
     pictures = draw_pictures(folder, record, metrics, images=images)
+    around = environment(seconds=elapsed())
+    write_json(folder / ENVIRONMENT, around)
     page = make_report(record, metrics, pictures=pictures, images=images, environment=around)
     (folder / REPORT).write_text(page, encoding="utf-8")
     return metrics
+
+
+def _own_parts_heading(record: Record) -> str:
+    """Return what config.yaml cannot tell of a run; "" where it tells all."""
+    if not record.own_parts:
+        return ""
+    own = " and ".join(record.own_parts)
+    given = ", ".join(f"{name}=..." for name in record.own_parts)
+    given += ", preprocessing=..." if "backbone" in record.own_parts else ""
+    unread = [*(["data"] if record.own_table else [])]
+    unread += ["backbone", "weights"] if "backbone" in record.own_parts else []
+    return (
+        f"This file alone cannot make the run again: its {own} came from Python, and "
+        f"{', '.join(unread)} below {'was' if len(unread) == 1 else 'were'} not read. Type: "
+        f'kerastl.run(kerastl.read_config("{CONFIG}"), {given})'
+    )
 
 
 def write_held_out(folder: Path, record: Record) -> None:
@@ -82,7 +107,11 @@ def write_held_out(folder: Path, record: Record) -> None:
     chosen = np.unique(np.linspace(0, len(rows) - 1, NUM_HELD_OUT).astype(int))
     entries = []
     for index in chosen:
-        content = servable_image(encoded_image(record.table, int(rows[index])))
+        try:
+            content = servable_image(encoded_image(record.table, int(rows[index])))
+        except DataError as error:  # gone or damaged since it was read: no reason to lose the run
+            logger.warning("An image is not kept for the proof of exports: %s", error)
+            continue
         name = f"{index:05d}{suffix_of(content)}"
         (place / name).write_bytes(content)
         entries.append(

@@ -129,12 +129,13 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in mapping.items()}
 
 
-def config_to_yaml(config: FitConfig, *, comments: bool = True) -> str:
+def config_to_yaml(config: FitConfig, *, comments: bool = True, heading: str = "") -> str:
     """Return the options as YAML text that `read_config` reads back unchanged.
 
     Args:
         config: The options.
         comments: Whether each option is preceded by its help text.
+        heading: A comment at the top, with or without the other comments.
 
     Example:
         >>> print(config_to_yaml(FitConfig("photos"), comments=False).splitlines()[0])
@@ -142,7 +143,7 @@ def config_to_yaml(config: FitConfig, *, comments: bool = True) -> str:
     """
     import yaml
 
-    lines = []
+    lines = [f"# {line}" for line in textwrap.wrap(heading, 86)]
     helps = option_helps() if comments else {}
     for name, value in config_to_mapping(config).items():
         if comments:

@@ -93,7 +93,9 @@ def one_line(text: str) -> str:
 
 
 def finding_lines(findings: Sequence[Finding], *, limit: int, rest: str) -> list[str]:
-    """Return errors and warnings in one line each.
+    """Return errors and warnings in one line each, and what to type or to do.
+
+    Advice that several of them share is said once.
 
     Args:
         findings: Most severe first.
@@ -101,13 +103,23 @@ def finding_lines(findings: Sequence[Finding], *, limit: int, rest: str) -> list
         rest: Where to look for what does not fit.
 
     Example:
-        >>> copies = Finding("duplicates", "error", "3 copies", "", "", 3)
-        >>> finding_lines([copies] * 3, limit=2, rest="See check.json.")
-        ['Error in the data: 3 copies.', '2 more findings about the data. See check.json.']
+        >>> copies = Finding("copies", "error", "3 copies", "", "Type: rm b.png; look again.", 3)
+        >>> for line in finding_lines([copies] * 3, limit=2, rest="See check.json."):
+        ...     print(line)
+        Error in the data: 3 copies. Type: rm b.png; look again.
+        2 more findings about the data. See check.json.
     """
     serious = [finding for finding in findings if finding.severity != "note"]
     kept = serious if len(serious) <= limit else serious[: limit - 1]
-    lines = [f"{f.severity.capitalize()} in the data: {one_line(f.title)}." for f in kept]
+    said: set[str] = set()
+    lines = []
+    for finding in kept:
+        line = f"{finding.severity.capitalize()} in the data: {one_line(finding.title)}."
+        if finding.advice and finding.advice not in said:
+            # No full stop behind a command: it would be copied with it.
+            line += f" {one_line(finding.advice)}{'.' if finding.advice.endswith('.') else ''}"
+        said.add(finding.advice)
+        lines.append(line)
     if len(kept) < len(serious):
         lines.append(f"{len(serious) - len(kept)} more findings about the data. {rest}")
     return lines

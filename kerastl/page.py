@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.config import FitConfig
 from kerastl.config_file import config_to_mapping
 from kerastl.data.imbalance import (
+    EQUAL_RATIO,
     LARGE_RATIO,
     LOGIT_ADJUST,
     NONE,
     SAMPLING,
     chosen_by,
+    class_ratio,
 )
 from kerastl.data.stream import Images
+from kerastl.data.unserved import unserved_words
+from kerastl.errors import DataError
 from kerastl.evaluation.comparison import accuracy_difference
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_rows
@@ -28,6 +34,7 @@ from kerastl.findings import show_findings
 from kerastl.record import Record
 from kerastl.run_pictures import right_answers
 from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.training.recipes import augmentation_warning
 
 
 def make_report(
@@ -64,9 +71,7 @@ def make_report(
             title=table.name,
             created=datetime.datetime.fromisoformat(environment["finished"]),
             version=__version__,
-            command="kerastl.run(kerastl.FitConfig(…), backbone=…)  # Python, your own backbone"
-            if record.network.weights == "own"
-            else command_of(record.config),
+            command=_command(record),
             data=_data_summary(record),
             model=_model_summary(record),
             kept=metrics["kept"],
@@ -78,11 +83,36 @@ def make_report(
             pictures=pictures,
             notes=_notes(record),
             findings=show_findings(
-                record.audit.findings, table, splits=record.splits, read=lambda row: images[row]
+                record.audit.findings,
+                table,
+                splits=record.splits,
+                read=functools.partial(_pixels_of, images),
             ),
-            environment=environment,
+            environment={**environment, "seconds": _seconds_words(environment["seconds"])},
         )
     )
+
+
+def _pixels_of(images: Images, row: int) -> NDArray[np.uint8] | None:
+    """Return one image, None if its file has gone since: a page can do without a thumbnail."""
+    try:
+        return images[row]
+    except DataError:
+        return None
+
+
+def _command(record: Record) -> str:
+    """Return what to type for the same run, in Python where a part of it came from there."""
+    own = record.own_parts
+    if not own:
+        return command_of(record.config)
+    given = ", ".join(f"{name}=…" for name in own)
+    return f"kerastl.run(kerastl.FitConfig(…), {given})  # Python, your own {' and '.join(own)}"
+
+
+def _seconds_words(seconds: float) -> str:
+    """Return how long the run took, and what that counts: the page cannot time its own end."""
+    return f"{seconds:g}, from the first image to this page; an export comes after it"
 
 
 def _large_ratio(metrics: Mapping[str, Any]) -> float | None:
@@ -93,15 +123,32 @@ def _large_ratio(metrics: Mapping[str, Any]) -> float | None:
 
 
 def _notes(record: Record) -> list[str]:
-    """Return what thresholds, or the remedy for uneven classes, do to the numbers of the page."""
-    if record.table.multi_label:
-        return _threshold_notes(record)
+    """Return what a reader must know of the numbers of this run, in sentences."""
+    of_labels = _threshold_notes if record.table.multi_label else _remedy_notes
+    too_strong = ""
+    if record.phase is not None:
+        too_strong = augmentation_warning(record.phase.augment, num_train=len(record.rows("train")))
+    others = (too_strong, unserved_words(record.unserved))
+    return [*of_labels(record), *(note for note in others if note)]
+
+
+def _remedy_notes(record: Record) -> list[str]:
+    """Return what the remedy for uneven classes does to the numbers, if there is one."""
     remedy, loss = record.config.imbalance, chosen_by(record.config.imbalance)
     if remedy == NONE:
         return []
+    chosen = (
+        f"The model and its epoch were chosen by the {loss}; the log-loss on this page is the "
+        "plain one of the finished model."
+    )
+    ratio = class_ratio(record.table.labels)
+    if ratio <= EQUAL_RATIO:
+        return [
+            f"The classes are of about the same size ({ratio:.1f} to 1): --imbalance {remedy} "
+            f"changes little here and can be left out. {chosen}"
+        ]
     return [
-        f"Classes of different sizes: {_REMEDIES[remedy]}. The model and its epoch were chosen "
-        f"by the {loss}; the log-loss on this page is the plain one of the finished model. "
+        f"Classes of different sizes: {_REMEDIES[remedy]}. {chosen} "
         "Probabilities lean towards the rare classes, so that this log-loss and the accuracy can "
         "be worse than without a remedy: read balanced accuracy and macro F1."
     ]
@@ -170,7 +217,7 @@ def _data_summary(record: Record) -> DataSummary:
         how += f", no group torn apart ({len(np.unique(table.groups)):,} groups)"
     return DataSummary(
         name=table.name,
-        num_images=len(table.ids),
+        num_images=record.num_images,
         class_names=table.class_names,
         counts=counts,
         unlabelled=unlabelled,

@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,13 +36,15 @@ class Record:
     Attributes:
         config: The options.
         table: Images that could be read, and their labels.
-        splits: Of shape (n,): "train", "val" or "test" for each.
+        splits: Of shape (n,): "train", "val" or "test" for each; "" for a test image that could
+            not be read any more after the training.
         unreadable: Images that were left out.
         audit: What looks wrong about the images.
         network: The backbone and where it was cut.
         experiment: Both models' answers.
         phase: How fine-tuning was to go; None for the probe alone.
-        seconds: How long the run took.
+        unserved: Images of kinds that an exported model cannot decode, by kind.
+        own_table: Whether the images came from Python, not from `config.data`.
     """
 
     config: FitConfig
@@ -52,7 +55,19 @@ class Record:
     network: Network = field(repr=False)
     experiment: Experiment
     phase: Phase | None
-    seconds: float
+    unserved: Mapping[str, int] = field(default_factory=dict)
+    own_table: bool = False
+
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """What came from Python and is in no configuration: "table", "backbone" or both."""
+        own = {"table": self.own_table, "backbone": self.network.weights == "own"}
+        return tuple(name for name, is_own in own.items() if is_own)
+
+    @property
+    def num_images(self) -> int:
+        """Images that took part."""
+        return int(np.sum(self.splits != ""))
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows of one split."""
@@ -150,11 +165,11 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
     )
 
 
-def environment(record: Record) -> dict[str, Any]:
-    """Return what ran where: versions, hardware, precision.
+def environment(*, seconds: float) -> dict[str, Any]:
+    """Return what ran where: versions, hardware, precision, and how long.
 
     Args:
-        record: The run.
+        seconds: How long the run has taken.
     """
     packages = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")
     gpus = tf.config.list_physical_devices("GPU")
@@ -167,7 +182,7 @@ def environment(record: Record) -> dict[str, Any]:
         "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
         "precision": keras.config.dtype_policy().name,
         "xla": "off" if not gpus else "auto",
-        "seconds": round(record.seconds, 1),
+        "seconds": round(seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

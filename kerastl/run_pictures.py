@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kerastl.data.imbalance import (
     WEIGHTINGS,
 )
 from kerastl.data.stream import Images
+from kerastl.errors import DataError
 from kerastl.evaluation.figures import figure_data_uri, save_figure
 from kerastl.evaluation.pictures import (
     confusion_matrix_figure,
@@ -27,6 +29,8 @@ from kerastl.evaluation.report import Picture
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.experiment import PROBE
+
+logger = logging.getLogger(__name__)
 
 # Images on the sheet of mistakes: what one page can show.
 _MOST_MISTAKES = 18
@@ -70,7 +74,8 @@ def draw_pictures(
                 figure_data_uri(figure),
                 alt="Loss and accuracy of training and validation over the epochs.",
                 caption="Training numbers are measured on augmented images, before each step. "
-                "The dashed line is the probe, where fine-tuning starts."
+                "The dashed line is the probe, where fine-tuning starts. The learning rate is that "
+                "of each epoch's middle step."
                 f"{_curve_note(record)}",
             )
         )
@@ -90,7 +95,12 @@ def draw_pictures(
             f"{', by the class-weighted loss' if experiment.class_weights is not None else ''}.",
         )
     )
-    return (*pictures, *_augmentation(record, images), *_mistakes(record, images))
+    for draw in (_augmentation, _mistakes):
+        try:
+            pictures += draw(record, images)
+        except DataError as error:  # a file that is read anew has gone: no reason to lose the run
+            logger.warning("A picture of the report is left out: %s", error)
+    return tuple(pictures)
 
 
 def _augmentation(record: Record, images: Images) -> list[Picture]:

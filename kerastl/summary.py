@@ -13,7 +13,12 @@ from kerastl.training.experiment import FINE_TUNED, PROBE
 
 
 def summary_lines(
-    record: Record, metrics: dict[str, Any], *, folder: Path, export: ExportResult | None
+    record: Record,
+    metrics: dict[str, Any],
+    *,
+    folder: Path,
+    export: ExportResult | None,
+    seconds: float,
 ) -> tuple[str, ...]:
     """Return what a terminal shows at the end, at most ten lines.
 
@@ -22,11 +27,12 @@ def summary_lines(
         metrics: From `write_record`.
         folder: Where the run folder is now.
         export: What was exported, if anything.
+        seconds: How long all of it took, report and export included.
     """
     counts = ", ".join(f"{len(record.rows(s))} {s}" for s in ("train", "val", "test"))
     facts = metrics["imbalance"]
     uneven = facts is not None and facts["class_ratio"] > LARGE_RATIO
-    lines = [f"{len(record.table.ids)} images, {len(record.table.class_names)} classes: {counts}."]
+    lines = [f"{record.num_images} images, {len(record.table.class_names)} classes: {counts}."]
     if record.unreadable:
         lines.append(f"{len(record.unreadable)} unreadable images were left out: {QUARANTINE}.")
     for name in (PROBE, FINE_TUNED):
@@ -43,7 +49,7 @@ def summary_lines(
     lines.append(f"Run folder: {folder} (open {folder / REPORT})")
     if export is not None:
         lines.append(f"SavedModel: {export.path} (proven on {export.parity.num_images} images)")
-    lines.append(f"Took {record.seconds:.0f} s. Try: python -m kerastl.predict {folder} IMAGES")
+    lines.append(f"Took {seconds:.0f} s. Try: python -m kerastl.predict {folder} IMAGES")
     return tuple(lines)
 
 

@@ -187,7 +187,7 @@ def progress_on_stderr() -> Iterator[None]:
             yield _raise_if_interrupted
             return
         columns: tuple[Any, ...] = (
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<31}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from kerastl.data.audit import Audit, audit_images
 from kerastl.data.augment import find_augmentation
 from kerastl.data.folds import split_rows_of_fold
 from kerastl.data.imbalance import check_imbalance
-from kerastl.data.pixels import load_pixels
+from kerastl.data.pixels import Unreadable, load_pixels
 from kerastl.data.scan import scan_pixels
 from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
 from kerastl.data.stream import Images
+from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ExportError, KerasTLError
@@ -34,7 +36,7 @@ from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publis
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phases import Phase
-from kerastl.training.recipes import default_learning_rate
+from kerastl.training.recipes import augmentation_warning, default_learning_rate
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ def run(
     started = time.monotonic()
     keras.utils.set_random_seed(config.seed)
     find_augmentation(config.augment)
+    own_table = table is not None
     table = table or read_table(config)
     check_imbalance(config.imbalance, multi_label=table.multi_label)
     folder = choose_run_folder(config.out, name=table.name, overwrite=config.overwrite)
@@ -110,21 +113,29 @@ def run(
         splits = split_table(table, config)
         audit = quick_audit(table, pixels.images, splits, config)
         phase = find_phase(config, network)
+        unserved = unserved_kinds(table)
+        warn_in_time(unserved, splits, config, phase=phase)
         experiment = train(network, table, pixels.images, splits, config, phase=phase)
+        lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
+        splits[lost] = ""
         record = Record(
             config=config,
             table=table,
             splits=splits,
-            unreadable=pixels.unreadable,
+            unreadable=(*pixels.unreadable, *lost_images(table, lost, rows=pixels.rows)),
             audit=audit,
             network=network,
             experiment=experiment,
             phase=phase,
-            seconds=time.monotonic() - started,
+            unserved=unserved,
+            own_table=own_table,
         )
-        metrics = write_record(partial, record, images=pixels.images)
+        metrics = write_record(
+            partial, record, images=pixels.images, elapsed=lambda: time.monotonic() - started
+        )
         folder = publish(partial, folder, overwrite=config.overwrite)
     exported = export_finished(folder, config) if config.export else None
+    seconds = time.monotonic() - started
     return RunResult(
         path=folder,
         model=experiment.classifier,
@@ -132,7 +143,9 @@ def run(
         kept=experiment.kept,
         metrics=metrics,
         export=exported,
-        summary_lines=summary_lines(record, metrics, folder=folder, export=exported),
+        summary_lines=summary_lines(
+            record, metrics, folder=folder, export=exported, seconds=seconds
+        ),
     )
 
 
@@ -242,6 +255,46 @@ def quick_audit(
     ):
         logger.warning("%s", line)
     return audit
+
+
+def lost_images(
+    table: ImageTable, lost: NDArray[np.int64], *, rows: NDArray[np.int64]
+) -> tuple[Unreadable, ...]:
+    """Return test images that were readable before training and are not any more; log them.
+
+    Args:
+        table: Images that could be read before training.
+        lost: Which of them are lost.
+        rows: Of shape (n,): the row that each had among all images.
+    """
+    reason = "it could be read before the training, not for the test"
+    for row in lost:
+        logger.warning("Left out of the test: %s: %s", table.ids[row], reason)
+    return tuple(Unreadable(int(rows[row]), table.ids[row], reason) for row in lost)
+
+
+def warn_in_time(
+    unserved: Mapping[str, int],
+    splits: NDArray[np.str_],
+    config: FitConfig,
+    *,
+    phase: Phase | None,
+) -> None:
+    """Say to the log, before any training, what an export or these few images will not like.
+
+    Args:
+        unserved: From `kerastl.data.unserved.unserved_kinds`.
+        splits: Of shape (n,).
+        config: All options.
+        phase: How to fine-tune; None for the probe alone.
+    """
+    if unserved:
+        level = logging.WARNING if config.export else logging.INFO
+        logger.log(level, "%s", unserved_words(unserved))
+    if phase is not None:
+        num_train = int(np.sum(splits == "train"))
+        if too_strong := augmentation_warning(phase.augment, num_train=num_train):
+            logger.warning("%s", too_strong)
 
 
 def find_phase(config: FitConfig, network: Network) -> Phase | None:

@@ -21,6 +21,10 @@ IMBALANCES = (NONE, *WEIGHTINGS, SAMPLING, LOGIT_ADJUST)
 # "always the larger" is right in 3 of 4 images.
 LARGE_RATIO = 3.0
 
+# Largest class over smallest, up to which classes count as equal: of two at 1.5 to 1, balanced
+# weights are 0.83 and 1.25, and logit adjustment moves what is answered at 60 %, not 50 %.
+EQUAL_RATIO = 1.5
+
 # Cui et al. (CVPR 2019) try 0.9 to 0.9999: (N - 1) / N where a class has N different pictures
 # to show. 0.999 is N = 1,000: below some hundred images it is almost `balanced`.
 EFFECTIVE_BETA = 0.999

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import ConfigError
+
+WILSON, BOOTSTRAP = "wilson", "bootstrap"
+# Where the bootstrap sees no difference between resamples; see `percentile_estimate`.
+WILSON_FOR_BOOTSTRAP = "wilson-for-bootstrap"
 
 # Numbers in one block of weights: 16 MB, so that 50,000 rows need no gigabytes.
 _BLOCK_SIZE = 2**21
@@ -24,11 +28,14 @@ class Estimate:
         value: As measured.
         low: Lower end of the interval, at most `value`.
         high: Upper end, at least `value`.
+        method: Whose interval it is, one of the names in this file; "" for another, which who
+            made it names.
     """
 
     value: float
     low: float
     high: float
+    method: str = field(default="", repr=False)
 
 
 def wilson_interval(
@@ -101,7 +108,7 @@ def proportion(successes: float, trials: float, *, confidence: float = 0.95) -> 
     if trials == 0:
         return None
     low, high = wilson_interval(successes, trials, confidence=confidence)
-    return Estimate(successes / trials, low, high)
+    return Estimate(successes / trials, low, high, WILSON)
 
 
 def bootstrap_weights(
@@ -151,9 +158,9 @@ def percentile_estimate(
 ) -> Estimate | None:
     """Return a value with the percentile bootstrap interval (Efron 1979).
 
-    Where every resample gives the same number (all answers right, or a single row) the
-    bootstrap would claim certainty. Then the interval is that of Wilson for a share
-    `value / largest` of `units` trials.
+    Where (almost) every resample gives the same number (all answers right, all of one class,
+    or a single row) the bootstrap would claim certainty. Then the interval is that of Wilson
+    for a share `value / largest` of `units` trials.
 
     Args:
         value: As measured on all rows, from 0 to `largest`; not a number where undefined.
@@ -171,17 +178,19 @@ def percentile_estimate(
         >>> estimate = percentile_estimate(0.5, np.linspace(0, 1, 101), units=9)
         >>> round(estimate.low, 3), round(estimate.high, 3)
         (0.025, 0.975)
-        >>> round(percentile_estimate(1.0, np.ones(100), units=10).low, 2)
-        0.72
+        >>> perfect = percentile_estimate(1.0, np.ones(100), units=10)
+        >>> round(perfect.low, 2), perfect.method
+        (0.72, 'wilson-for-bootstrap')
     """
     if np.isnan(value):
         return None
     known = resampled[~np.isnan(resampled)]
-    if len(known) < 2 or np.ptp(known) < 1e-12:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (value, value)
+    if high - low < 1e-12:
         share = min(max(value / largest, 0.0), 1.0)
         low, high = wilson_interval(share * units, units, confidence=confidence)
-        return Estimate(float(value), min(low * largest, value), max(high * largest, value))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
+        ends = min(low * largest, value), max(high * largest, value)
+        return Estimate(float(value), *ends, WILSON_FOR_BOOTSTRAP)
     # Resamples lose rare classes, so a macro average can lie outside its own percentiles.
-    return Estimate(float(value), float(min(low, value)), float(max(high, value)))
+    return Estimate(float(value), float(min(low, value)), float(max(high, value)), BOOTSTRAP)

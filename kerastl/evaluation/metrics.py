@@ -115,7 +115,9 @@ def classification_metrics(
     Accuracy, precision and recall are proportions and have Wilson's interval (1927). So
     has F1: it is 2 J / (1 + J) of the proportion J = hits / (hits + misses + false alarms).
     All others have the percentile bootstrap interval (Efron 1979) over rows. With
-    groups, every interval is that of a bootstrap over whole groups.
+    groups, every interval is that of a bootstrap over whole groups. Where all resamples give
+    the same number (nothing is wrong), Wilson's stands in for the bootstrap. Each estimate says
+    which it has (`Estimate.method`).
 
     Args:
         labels: Integers of shape (n,), 0..num_classes-1.

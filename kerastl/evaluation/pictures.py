@@ -151,7 +151,8 @@ def learning_curves_figure(
         if with_rates:
             _plain(panels[2], "Learning rate", xlabel="epoch")
             panels[2].plot(epochs, rates, color=FAINT, marker=".")
-            panels[2].set_ylim(bottom=0)
+            # Around a single rate matplotlib's own limits are a sliver of unreadable ticks.
+            panels[2].set_ylim(0, 1.1 * max(float(np.nanmax(rates)), 1e-12))
             panels[2].yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:.2g}"))
         for axes in panels:
             _draw_phases(axes, history, borders)

@@ -11,6 +11,7 @@ import numpy as np
 
 from kerastl.errors import ConfigError, did_you_mean
 from kerastl.evaluation.findings import ShownFinding
+from kerastl.evaluation.intervals import WILSON_FOR_BOOTSTRAP
 from kerastl.evaluation.metrics import most_confused
 from kerastl.evaluation.template import dateline, render_template
 
@@ -23,6 +24,7 @@ _MEASURES = (
     ("mean_average_precision", "Mean average precision", ""),
     ("log_loss", "Log-loss (nats)", ""),
 )
+_ON_THE_PAGE = {key for key, _, _ in _MEASURES} | {"precision", "recall", "f1"}
 # Longer tables show their first rows; the rest opens on demand.
 _MOST_OPEN_ROWS = 24
 _FINDINGS = "What looks wrong about the images"
@@ -180,6 +182,8 @@ def render_report(report: Report) -> str:
         kept=kept,
         several=several,
         confidence=_sure(kept),
+        stands_in=WILSON_FOR_BOOTSTRAP,
+        any_stands_in=_any_stands_in([*report.test.values(), *report.validation.values()]),
         majority=None if several else max(row["support"] for row in kept["per_class"]) / kept["n"],
         comparison=_comparison(report),
         verdict=_verdict(report),
@@ -294,6 +298,18 @@ def _data_notes(report: Report) -> list[str]:
 def _sure(metrics: Mapping[str, Any]) -> str:
     """Return the confidence of the intervals as it is printed."""
     return f"{100 * metrics['confidence']:g}\N{NO-BREAK SPACE}%"
+
+
+def _any_stands_in(measured: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether Wilson's interval stands in for the bootstrap anywhere on the page."""
+    shown = [
+        estimate
+        for metrics in measured
+        for row in (metrics, *metrics["per_class"])
+        for name, estimate in row.items()
+        if name in _ON_THE_PAGE
+    ]
+    return any(one is not None and one.get("method") == WILSON_FOR_BOOTSTRAP for one in shown)
 
 
 def _named(model: str) -> str:

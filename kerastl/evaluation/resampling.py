@@ -228,7 +228,8 @@ def _class_estimate(sample: Sample, measure: str, index: int) -> Estimate | None
             return found
         # F1 = 2 J / (1 + J), rising in J = hits / (hits + misses + false alarms), which is a
         # proportion of the rows that the class has to do with.
-        return Estimate(*(2 * end / (1 + end) for end in (found.value, found.low, found.high)))
+        value, low, high = (2 * end / (1 + end) for end in (found.value, found.low, found.high))
+        return Estimate(value, low, high, found.method)
     units, others = sample.units[index], sample.others[index]
     if measure in ("auroc", "average_precision"):
         units = _effective(np.array([units, others]))

@@ -6,7 +6,7 @@ The test split is read once, at the end, by both.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
+from kerastl.errors import DataError
 from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
 from kerastl.models.blocks import Border
@@ -68,6 +69,8 @@ class Experiment:
         answers: By name of the model: "probe", and "fine-tuned" if that was run.
         probe: The linear probe, before any logit adjustment.
         phase: How fine-tuning went, None if it was not run.
+        test_rows: int64: the test rows that the answers are of; not those whose file had gone
+            or was damaged when it was read for the test.
         num_features: Length of the pooled feature vector.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
@@ -78,6 +81,7 @@ class Experiment:
     answers: dict[str, Answers] = field(repr=False)
     probe: Probe = field(repr=False)
     phase: PhaseResult | None
+    test_rows: NDArray[np.int64] = field(repr=False)
     num_features: int
     class_weights: NDArray[np.float32] | None = None
 
@@ -140,9 +144,10 @@ def probe_then_fine_tune(
         seed=seed,
     )
     ask = functools.partial(predict_probabilities, classifier, images, batch_size=batch_size)
-    probe_val = answer(val, "Validating the probe")
-    before = classifier.get_weights()
-    result, tuned_val = None, None
+    readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
+    validated = {PROBE: answer(val, "Validating the probe")}
+    model_weights = {PROBE: classifier.get_weights()}
+    result = None
     if phase is not None:
         result = fine_tune(
             classifier,
@@ -155,21 +160,19 @@ def probe_then_fine_tune(
             class_weights=weights,
             balanced=imbalance == SAMPLING,
         )
-        tuned_val = ask(rows=val)
+        readers[FINE_TUNED] = lambda rows: ask(
+            rows=rows, description="Testing the fine-tuned model"
+        )
+        validated[FINE_TUNED] = ask(rows=val, description="Validating the fine-tuned model")
+        model_weights[FINE_TUNED] = classifier.get_weights()
 
     # From here on nothing is decided any more but by validation; the test split is read.
-    answers = {}
-    if tuned_val is not None:
-        tuned_test = ask(rows=test, description="Testing the fine-tuned model")
-        answers[FINE_TUNED] = _answers(labels[val], tuned_val, tuned_test, weights)
-        after = classifier.get_weights()
-        classifier.set_weights(before)
-    probe_test = answer(test, "Testing the probe")
-    answers[PROBE] = _answers(labels[val], probe_val, probe_test, weights)
+    tested, test = _test(classifier, readers, images, test, model_weights=model_weights)
+    answers = {
+        name: _answers(labels[val], validated[name], tested[name], weights) for name in readers
+    }
     kept = min(answers, key=lambda name: answers[name].validation_loss)
-    if kept == FINE_TUNED:
-        classifier.set_weights(after)
-    answers = {name: answers[name] for name in (PROBE, FINE_TUNED) if name in answers}
+    classifier.set_weights(model_weights[kept])
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
         answers = _adjust(classifier, answers, labels[train])
     return Experiment(
@@ -178,9 +181,55 @@ def probe_then_fine_tune(
         answers=answers,
         probe=probe,
         phase=result,
+        test_rows=test,
         num_features=len(probe.kernel),
         class_weights=weights,
     )
+
+
+def _test(
+    classifier: keras.Model,
+    readers: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float32]]],
+    images: Images,
+    rows: NDArray[np.int64],
+    *,
+    model_weights: Mapping[str, list[NDArray[Any]]],
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+    """Return each model's answers to the rows that all of them could read, and these rows."""
+    tested: dict[str, NDArray[np.float32]] = {}
+    for name, read in readers.items():
+        classifier.set_weights(model_weights[name])
+        found, left = _read_what_is_left(read, images, rows)
+        tested = {model: values[np.isin(rows, left)] for model, values in tested.items()}
+        tested[name], rows = found, left
+    return tested, rows
+
+
+def _read_what_is_left(
+    read: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    images: Images,
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the answers to the rows that can still be read, and which these are.
+
+    Of images that are read anew, one can go in the hours of training: no reason to lose these.
+    """
+    try:
+        return read(rows), rows
+    except DataError:
+        left = np.array([row for row in rows if _is_readable(images, row)], np.int64)
+        if len(left) in (0, len(rows)):
+            raise
+    return read(left), left
+
+
+def _is_readable(images: Images, row: np.int64) -> bool:
+    """Whether one image can be read now."""
+    try:
+        images[row]
+    except DataError:
+        return False
+    return True
 
 
 def _fit_frozen(

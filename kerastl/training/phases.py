@@ -60,7 +60,8 @@ class PhaseResult:
     Attributes:
         history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
             val_accuracy, learning_rate, val_loss_kind ("plain" or "class-weighted"). Losses in
-            nats per image.
+            nats per image; the rate is that of the epoch's middle step, half of its steps
+            before and after.
         best_epoch: The epoch with the smallest validation loss, from 1.
         num_trainable: Numbers that the phase trained.
         num_folded: BatchNorm layers of the frozen part that were folded.
@@ -220,7 +221,13 @@ def fine_tune(
     )
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
         keeper = _BestEpoch(
-            images, targets, val_rows, phase=phase, class_weights=class_weights, advance=advance
+            images,
+            targets,
+            val_rows,
+            phase=phase,
+            epoch_steps=steps,
+            class_weights=class_weights,
+            advance=advance,
         )
         view.model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
     keeper.restore(view.model)
@@ -273,6 +280,7 @@ class _BestEpoch(keras.callbacks.Callback):
         rows: NDArray[np.int64],
         *,
         phase: Phase,
+        epoch_steps: int,
         class_weights: NDArray[np.float32] | None,
         advance: Advance,
     ) -> None:
@@ -283,11 +291,21 @@ class _BestEpoch(keras.callbacks.Callback):
         self._targets = targets[rows]
         self._rows = rows
         self._phase = phase
+        self._middle_step = (epoch_steps - 1) // 2
+        self._middle_rate = phase.learning_rate
         self._class_weights = class_weights
         self._advance = advance
         self._best_loss = math.inf
         self._best_weights: list[NDArray[Any]] = []
         self._step = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the rate that the middle step of the epoch is taken with.
+
+        After an epoch the optimizer gives the rate of the next step: 0 at the end of a phase.
+        """
+        if batch == self._middle_step:
+            self._middle_rate = float(self.model.optimizer.learning_rate)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop at once when the loss is no number: every later step would be wasted."""
@@ -313,7 +331,7 @@ class _BestEpoch(keras.callbacks.Callback):
                 "accuracy": float(logs["accuracy"]),
                 "val_loss": loss,
                 "val_accuracy": accuracy,
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": self._middle_rate,
                 # Keras weights training losses only: said here, so that nobody compares apples
                 # with pears.
                 "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",

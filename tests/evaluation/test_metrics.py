@@ -384,3 +384,25 @@ def test_most_confused():
 
 def test_undefined_is_none():
     assert percentile_estimate(float("nan"), np.ones(3), units=3) is None
+
+
+def test_each_estimate_says_whose_interval_it_has():
+    labels, answers = simulate(60, 3)
+    metrics = classification_metrics(labels, answers, class_names=["a", "b", "c"])
+    methods = {name: getattr(metrics, name).method for name in ("accuracy", "macro_f1", "auroc")}
+    assert methods == {"accuracy": "wilson", "macro_f1": "bootstrap", "auroc": "bootstrap"}
+    assert {metrics.per_class[0].f1.method, metrics.per_class[0].recall.method} == {"wilson"}
+    grouped = classification_metrics(
+        labels, answers, class_names=["a", "b", "c"], groups=np.arange(60) // 4
+    )
+    assert grouped.accuracy.method == grouped.per_class[0].recall.method == "bootstrap"
+
+
+def test_one_answer_to_everything_is_no_certainty():
+    """Balanced accuracy is 1/3 in every resample that has all classes: almost in all."""
+    metrics = classification_metrics(
+        np.arange(18) % 3, np.tile([0.8, 0.1, 0.1], (18, 1)), class_names=["a", "b", "c"]
+    )
+    estimate = metrics.balanced_accuracy
+    assert estimate.method == "wilson-for-bootstrap"
+    assert estimate.low < 0.2 < 1 / 3 < 0.5 < estimate.high

@@ -239,6 +239,25 @@ def test_groups_are_told():
     assert "Wilson" not in page.text
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(200) % 40])
+def test_the_interval_that_is_not_of_the_bootstrap_says_so(groups):
+    perfect = Page(render_report(minimal(test={"probe": measured(1.0, groups=groups)})))
+    # Macro F1, in the headline and in the table: no mistake in any resample.
+    assert re.search(r"Macro F1 1\.000 0\.9\d\d to 1\.000\*", perfect.text)
+    assert re.search(r"1\.000 0\.9\d\d.1\.000\*", perfect.text)
+    assert "With *: the resamples all gave the same number" in perfect.text
+    # Accuracy of single images has Wilson's interval by itself.
+    accuracy = re.search(
+        r"Test accuracy, probe model 100\.0 % 95 % interval \S+ to 100\.0 %(\*?)", perfect.text
+    )
+    assert accuracy[1] == ("" if groups is None else "*")
+
+
+def test_without_such_an_interval_nothing_is_starred():
+    page = Page(render_report(minimal()))
+    assert "*" not in page.text
+
+
 def test_several_labels():
     random = np.random.default_rng(0)
     labels = random.integers(2, size=(60, 2))

@@ -1,12 +1,17 @@
 """The probe: the optimum of its objective, a penalty that validation likes, honest folds."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_info
 
 from kerastl.data.splits import fold_rows
+from kerastl.features import probe as probe_module
 from kerastl.features.probe import PENALTIES, fit_probe, log_loss_nats, probe_probabilities
+from kerastl.progress import listen
 
 
 def blobs(*, n=240, num_features=20, num_classes=3, distance=1.0, seed=0):
@@ -110,3 +115,44 @@ def test_a_fold_without_one_of_two_classes(groups_of_the_rare_class):
     probe = fit_probe(features, labels, folds=folds)
     assert np.isfinite(probe.kernel).all()
     assert np.isfinite(probe.out_of_fold).all()
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.5, 5.0])
+def test_its_progress_is_one_bar_that_ends_full(distance):
+    """Wherever the best penalty lies: the ends of the path have fewer neighbours to try."""
+    bars = []
+
+    @contextlib.contextmanager
+    def bar(description, total):
+        bars.append([description, total, 0])
+
+        def advance(steps):
+            assert steps > 0
+            bars[-1][2] += steps
+
+        yield advance
+
+    with listen(bar):
+        probe_of(*blobs(distance=distance))
+    ((description, total, done),) = bars
+    assert (description, done) == ("Fitting the probe", total)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_blas_has_one_thread_for_small_features_alone(monkeypatch, small):
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    before, seen = threads(), []
+
+    def watch(*arguments, **options):
+        seen.append(threads())
+        return fit(*arguments, **options)
+
+    fit = probe_module._fit
+    monkeypatch.setattr(probe_module, "_fit", watch)
+    features, labels = blobs()
+    monkeypatch.setattr(probe_module, "_LARGEST_FOR_ONE_THREAD", features.size - 1 + small)
+    probe_of(features, labels)
+    assert set(map(frozenset, seen)) == {frozenset({1} if small else before)}
+    assert threads() == before

@@ -13,7 +13,12 @@ from kerastl.models.classifier import build_classifier, parts_of
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.experiment import one_hot, probe_then_fine_tune
 from kerastl.training.phases import Phase, assign_probe, fine_tune, fit_head
-from kerastl.training.recipes import default_learning_rate, warmup_steps
+from kerastl.training.recipes import (
+    SMALL_DATA_IMAGES,
+    augmentation_warning,
+    default_learning_rate,
+    warmup_steps,
+)
 
 SIZE = (16, 16)
 ROWS = np.arange(60)
@@ -88,6 +93,27 @@ def test_fine_tuning_learns_and_keeps_its_best_epoch(classifier, images):
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_the_rate_in_the_history_is_one_that_was_used(classifier, images, epochs):
+    """Not what the optimizer says after an epoch: at the end of a phase that is 0."""
+    train = np.flatnonzero(SPLITS == "train")
+    result = fine_tune(
+        classifier,
+        images,
+        one_hot(LABELS, num_classes=3),
+        train_rows=train,
+        val_rows=np.flatnonzero(SPLITS == "val"),
+        border=None,
+        phase=Phase(epochs=epochs, learning_rate=1e-3, batch_size=8, augment="none"),
+    )
+    rates = [row["learning_rate"] for row in result.history]
+    steps = -(-len(train) // 8)
+    warmup = warmup_steps(total_steps=steps * epochs)
+    middle = np.arange(epochs) * steps + (steps - 1) // 2
+    done = np.maximum(middle - warmup, 0) / (steps * epochs - warmup)
+    assert rates == pytest.approx(1e-3 * 0.5 * (1 + np.cos(np.pi * done)), rel=1e-4)
 
 
 def test_patience_ends_a_phase(classifier, images):
@@ -288,6 +314,12 @@ def test_logit_adjustment_needs_one_class_per_image():
     )
     with pytest.raises(ConfigError, match="Choose a threshold per label"):
         adjust_bias(model, np.log(np.array([0.9, 0.1], np.float32)))
+
+
+def test_strong_augmentation_of_few_images_is_warned_of():
+    assert "--augment light" in augmentation_warning("strong", num_train=SMALL_DATA_IMAGES - 1)
+    assert augmentation_warning("strong", num_train=SMALL_DATA_IMAGES) == ""
+    assert augmentation_warning("medium", num_train=10) == ""
 
 
 def test_recipe_numbers():
