@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from kerastl.data.alignment import aligned_correlations
+from kerastl.data.alignment import align
+from kerastl.data.likeness import colours_agree, detail, detail_agreements
 from kerastl.data.nearest import Neighbours, nearest_rows, unit_rows
 from kerastl.data.perceptual import close_pairs, perceptual_hashes
 from kerastl.data.scan import ImageFacts
@@ -36,6 +37,12 @@ TIMES_NEARER = 8
 # side cut off: to a third; 5 %: to a seventh).
 SMALLEST_ALIGNED_CORRELATION = 0.97
 _LARGEST_GAP_LEFT = 0.4
+
+# Pictures of less detail cannot be judged: two gradients or two waves correlate like copies.
+SMALLEST_DETAIL = 20.0
+
+# Mean agreement over frequencies that copies have at least, see `likeness.detail_agreements`.
+SMALLEST_AGREEMENT = 0.6
 
 # A level of look-alikes: the correlation with the fifth nearest image (four copies of an image
 # do not count then) that 5 % of the images exceed, from a sample of rows.
@@ -114,7 +121,7 @@ def find_duplicates(facts: ImageFacts, *, neighbours: Neighbours | None = None) 
         ((1, 4),)
     """
     exact = _exact_groups(facts)
-    usable = facts.readable & (_spreads(facts.thumbnails) >= SMALLEST_SPREAD)
+    usable = facts.readable & (detail(facts.thumbnails) >= SMALLEST_DETAIL)
     threshold = look_alike_threshold(facts.thumbnails, np.flatnonzero(usable))
     pairs, correlations, mirrored = _verified(
         facts, _candidates(facts, usable, neighbours), threshold=threshold
@@ -239,16 +246,18 @@ def _verified(
         or [np.empty(0, np.float32)]
     )
     copies = correlations >= threshold
+    certain = np.flatnonzero(copies)
+    copies[certain] = _agree(facts, candidates[certain])
     if threshold <= _LARGEST_THRESHOLD_TO_ALIGN:
-        unsure = np.flatnonzero((correlations < threshold) & (correlations >= _WORTH_ALIGNING))
+        unsure = np.flatnonzero(~copies & (correlations >= _WORTH_ALIGNING))
         unsure = unsure[np.argsort(-correlations[unsure], kind="stable")[:_LARGEST_NUM_ALIGNED]]
-        first, second = _thumbnail_pairs(facts.thumbnails, candidates[unsure])
-        aligned = aligned_correlations(first, second)
+        aligned, first, second = align(*_thumbnail_pairs(facts.thumbnails, candidates[unsure]))
         # Where look-alikes lift the threshold they lift it here too.
         lifted = threshold if threshold > SMALLEST_CORRELATION else SMALLEST_ALIGNED_CORRELATION
-        copies[unsure] = (aligned >= lifted) & (
-            1 - aligned <= _LARGEST_GAP_LEFT * (1 - correlations[unsure])
-        )
+        closer = 1 - aligned <= _LARGEST_GAP_LEFT * (1 - correlations[unsure])
+        likely = np.flatnonzero((aligned >= lifted) & closer)
+        agreeing = _agree(facts, candidates[unsure[likely]], (first[likely], second[likely]))
+        copies[unsure[likely[agreeing]]] = True
         correlations[unsure] = aligned
     accepted = np.flatnonzero(copies)
     # Of a pair that is alike both ways (a symmetrical scene) the better way stays.
@@ -256,6 +265,20 @@ def _verified(
     _, once = np.unique(candidates[accepted, :2], axis=0, return_index=True)
     accepted = accepted[once]
     return candidates[accepted, :2], correlations[accepted], candidates[accepted, 2] == 1
+
+
+def _agree(
+    facts: ImageFacts,
+    triples: NDArray[np.int64],
+    laid: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
+) -> NDArray[np.bool_]:
+    """Return whether pairs agree in detail (as laid over each other) and in colour."""
+    first, second = laid or _thumbnail_pairs(facts.thumbnails, triples)
+    coloured = facts.colour[triples[:, :2]].all(axis=1)
+    colours = _thumbnail_pairs(facts.colours, triples)
+    return (detail_agreements(first, second) >= SMALLEST_AGREEMENT) & colours_agree(
+        *colours, both_coloured=coloured
+    )
 
 
 def _thumbnail_pairs(
