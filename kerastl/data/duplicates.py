@@ -44,9 +44,15 @@ SMALLEST_DETAIL = 20.0
 # Mean agreement over frequencies that copies have at least, see `likeness.detail_agreements`.
 SMALLEST_AGREEMENT = 0.6
 
+# Where one is grey and the other is not, colours cannot contradict: waves that are merely alike
+# have up to 0.7 then, copies without their colours 0.8 and more.
+SMALLEST_GREY_AGREEMENT = 0.8
+
 # A level of look-alikes: the correlation with the fifth nearest image (four copies of an image
 # do not count then) that 5 % of the images exceed, from a sample of rows.
 _LOOK_ALIKE_RANK = 5
+_NUM_LOOK_ALIKES = 20
+LOOK_ALIKE_AGREEMENT = 0.3
 _LOOK_ALIKE_QUANTILE = 0.95
 _LARGEST_LOOK_ALIKE_SAMPLE = 500
 
@@ -122,7 +128,7 @@ def find_duplicates(facts: ImageFacts, *, neighbours: Neighbours | None = None) 
     """
     exact = _exact_groups(facts)
     usable = facts.readable & (detail(facts.thumbnails) >= SMALLEST_DETAIL)
-    threshold = look_alike_threshold(facts.thumbnails, np.flatnonzero(usable))
+    threshold = look_alike_threshold(facts, np.flatnonzero(usable))
     pairs, correlations, mirrored = _verified(
         facts, _candidates(facts, usable, neighbours), threshold=threshold
     )
@@ -148,39 +154,42 @@ def _exact_groups(facts: ImageFacts) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(rows) for rows in by_number.values() if len(rows) > 1)
 
 
-def _spreads(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the standard deviation of every thumbnail, without a float copy of all."""
-    chunks = range(0, len(thumbnails), _CHUNK_PAIRS)
-    parts = [
-        thumbnails[start : start + _CHUNK_PAIRS].std(axis=(1, 2), dtype=np.float32)
-        for start in chunks
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-
-def look_alike_threshold(thumbnails: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
+def look_alike_threshold(facts: ImageFacts, rows: NDArray[np.int64]) -> float:
     """Return the correlation that tells copies from look-alikes in this corpus.
 
+    Look-alikes that differ in detail or colour do not count: they are no copies whatever their
+    correlation.
+
     Args:
-        thumbnails: uint8 of shape (n, 32, 32).
-        rows: int64: rows that are not blank.
+        facts: Of n images.
+        rows: int64: rows that have detail enough.
 
     Returns:
         From 0.985 to below 1.
 
     Example:
-        >>> images = np.random.default_rng(0).integers(0, 256, (50, 32, 32), np.uint8)
-        >>> look_alike_threshold(images, np.arange(50))
+        >>> from kerastl.data.scan import scan_pixels
+        >>> images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8)
+        >>> look_alike_threshold(scan_pixels(images), np.arange(50))
         0.985
     """
     if len(rows) <= _LOOK_ALIKE_RANK:
         return SMALLEST_CORRELATION
-    units = centred_units(thumbnails[rows])
+    units = centred_units(facts.thumbnails[rows])
     rng = np.random.default_rng(0)
     size = min(_LARGEST_LOOK_ALIKE_SAMPLE, len(rows))
     sample = np.sort(rng.choice(len(rows), size, replace=False))
-    found = nearest_rows(units, num_neighbours=_LOOK_ALIKE_RANK, query_rows=sample)
-    level = float(np.quantile(found.cosines[:, -1], _LOOK_ALIKE_QUANTILE))
+    found = nearest_rows(units, num_neighbours=_NUM_LOOK_ALIKES, query_rows=sample)
+    query, place = np.nonzero(found.rows >= 0)
+    triples = np.column_stack(
+        [rows[sample[query]], rows[found.rows[query, place]], np.zeros(len(query), np.int64)]
+    )
+    cosines = np.full_like(found.cosines, -1)
+    cosines[query, place] = np.where(
+        _agree(facts, triples, least=LOOK_ALIKE_AGREEMENT), found.cosines[query, place], -1
+    )
+    fifth = np.sort(cosines, axis=1)[:, -_LOOK_ALIKE_RANK]
+    level = float(np.quantile(fifth, _LOOK_ALIKE_QUANTILE))
     return max(SMALLEST_CORRELATION, 1 - (1 - level) / TIMES_NEARER)
 
 
@@ -271,13 +280,17 @@ def _agree(
     facts: ImageFacts,
     triples: NDArray[np.int64],
     laid: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
+    *,
+    least: float = SMALLEST_AGREEMENT,
 ) -> NDArray[np.bool_]:
     """Return whether pairs agree in detail (as laid over each other) and in colour."""
     first, second = laid or _thumbnail_pairs(facts.thumbnails, triples)
-    coloured = facts.colour[triples[:, :2]].all(axis=1)
+    coloured = facts.colour[triples[:, :2]]
+    one_grey = coloured.any(axis=1) & ~coloured.all(axis=1)
+    needed = np.where(one_grey, max(least, SMALLEST_GREY_AGREEMENT), least)
     colours = _thumbnail_pairs(facts.colours, triples)
-    return (detail_agreements(first, second) >= SMALLEST_AGREEMENT) & colours_agree(
-        *colours, both_coloured=coloured
+    return (detail_agreements(first, second) >= needed) & colours_agree(
+        *colours, both_coloured=coloured.all(axis=1)
     )
 
 

@@ -12,7 +12,7 @@ from scipy.fft import dctn
 
 # Grey levels of a coefficient of the cosine transform (orthonormal, of 32 x 32 pixels) that JPEG
 # of quality 50 and rounding move.
-_NOISE_LEVELS = 4.0
+_NOISE_LEVELS = 2.0
 
 # Frequencies from here on are not compared: half a pixel of shift, as cropping leaves, turns
 # their sign.
