@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from kerastl.data.duplicates import Duplicates
 from kerastl.data.finding import LARGEST_NUM_EXAMPLES, Finding
-from kerastl.data.image_findings import counted
+from kerastl.data.wording import counted
 
 
 @dataclass(frozen=True)
