@@ -220,7 +220,7 @@ def test_show_augmentation(clean, capsys, tmp_path):
     assert "What light augmentation does" in (tmp_path / "check" / "check.html").read_text()
 
 
-def test_as_tfds(dirty, capsys, tmp_path):
+def test_as_tfds(dirty, capsys, caplog, tmp_path):
     pytest.importorskip("kerastl.data.tfds_writer")
     words = (dirty, "--quick", "--out", tmp_path / "check", "--as-tfds", tmp_path / "tfds")
     code, out, _ = run_main(capsys, *words)
@@ -243,6 +243,7 @@ def test_as_tfds(dirty, capsys, tmp_path):
     code, out, err = run_main(capsys, *words)
     assert "--group-column FEATURE" in out
     assert "table_from_arrays" not in out
+    assert "deprecated" not in err + caplog.text
 
 
 @pytest.mark.parametrize(

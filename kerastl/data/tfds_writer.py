@@ -186,7 +186,8 @@ def _write(
                 first = unreadable[before]
                 raise DataError(
                     f"None of the {counted(int(rows.size))} of the split {split!r} can be read; "
-                    f"the first is {first.id!r} ({first.reason}). Repair or remove them and run again."
+                    f"the first is {first.id!r} ({first.reason}). Repair or remove them and run "
+                    "again."
                 )
     writer.close_all()
     for fault in unreadable:
