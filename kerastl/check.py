@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from cyclopts import App, Group, Parameter
 from kerastl import terminal
 from kerastl.config import DataOptions, choices_of_options, data_words
 from kerastl.errors import ConfigError, DataError, did_you_mean
-from kerastl.run_folder import CHECK, choose_run_folder, new_run_folder, publish
+from kerastl.run_folder import CHECK, choose_run_folder, default_folder, new_run_folder, publish
 
 if TYPE_CHECKING:
     from kerastl.inspection import Inspection
@@ -34,6 +35,9 @@ EXIT_FINDINGS = 1
 
 # Findings on a terminal; two lines each, so that all of it is 20 lines.
 _MOST_FINDINGS = 7
+
+# Files that a line names.
+_MOST_NAMED = 3
 
 
 def check(
@@ -67,9 +71,22 @@ def check(
     from kerastl.inspection import inspect_data
     from kerastl.workflow import read_table
 
-    command = command_of(options, quick=quick, show_augmentation=show_augmentation)
+    command = command_of(
+        options,
+        quick=quick,
+        show_augmentation=show_augmentation,
+        out=out,
+        overwrite=overwrite,
+        as_tfds=as_tfds,
+    )
     with terminal.progress_on_stderr():
+        if out is not None:  # before the images are looked for, which may take minutes
+            choose_run_folder(out, name="", overwrite=overwrite, kind=CHECK_FOLDER)
         table = read_table(options)
+        if as_tfds is not None:
+            from kerastl.data.tfds_writer import tfds_folder
+
+            tfds_folder(table, as_tfds)
         folder = choose_run_folder(out, name=table.name, overwrite=overwrite, kind=CHECK_FOLDER)
         with new_run_folder(folder, kind=CHECK_FOLDER) as partial:
             inspection = inspect_data(
@@ -81,9 +98,11 @@ def check(
             )
             write_check(partial, inspection, command=command, augmentation=show_augmentation)
             folder = publish(partial, folder, overwrite=overwrite, kind=CHECK_FOLDER)
-        lines = summary_lines(inspection, folder)
+        usual = default_folder(table.name, kind=CHECK_FOLDER)
+        older = usual if out is None and folder != usual else None
+        lines = summary_lines(inspection, folder, older=older)
         if as_tfds is not None:
-            lines.append(f"TFDS data set: {write_as_tfds(inspection, as_tfds)}")
+            lines += tfds_lines(inspection, as_tfds, folder=folder)
     if json_output:
         sys.stdout.write((folder / CHECK).read_text(encoding="utf-8"))
         sys.stderr.write(f"{lines[-1]}\n")
@@ -110,13 +129,24 @@ def check_policy(name: str | None) -> None:
         )
 
 
-def command_of(options: DataOptions, *, quick: bool, show_augmentation: str | None) -> str:
+def command_of(
+    options: DataOptions,
+    *,
+    quick: bool,
+    show_augmentation: str | None,
+    out: str | None = None,
+    overwrite: bool = False,
+    as_tfds: Path | None = None,
+) -> str:
     """Return what to type for the same check.
 
     Args:
         options: Which images, and how they are divided.
         quick: Whether only pixels were compared.
         show_augmentation: Policy on the page, if any.
+        out: Folder that was asked for, if any.
+        overwrite: Whether it was to be replaced.
+        as_tfds: Where a TFDS data set was asked for, if anywhere.
 
     Example:
         >>> command_of(DataOptions("my photos", seed=3), quick=True, show_augmentation=None)
@@ -125,43 +155,65 @@ def command_of(options: DataOptions, *, quick: bool, show_augmentation: str | No
     words = ["python -m kerastl.check", data_words(options)]
     words += ["--quick"] if quick else []
     words += [f"--show-augmentation {show_augmentation}"] if show_augmentation else []
+    words += [f"--out {shlex.quote(out)}"] if out is not None else []
+    words += ["--overwrite"] if overwrite else []
+    words += [f"--as-tfds {shlex.quote(str(as_tfds))}"] if as_tfds is not None else []
     return " ".join(words)
 
 
-def write_as_tfds(inspection: Inspection, directory: Path) -> Path:
+def tfds_lines(inspection: Inspection, directory: Path, *, folder: Path) -> list[str]:
     """Write the readable images as a TFDS data set, divided as they were checked.
 
     Args:
         inspection: From `kerastl.inspection.inspect_data`.
         directory: Where TFDS data sets are, or will be.
+        folder: Where the check is.
 
     Returns:
-        Where it was written.
+        Lines for a terminal: where it was written, what to type, and what was left out.
 
     Raises:
         DataError: The images cannot be divided, or TFDS cannot take them.
     """
+    from kerastl.check_page import PAGE
     from kerastl.data.sources import subset
     from kerastl.data.tfds_writer import write_tfds
+    from kerastl.data.wording import counted
+    from kerastl.findings import one_line
+
+    complete = f"The check itself is complete: {folder / PAGE}"
 
     if inspection.splits is None:
         raise DataError(
-            f"No TFDS data set was written: {inspection.audit.findings[0].why} The check itself "
-            "is complete."
+            f"No TFDS data set was written: {inspection.audit.findings[0].why} {complete}"
         )
     rows = inspection.splits != ""
     table = subset(inspection.table, rows)
-    return write_tfds(table, inspection.splits[rows], directory, name=table.name)
+    try:
+        path = write_tfds(table, inspection.splits[rows], directory, name=table.name)
+    except DataError as error:
+        raise DataError(f"{error} {complete}") from error
+    words = shlex.join([f"tfds:{path.parent.name}", "--data-dir", str(directory)])
+    lines = [f"TFDS data set: {path}. Type: python -m kerastl.fit {words}"]
+    faults = inspection.audit.unreadable
+    if faults:
+        named = ", ".join(one_line(fault.id) for fault in faults[:_MOST_NAMED])
+        more = len(faults) - _MOST_NAMED
+        named += f" and {more:,} more (see {folder / PAGE})" if more > 0 else ""
+        lines.append(f"It lacks {counted(len(faults), 'file')} that cannot be read: {named}")
+    return lines
 
 
-def summary_lines(inspection: Inspection, folder: Path) -> list[str]:
+def summary_lines(inspection: Inspection, folder: Path, *, older: Path | None = None) -> list[str]:
     """Return what a terminal shows, at most 19 lines.
 
     Args:
         inspection: From `kerastl.inspection.inspect_data`.
         folder: Where the check folder is now.
+        older: Folder of another check that has the usual name, if this one has a number.
     """
     from kerastl.check_page import PAGE
+    from kerastl.data.wording import counted
     from kerastl.evaluation.check_report import size_text, verdict
     from kerastl.findings import one_line
 
@@ -170,9 +222,10 @@ def summary_lines(inspection: Inspection, folder: Path) -> list[str]:
     divided = ", ".join(f"{total:,} {split}" for split, total in totals.items())
     if inspection.table.multi_label:
         divided += " (labels)"
-    lines = [
-        f"{audit.name}: {audit.num_images:,} images, {len(audit.class_names):,} classes: {divided}."
-    ]
+    if audit.unreadable and inspection.splits is not None:
+        divided += f", {len(audit.unreadable):,} unreadable"
+    classes = counted(len(audit.class_names), "class", "classes")
+    lines = [f"{audit.name}: {counted(audit.num_images)}, {classes}: {divided}."]
     formats = ", ".join(f"{name} {count:,}" for name, count in audit.formats.items())
     known = [text for text in (formats, size_text(audit.sizes)) if text]
     lines += [f"{'; '.join(known)}."] if known else []
@@ -182,7 +235,8 @@ def summary_lines(inspection: Inspection, folder: Path) -> list[str]:
         lines.append(f"         -> {one_line(finding.advice)}")
     more = len(audit.findings) - _MOST_FINDINGS
     lines += [f"{more} more on the page."] if more > 0 else []
-    lines.append(f"Took {inspection.seconds:.0f} s. Open {folder / PAGE}")
+    beside = f" ({older} is an older check; --overwrite would replace it)" if older else ""
+    lines.append(f"Took {inspection.seconds:.0f} s. Open {folder / PAGE}{beside}")
     return lines
 
 

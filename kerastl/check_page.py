@@ -101,7 +101,8 @@ def _files(inspection: Inspection) -> dict[str, str]:
     images = "every image with label, split, format, size, checksum and findings"
     if audit.suggested_groups is not None:
         count = len(np.unique(audit.suggested_groups))
-        images += f", and {count:,} suggested groups (from {audit.suggested_groups_from})"
+        rough = ", borders approximate" if audit.suggested_groups_from == "runs of rows" else ""
+        images += f", and {count:,} suggested groups (from {audit.suggested_groups_from}{rough})"
     if inspection.table.contents is not None:
         images += "; these images are not files, so kerastl.fit cannot read it"
     files = {CHECK: "the findings for programs", IMAGES: images}
@@ -141,7 +142,8 @@ def draw_augmentation(folder: Path, inspection: Inspection, *, policy: str) -> P
         f"What {policy} augmentation does",
         figure_data_uri(figure, "png"),
         alt=f"{len(rows)} images, each with augmented variants beside it.",
-        caption="Left: the image as it is. Could you still tell the class from the others?",
+        caption="Left: the image as it is, with its class. Could you still tell the class from "
+        "the others?",
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.finding import LARGEST_NUM_EXAMPLES, Finding
 from kerastl.data.table import ImageTable
+from kerastl.data.wording import counted
 from kerastl.evaluation.findings import ShownFinding, Thumbnail, thumbnail_data_uri
 from kerastl.record import label_text
 
@@ -121,5 +122,6 @@ def finding_lines(findings: Sequence[Finding], *, limit: int, rest: str) -> list
         said.add(finding.advice)
         lines.append(line)
     if len(kept) < len(serious):
-        lines.append(f"{len(serious) - len(kept)} more findings about the data. {rest}")
+        more = counted(len(serious) - len(kept), "more finding")
+        lines.append(f"{more} about the data. {rest}")
     return lines

@@ -69,7 +69,7 @@ def choose_run_folder(
         'my-photos'
     """
     if out is None:
-        base = Path(kind.parent) / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
+        base = default_folder(name, kind=kind)
         path = base if overwrite else _free_name(base)
     else:
         path = Path(out)
@@ -85,6 +85,20 @@ def choose_run_folder(
         )
     _check_writable(path)
     return path
+
+
+def default_folder(name: str, *, kind: FolderKind = RUN_FOLDER) -> Path:
+    """Return the folder that is made when nobody says and nothing is there yet.
+
+    Args:
+        name: Of the data set.
+        kind: Of the folder.
+
+    Example:
+        >>> default_folder("my photos").as_posix()
+        'runs/my-photos'
+    """
+    return Path(kind.parent) / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
 
 
 def _free_name(base: Path) -> Path:

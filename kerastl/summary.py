@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kerastl.data.imbalance import LARGE_RATIO, LOGIT_ADJUST, NONE
+from kerastl.data.wording import counted
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.record import Record
 from kerastl.run_folder import QUARANTINE, REPORT
@@ -34,7 +35,8 @@ def summary_lines(
     uneven = facts is not None and facts["class_ratio"] > LARGE_RATIO
     lines = [f"{record.num_images} images, {len(record.table.class_names)} classes: {counts}."]
     if record.unreadable:
-        lines.append(f"{len(record.unreadable)} unreadable images were left out: {QUARANTINE}.")
+        left_out = counted(len(record.unreadable), "unreadable image was", "unreadable images were")
+        lines.append(f"{left_out} left out: {QUARANTINE}.")
     for name in (PROBE, FINE_TUNED):
         if name in metrics:
             mark = "  <- kept" if name == metrics["kept"] else ""

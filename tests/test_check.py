@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -90,7 +91,13 @@ def test_a_dirty_folder(dirty, capsys, tmp_path):
     values = json.loads((tmp_path / "check" / "check.json").read_text())
     expected = {"unreadable-images", "duplicates-across-labels", "duplicates-across-splits"}
     assert expected <= codes_of(values)
-    assert values["made"]["command"] == f"python -m kerastl.check '{dirty}' --quick"
+    typed = f"python -m kerastl.check '{dirty}' --quick --out {tmp_path}/check --overwrite"
+    assert values["made"]["command"] == typed
+    assert f"Open {tmp_path}/check/check.html" in out
+    assert "36 images, 2 classes: " in out
+    assert ", 1 unreadable." in out
+    counts = [int(word) for word in re.findall(r"(\d+) (?:train|val|test|unreadable)", out)]
+    assert sum(counts) == 36
 
 
 def test_json_and_nothing_else(dirty, capsys, tmp_path):
@@ -213,14 +220,30 @@ def test_show_augmentation(clean, capsys, tmp_path):
     assert "What light augmentation does" in (tmp_path / "check" / "check.html").read_text()
 
 
-def test_as_tfds(dirty, capsys, tmp_path):
+def test_as_tfds(dirty, capsys, caplog, tmp_path):
     pytest.importorskip("kerastl.data.tfds_writer")
     words = (dirty, "--quick", "--out", tmp_path / "check", "--as-tfds", tmp_path / "tfds")
     code, out, _ = run_main(capsys, *words)
     assert code == 0
-    assert out.splitlines()[-1].startswith(f"TFDS data set: {tmp_path}/tfds/my_photos/1.0.0")
+    *_, written, left_out = out.splitlines()
+    assert written.startswith(f"TFDS data set: {tmp_path}/tfds/my_photos/1.0.0")
+    assert written.endswith(f"python -m kerastl.fit tfds:my_photos --data-dir {tmp_path}/tfds")
+    assert left_out.startswith("It lacks 1 file that cannot be read: ")
+    assert left_out.endswith("broken.jpg")
     table = load_table("tfds:my_photos", data_dir=tmp_path / "tfds")
     assert len(table.ids) == 35  # all but the broken one
+    # Again: refused before the check, which leaves no folder.
+    words = (dirty, "--quick", "--out", tmp_path / "again", "--as-tfds", tmp_path / "tfds")
+    code, out, err = run_main(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "Choose another folder (--as-tfds DIR)" in err
+    assert "Checking images" not in err
+    assert not (tmp_path / "again").exists()
+    words = ("tfds:my_photos", "--data-dir", tmp_path / "tfds", "--quick", "--out", tmp_path / "b")
+    code, out, err = run_main(capsys, *words)
+    assert "--group-column FEATURE" in out
+    assert "table_from_arrays" not in out
+    assert "deprecated" not in err + caplog.text
 
 
 @pytest.mark.parametrize(
@@ -248,7 +271,9 @@ def test_mistakes_are_one_line(clean, capsys, tmp_path, words, advice):
 def test_default_folders_are_counted(clean, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for expected in ("checks/photos/check.html", "checks/photos-2/check.html"):
-        assert f"Open {expected}" in run_main(capsys, clean, "--quick")[1]
+        out = run_main(capsys, clean, "--quick")[1]
+        assert f"Open {expected}" in out
+    assert "(checks/photos is an older check; --overwrite would replace it)" in out
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -15,10 +15,10 @@ _PLACES = (0.0, 0.5, 1.0)
 _CHUNK_PAIRS = 1024
 
 
-def aligned_correlations(
+def align(
     first: NDArray[np.uint8], second: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """Return how well pairs of thumbnails correlate if one of the two is cropped.
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return how well pairs of thumbnails correlate if one of the two is cropped, and lay them so.
 
     The best of 90 windows: 5 sizes from 98 % to 90 % of the side, 3 x 3 places, of the first or
     of the second image.
@@ -28,27 +28,34 @@ def aligned_correlations(
         second: uint8 of the same shape.
 
     Returns:
-        float32 of shape (m,).
+        float32 of shape (m,), and the two thumbnails laid over each other: uint8 of the shape
+        given.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> scene = rng.integers(0, 256, (1, 11, 11), np.uint8).repeat(3, 1).repeat(3, 2)
-        >>> aligned_correlations(scene, scene).shape
-        (1,)
+        >>> correlations, one, other = align(scene, scene)
+        >>> correlations.shape, one.shape == other.shape == scene.shape
+        ((1,), True)
     """
     best = np.full(len(first), -1, np.float32)
+    laid = np.stack([first, second])
     windows = _windows(first.shape[-1])
     for start in range(0, len(first), _CHUNK_PAIRS):
         part = slice(start, start + _CHUNK_PAIRS)
         one, other = first[part].astype(np.float32), second[part].astype(np.float32)
-        for whole, cropped in ((one, other), (other, one)):
+        for side, (whole, cropped) in enumerate(((one, other), (other, one))):
             target = _standardised(cropped)
             for down, across in product(windows, repeat=2):
                 if down[0] != across[0]:
                     continue
-                window = _standardised((down[1] @ whole @ across[1].T).astype(np.float32))
-                best[part] = np.maximum(best[part], np.einsum("nij,nij->n", window, target))
-    return best
+                window = (down[1] @ whole @ across[1].T).astype(np.float32)
+                found = np.einsum("nij,nij->n", _standardised(window), target)
+                better = start + np.flatnonzero(found > best[part])
+                best[better] = found[better - start]
+                laid[side, better] = np.round(window[better - start]).astype(np.uint8)
+                laid[1 - side, better] = (second, first)[side][better]
+    return best, laid[0], laid[1]
 
 
 def _windows(side: int) -> list[tuple[float, NDArray[np.float32]]]:

@@ -218,10 +218,15 @@ def keep_together_advice(table: ImageTable, *, data: str, groups_file: str | Non
     """
     if data.startswith("demo:solar"):
         return "Type: python -m kerastl.fit demo:solar:P2"
+    if data.startswith("tfds:"):
+        return (
+            "If a feature says which images belong together, name it: python -m kerastl.fit "
+            f"{data} --group-column FEATURE"
+        )
     if table.contents is not None:
         return (
             "Give groups, so that a split keeps them whole: table_from_arrays(..., "
-            "groups=audit.suggested_groups), or --group-column FEATURE for a TFDS data set."
+            "groups=audit.suggested_groups)."
         )
     if groups_file is None:
         groups_file = f"{data.rstrip('/')}/images.csv"

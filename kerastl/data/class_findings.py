@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.finding import Finding
+from kerastl.data.wording import counted
 
 # Largest class over smallest. From about 10 the rare class is often not learnt at all without a
 # remedy (Johnson and Khoshgoftaar 2019, https://doi.org/10.1186/s40537-019-0192-5, count 1:10
@@ -116,11 +117,14 @@ def _listed(
     """Return "'cat' has 3 images, 'dog' 0", the first three."""
     texts = [f"{class_names[number]!r} has {totals[number]}" for number in chosen[:3]]
     more = len(chosen) - len(texts)
-    return ", ".join(texts) + (f" and {more} more classes" if more else "") + " images"
+    others = f" and {counted(more, 'more class', 'more classes')}" if more else ""
+    word = "image" if len(texts) == 1 and totals[chosen[0]] == 1 and not more else "images"
+    return f"{', '.join(texts)}{others} {word}"
 
 
 def _named(chosen: NDArray[np.int64], class_names: Sequence[str]) -> str:
     """Return the first three names."""
     texts = [repr(class_names[number]) for number in chosen[:3]]
     more = len(chosen) - len(texts)
-    return ", ".join(texts) + (f" and {more} more classes" if more else "")
+    others = f" and {counted(more, 'more class', 'more classes')}" if more else ""
+    return ", ".join(texts) + others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,64 @@ from scipy.sparse.csgraph import connected_components
 
 from kerastl.data.duplicates import Duplicates
 from kerastl.data.finding import LARGEST_NUM_EXAMPLES, Finding
-from kerastl.data.image_findings import counted
+from kerastl.data.wording import counted
 
-_ACROSS_LABELS = (
-    "One picture cannot be two things: at least one label is wrong, and whatever the network "
-    "answers is counted as a mistake once."
-)
-_ACROSS_SPLITS = (
+
+@dataclass(frozen=True)
+class _Words:
+    """How findings about one kind of copies speak; what is not certain is not said."""
+
+    code: str
+    severity: str
+    within: str
+    across_labels: str
+    across_splits: str
+    why_labels: str
+    why_splits: str
+    why_within: str
+    labels_advice: str
+    splits_advice: str
+    within_advice: str
+
+
+_ANSWER_SEEN = (
     "The network has seen the answer in training, so results on the held-out images are too good."
 )
-_WITHIN = (
-    "Copies count double in training and in results, and a random split puts some of them on "
-    "both sides."
+_COUNT_DOUBLE = (
+    "count double in training and in results, and a random split puts some of them on both sides."
+)
+_EXACT = _Words(
+    code="duplicates",
+    severity="error",
+    within="{images} show only {pictures}: exact copies of other images",
+    across_labels="{images} of {pictures} are exact copies but have different labels",
+    across_splits="{images} of {pictures} are exact copies but are in different splits",
+    why_labels="One picture cannot be two things: at least one label is wrong, and whatever the "
+    "network answers is counted as a mistake once.",
+    why_splits=_ANSWER_SEEN,
+    why_within=f"Copies {_COUNT_DOUBLE}",
+    labels_advice="Look at each group, keep the image with the right label and remove the others.",
+    splits_advice="Remove the copies from train, or divide anew. ",
+    within_advice="Keep one of each. Or: ",
+)
+_LOOK = "Look at the pairs in check.html"
+_NEAR = _Words(
+    code="near-duplicates",
+    severity="warning",
+    within="{images} look like copies of each other (stored anew, resized, cropped): they may "
+    "show only {pictures}",
+    across_labels="{images} look like copies of each other (perhaps {pictures}) but have different "
+    "labels",
+    across_splits="{images} look like copies of each other (perhaps {pictures}) but are in "
+    "different splits",
+    why_labels="If two are one picture, one of their labels is wrong. They may also be two "
+    "pictures that are hard to tell apart.",
+    why_splits=f"If they are copies: {_ANSWER_SEEN[0].lower()}{_ANSWER_SEEN[1:]}",
+    why_within=f"If they are copies, they {_COUNT_DOUBLE}",
+    labels_advice=f"{_LOOK}; where they show one picture, correct the label that is wrong. "
+    "Two pictures that only look alike are no fault.",
+    splits_advice=f"{_LOOK}; if they are copies, divide anew so that they stay together. ",
+    within_advice=f"{_LOOK}; if they are copies, keep them together. ",
 )
 
 
@@ -54,11 +101,7 @@ def copy_findings(
     """
     links = [(rows[0], row) for rows in duplicates.exact for row in rows[1:]]
     exact = np.array(links, np.int64).reshape(-1, 2)
-    kinds = (
-        ("duplicates", "error", "exact copies", exact),
-        ("near-duplicates", "warning", "copies (stored anew, resized, cropped)", duplicates.near),
-    )
-    for code, worst, words, pairs in kinds:
+    for words, pairs in ((_EXACT, exact), (_NEAR, duplicates.near)):
         # For exact copies every two rows of a group matter, not only those that are linked.
         groups = _components(pairs, len(labels))
         by_label = [rows for rows in groups if len(np.unique(labels[rows], axis=0)) > 1]
@@ -67,44 +110,32 @@ def copy_findings(
         ]
         harmful = {int(rows[0]) for rows in (*by_label, *by_split)}
         rest = [rows for rows in groups if int(rows[0]) not in harmful]
-        together = "Keep one of each. " + ("Or: " + keep_together if splits is None else "")
-        for suffix, severity, where, why, advice, chosen in (
+        together = words.within_advice + keep_together
+        if splits is not None and words is _EXACT:
+            together = "Keep one of each."
+        for suffix, severity, title, why, advice, chosen in (
             (
                 "-across-labels",
-                worst,
-                "have different labels",
-                _ACROSS_LABELS,
-                "Look at each group, keep the image with the right label and remove the others.",
+                words.severity,
+                words.across_labels,
+                words.why_labels,
+                words.labels_advice,
                 by_label,
             ),
             (
                 "-across-splits",
-                worst,
-                "are in different splits",
-                _ACROSS_SPLITS,
-                f"Remove the copies from train, or divide anew. {keep_together}",
+                words.severity,
+                words.across_splits,
+                words.why_splits,
+                words.splits_advice + keep_together,
                 by_split,
             ),
-            ("", "warning", "of other images", _WITHIN, together.strip(), rest),
+            ("", "warning", words.within, words.why_within, together, rest),
         ):
             if chosen:
                 yield _finding(
-                    code + suffix,
-                    severity,
-                    _title(chosen, words, where),
-                    why=why,
-                    advice=advice,
-                    groups=chosen,
+                    words.code + suffix, severity, title, why=why, advice=advice, groups=chosen
                 )
-
-
-def _title(groups: list[NDArray[np.int64]], words: str, where: str) -> str:
-    """Return one line with the numbers."""
-    count = sum(len(rows) for rows in groups)
-    pictures = counted(len(groups), "picture")
-    if where == "of other images":
-        return f"{counted(count)} show only {pictures}: {words} {where}"
-    return f"{counted(count)} of {pictures} are {words} but {where}"
 
 
 def _finding(
@@ -121,7 +152,7 @@ def _finding(
     return Finding(
         code=code,
         severity=severity,
-        title=title,
+        title=title.format(images=counted(count), pictures=counted(len(groups), "picture")),
         why=why,
         advice=advice,
         num_rows=count,

@@ -14,6 +14,7 @@ import numpy as np
 from kerastl.data.given_splits import SPLIT_SYNONYMS
 from kerastl.data.image_kinds import IMAGE_SUFFIXES, holds_an_image, is_clutter, is_image_name
 from kerastl.data.table import ImageTable, encode_names, natural_key, natural_order
+from kerastl.data.wording import counted
 from kerastl.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -63,11 +64,13 @@ def table_from_folder(folder: str | os.PathLike[str]) -> ImageTable:
             splits += [split] * len(found)
     if ignored:
         listed = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
-        logger.info("Ignored %d files that are no images (%s).", ignored.total(), listed)
+        files = counted(ignored.total(), "file that is no image", "files that are no images")
+        logger.info("Ignored %s (%s).", files, listed)
     if recognised:
         logger.info(
-            "Took %d files without the suffix of an image for images, by their first bytes (%s).",
-            len(recognised), ", ".join(map(os.path.basename, recognised[:3])),
+            "Took %s without the suffix of an image for %s, by their first bytes (%s).",
+            counted(len(recognised), "file"), "an image" if len(recognised) == 1 else "images",
+            ", ".join(map(os.path.basename, recognised[:3])),
         )  # fmt: skip
     if not paths:
         raise DataError(_why_empty(root, ignored))
@@ -165,7 +168,7 @@ def _why_empty(root: Path, ignored: Counter[str]) -> str:
     table_advice = f" It holds the table {tables[0]!r}: give that as DATA." if tables else ""
     if images:
         return (
-            f"The folder {str(root)!r} has {len(images)} images directly in it (such as "
+            f"The folder {str(root)!r} has {counted(len(images))} directly in it (such as "
             f"{images[0]!r}) and no class folders, so their labels are unknown. Move them into "
             f"one folder per class, or give a CSV with the columns path and label.{table_advice}"
         )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.finding import LARGEST_NUM_EXAMPLES, Finding
 from kerastl.data.scan import ImageFacts
+from kerastl.data.wording import counted
 
 # Standard deviation of grey values, of 255: photographs have 40 to 70, the darkest cell of ELPV
 # 4; one value and the noise of JPEG has less than 1.
@@ -88,20 +89,6 @@ def examples_of(rows: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
         ((4,), (7,))
     """
     return tuple((int(row),) for row in rows[:LARGEST_NUM_EXAMPLES])
-
-
-def counted(count: int, noun: str = "image") -> str:
-    """Return a number with its noun.
-
-    Args:
-        count: How many.
-        noun: In the singular.
-
-    Example:
-        >>> counted(1), counted(1200)
-        ('1 image', '1,200 images')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _about_rows(

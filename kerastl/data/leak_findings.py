@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from kerastl.data.candidate_groups import folder_groups, name_groups, suggest_groups
 from kerastl.data.duplicates import centred_units
 from kerastl.data.finding import LARGEST_NUM_EXAMPLES, Finding
-from kerastl.data.image_findings import counted
 from kerastl.data.leakage import (
     LeakTest,
     file_ranks,
@@ -20,12 +19,19 @@ from kerastl.data.leakage import (
     order_test,
 )
 from kerastl.data.nearest import Neighbours
+from kerastl.data.wording import counted
 
 _SISTERS = {
     "order": "one of the {window} taken before or after it",
     "folders": "from the same folder",
     "file names": "one whose file name starts alike",
 }
+
+
+_APPROXIMATE = (
+    " The suggested groups are runs of neighbouring files: where one series ends and the next "
+    "begins is not known, so their borders are approximate; a column of your own is better."
+)
 
 
 def leak_findings(
@@ -168,7 +174,8 @@ def _finding(
         f"training image is {sister}; chance would give {_percent(shown.expected)}",
         why=f"Images that were taken together seem to be on both sides of {split}: the network "
         "can remember them, and results are too good for images of a new series. (On the solar "
-        "cells of the demo accuracy falls by 4 to 6 points when modules stay whole.)",
+        "cells of the demo accuracy falls by 4 to 6 points when modules stay whole.)"
+        + (_APPROXIMATE if source == "runs of rows" else ""),
         advice=keep_together,
         num_rows=round(shown.observed * shown.num_rows),
         examples=tuple((int(row), int(nearest[row])) for row in closest[:LARGEST_NUM_EXAMPLES]),

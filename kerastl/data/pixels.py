@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.sources import ImageTable
 from kerastl.data.stream import Images, ImageStream, image_reader, in_threads, rgb_of
+from kerastl.data.wording import counted
 from kerastl.errors import ConfigError, DataError, UnreadableImageError, did_you_mean
 from kerastl.progress import track
 
@@ -152,7 +153,7 @@ def _check_faults(faults: list[Unreadable], count: int, largest_fraction: float)
     """Name unreadable images, or stop where they are too many."""
     if len(faults) > largest_fraction * count or len(faults) == count:
         raise DataError(
-            f"{len(faults)} of {count} images cannot be read, more than "
+            f"{len(faults):,} of {counted(count)} cannot be read, more than "
             f"{largest_fraction:.0%}; the first is {faults[0].id!r} ({faults[0].reason}). "
             "Repair or remove them and run again."
         )

@@ -24,6 +24,9 @@ from kerastl.data.table import ImageTable
 from kerastl.errors import DataError, UnreadableImageError
 from kerastl.progress import track
 
+# Side of the colour pictures: enough for "reddish at the top left".
+COLOUR_SIDE = 8
+
 # A JPEG is read at the smallest eighth of its size that has this side: enough for thumbnails.
 _DRAFT_SIDE = 4 * THUMBNAIL_SIDE
 
@@ -44,6 +47,7 @@ class ImageFacts:
             that cannot be decoded have one too; "" where not even bytes could be read.
         hashes: uint64 of shape (n,): see `kerastl.data.perceptual.perceptual_hashes`.
         thumbnails: uint8 of shape (n, 32, 32): grey, the aspect ratio ignored.
+        colours: uint8 of shape (n, 8, 8, 3): RGB, the aspect ratio ignored.
         mean: float32 of shape (n,): mean grey value, 0..255.
         spread: float32 of shape (n,): standard deviation of the grey values (a large JPEG is
             measured at an eighth of its size or more, which takes off fine noise).
@@ -57,6 +61,7 @@ class ImageFacts:
     digests: NDArray[np.str_]
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
     mean: NDArray[np.float32]
     spread: NDArray[np.float32]
     colour: NDArray[np.bool_]
@@ -77,6 +82,7 @@ class _Fact:
     height: int = 0
     digest: str = ""
     thumbnail: NDArray[np.uint8] | None = None
+    colours: NDArray[np.uint8] | None = None
     mean: float = 0.0
     spread: float = 0.0
     colour: bool = False
@@ -115,7 +121,7 @@ def scan_pixels(images: Images) -> ImageFacts:
     """Return the facts of images that are decoded already.
 
     About formats and sizes of files it knows nothing; the rest is as good as `scan_images`.
-    10,000 images of 224 x 224 pixels take about 4 s on 2 cores.
+    10,000 images of 224 x 224 pixels take 5 to 6 s on 2 busy cores.
 
     Args:
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
@@ -133,12 +139,13 @@ def _scan(ids: tuple[str, ...], read: Callable[[int], _Fact]) -> ImageFacts:
     """Call `read` for all rows in threads: Pillow and hashlib work outside Python's lock."""
     count = len(ids)
     thumbnails = np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    colours = np.zeros((count, COLOUR_SIDE, COLOUR_SIDE, 3), np.uint8)
     facts: list[_Fact] = []
     with track("Checking images", total=count) as advance:
         for row, fact in enumerate(in_threads(read, range(count))):
-            if fact.thumbnail is not None:
-                thumbnails[row] = fact.thumbnail
-            facts.append(replace(fact, thumbnail=None))
+            if fact.thumbnail is not None and fact.colours is not None:
+                thumbnails[row], colours[row] = fact.thumbnail, fact.colours
+            facts.append(replace(fact, thumbnail=None, colours=None))
             advance(1)
     return ImageFacts(
         formats=np.array([fact.format for fact in facts], np.str_),
@@ -147,6 +154,7 @@ def _scan(ids: tuple[str, ...], read: Callable[[int], _Fact]) -> ImageFacts:
         digests=np.array([fact.digest for fact in facts], np.str_),
         hashes=perceptual_hashes(thumbnails),
         thumbnails=thumbnails,
+        colours=colours,
         mean=np.array([fact.mean for fact in facts], np.float32),
         spread=np.array([fact.spread for fact in facts], np.float32),
         colour=np.array([fact.colour for fact in facts], np.bool_),
@@ -192,7 +200,11 @@ def _fact_of_pixels(image: Image.Image, name: str, width: int, height: int, dige
     # 0.9998 against 0.997).
     size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     thumbnail = np.asarray(grey.resize(size, Image.Resampling.BILINEAR, reducing_gap=4.0))
-    return _Fact(name, width, height, digest, thumbnail, mean, variance**0.5, colour)
+    size = (COLOUR_SIDE, COLOUR_SIDE)
+    colours = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=4.0).convert("RGB")
+    return _Fact(
+        name, width, height, digest, thumbnail, np.asarray(colours), mean, variance**0.5, colour
+    )
 
 
 def _has_colour(image: Image.Image) -> bool:

@@ -21,6 +21,7 @@ from kerastl.data.stratification import (
     deal_rows,
     shuffled_order,
 )
+from kerastl.data.wording import counted
 from kerastl.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -209,9 +210,12 @@ def check_class_sizes(
             for number in small[:5]
         )
         where = " to divide" if (settled != "").any() and missing else ""
+        more = int(small.size) - 5
+        classes = counted(more, "more class has", "more classes have")
+        others = f" and {classes} too few" if more > 0 else ""
         raise DataError(
             f"{'Class' if one else 'Classes'} {listed}{where}"
-            + (f" and {small.size - 5} more classes have too few" if small.size > 5 else "")
+            + others
             + f"; every class needs at least {needed}, one for each of "
             f"{', '.join(['train', *missing])}. Add images or drop the "
             f"{'class' if one else 'classes'}."

@@ -31,6 +31,7 @@ from kerastl.data.table import (
     natural_order,
 )
 from kerastl.data.tfds_records import Examples, read_examples
+from kerastl.data.wording import counted
 from kerastl.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,8 @@ def _table(
     kept = [row for row, names in enumerate(labelled.names) if names is not None]
     if len(kept) < len(labelled.names):
         left_out = len(labelled.names) - len(kept)
-        logger.warning("%d images without a label were left out.", left_out)
+        words = counted(left_out, "image without a label was", "images without a label were")
+        logger.warning("%s left out.", words)
     name_sets = [labelled.names[row] or () for row in kept]
     used = {name for names in name_sets for name in names}
     class_names = tuple(name for name in labelled.class_names if name in used)
@@ -291,7 +293,7 @@ def _feature_keys(builder: Any, label_column: str | None) -> tuple[str, str]:
         key
         for key in sorted(features)
         if isinstance(features[key], tfds.features.Image)
-        and features[key].dtype != np.float32  # such pixels are hidden in four channels of a PNG
+        and features[key].np_dtype != np.float32  # such pixels are hidden in four channels of a PNG
     ]
     if not images:
         raise DataError(

@@ -26,6 +26,7 @@ from kerastl.data.given_splits import SPLIT_NAMES, settle_splits
 from kerastl.data.image_reader import read_image
 from kerastl.data.pixels import Unreadable, encoded_image
 from kerastl.data.table import ImageTable
+from kerastl.data.wording import counted
 from kerastl.errors import ConfigError, DataError, UnreadableImageError
 from kerastl.progress import track
 
@@ -81,14 +82,8 @@ def write_tfds(
         >>> path.parts[-2:], data.element_spec[0].shape
         (('two_animals', '1.0.0'), TensorShape([8, 8, 3]))
     """
-    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version):
-        raise ConfigError(
-            f"`version` must be three numbers with dots, such as 1.0.0; received {version!r}."
-        )
-    _check_class_names(table.class_names)
-    data_set = _data_set_name(table.name if name is None else name, given=name is not None)
-    path = Path(directory).expanduser() / data_set / version
-    _refuse_existing(path)
+    path = tfds_folder(table, directory, name=name, version=version)
+    data_set = path.parent.name
     given = settle_splits(
         table.splits if splits is None else splits, groups=None, count=len(table.ids)
     )
@@ -112,6 +107,42 @@ def write_tfds(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     logger.info("Written to %s; tfds:%s --data-dir %s reads it.", path, data_set, path.parents[1])
+    return path
+
+
+def tfds_folder(
+    table: ImageTable,
+    directory: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    version: str = "1.0.0",
+) -> Path:
+    """Return where `write_tfds` would write a table, or refuse it before any work is done.
+
+    Args:
+        table: The images.
+        directory: Where TFDS data sets are, or will be.
+        name: Of the data set; the name of the table when not given. It becomes snake case.
+        version: Three numbers with dots.
+
+    Raises:
+        ConfigError: The name or the version is none that TFDS can have.
+        DataError: This version exists, or a class has a name that TFDS cannot keep.
+
+    Example:
+        >>> from kerastl.data.table import table_from_arrays
+        >>> table = table_from_arrays(np.zeros((2, 8, 8), np.uint8), ["cat", "dog"])
+        >>> tfds_folder(table, "data", name="Two Animals").as_posix()
+        'data/two_animals/1.0.0'
+    """
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", version):
+        raise ConfigError(
+            f"`version` must be three numbers with dots, such as 1.0.0; received {version!r}."
+        )
+    _check_class_names(table.class_names)
+    data_set = _data_set_name(table.name if name is None else name, given=name is not None)
+    path = Path(directory).expanduser() / data_set / version
+    _refuse_existing(path)
     return path
 
 
@@ -154,8 +185,9 @@ def _write(
             if len(unreadable) - before == rows.size:
                 first = unreadable[before]
                 raise DataError(
-                    f"None of the {rows.size} images of the split {split!r} can be read; the first "
-                    f"is {first.id!r} ({first.reason}). Repair or remove them and run again."
+                    f"None of the {counted(int(rows.size))} of the split {split!r} can be read; "
+                    f"the first is {first.id!r} ({first.reason}). Repair or remove them and run "
+                    "again."
                 )
     writer.close_all()
     for fault in unreadable:
@@ -214,8 +246,8 @@ def _images(
         yield answer.row, answer.image
     if num_lying:
         logger.warning(
-            "%d images are turned by their EXIF orientation, which tfds.load does not heed.",
-            num_lying,
+            "%s turned by their EXIF orientation, which tfds.load does not heed.",
+            counted(num_lying, "image is", "images are"),
         )
 
 
@@ -303,8 +335,9 @@ def _refuse_existing(path: Path) -> None:
     if path.exists():
         major, minor, patch = path.name.split(".")
         raise DataError(
-            f"{str(path)!r} exists already and is never overwritten. Remove that folder, choose "
-            f"another one, or pass version='{major}.{minor}.{int(patch) + 1}'."
+            f"The TFDS data set {str(path)!r} exists already and is never overwritten. Choose "
+            "another folder (--as-tfds DIR) or remove this one; from Python you can also pass "
+            f"write_tfds(..., version='{major}.{minor}.{int(patch) + 1}')."
         )
 
 

@@ -259,6 +259,10 @@ def _comparison(report: Report) -> list[dict[str, Any]]:
     return rows
 
 
+# Of two models whose difference may be 0: a large difference on few images reads like a result.
+_UNSURE = "the interval holds 0, so these images do not show which of the two is better"
+
+
 def _verdict(report: Report) -> str:
     """Return in a sentence whether the difference of two models is more than noise."""
     if len(report.test) != 2:
@@ -273,7 +277,7 @@ def _verdict(report: Report) -> str:
             f"On the same {second['n']:,} test images {side} accurate "
             f"{'than' if value else 'as'} {_named(first_name)} "
             f"({_sure(second)} interval {_signed(low)} to {_signed(high)} "
-            f"points): the difference is {'within the' if low <= 0 <= high else 'more than'} noise."
+            f"points): {_UNSURE if low <= 0 <= high else 'the difference is more than noise'}."
         )
     gap = 100 * abs(second["accuracy"]["value"] - first["accuracy"]["value"])
     worse, better = sorted((first, second), key=lambda metrics: float(metrics["accuracy"]["value"]))

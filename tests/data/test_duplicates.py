@@ -130,3 +130,79 @@ def test_close_pairs_are_all_and_limited():
 def test_few_images(count, textures):
     found = find_duplicates(scan_pixels(textures(count)))
     assert (found.exact, len(found.near), len(found.groups)) == ((), 0, count)
+
+
+def waves(count, *, noise, seed):
+    """Noisy low-frequency waves of different colours: alike to correlation, never copies."""
+    rng = np.random.default_rng(seed)
+    down, across = np.mgrid[:128, :128] / 128
+    images = np.empty((count, 128, 128, 3), np.uint8)
+    for row in range(count):
+        cycles, phase = rng.uniform(0.3, 2, 2), rng.uniform(0, 2 * np.pi)
+        wave = np.sin(2 * np.pi * (cycles[0] * across + cycles[1] * down) + phase)[..., None]
+        picture = 128 + 60 * wave * rng.uniform(0, 1, 3) + 40 * rng.uniform(-0.5, 0.5, 3)
+        images[row] = np.clip(picture + rng.normal(0, noise, (128, 128, 3)), 0, 255)
+    return images
+
+
+def gradients(count, *, noise, seed):
+    """Ramps in all directions."""
+    rng = np.random.default_rng(seed)
+    down, across = np.mgrid[:128, :128] / 128 - 0.5
+    images = np.empty((count, 128, 128, 3), np.uint8)
+    for row in range(count):
+        angle = rng.uniform(0, 2 * np.pi)
+        ramp = (np.cos(angle) * across + np.sin(angle) * down)[..., None]
+        picture = 128 + 150 * ramp * rng.uniform(0.3, 1, 3)
+        images[row] = np.clip(picture + rng.normal(0, noise, (128, 128, 3)), 0, 255)
+    return images
+
+
+@pytest.mark.parametrize(
+    ("make", "noise", "least_recall"),
+    [(waves, 20, 0.9), (waves, 2, 0.9), (gradients, 6, 0.8), (gradients, 0, 0.0)],
+)
+def test_pictures_of_little_structure_are_copies_only_of_their_copies(make, noise, least_recall):
+    """Correlation alone takes many of them for copies."""
+    images = make(60, noise=noise, seed=3)
+    assert len(find_duplicates(scan_pixels(images)).near) == 0
+    pictures = [Image.fromarray(one) for one in images]
+    changes = [CHANGES[name] for name in ("stored anew", "half the size", "brighter")]
+    blobs = [stored(one, quality=95) for one in pictures]
+    blobs += [changes[row % 3](pictures[row]) for row in range(24)]
+    pairs = set(map(tuple, find_duplicates(facts_of(blobs)).near.tolist()))
+    planted = {(row, 60 + row) for row in range(24)}
+    assert pairs <= planted, "an image was taken for a copy of another"
+    assert len(pairs) >= least_recall * len(planted)
+
+
+def test_other_colours_are_other_pictures(textures):
+    images = textures(12)
+    recoloured = images[..., [2, 0, 1]]
+    # All with the grey values of the first: only colours differ.
+    assert len(find_duplicates(scan_pixels(np.concatenate([images, recoloured]))).near) == 0
+    ramp = np.linspace(0, 120, 96)[None, :, None] + textures(1)[0] // 4
+    red, blue = (np.clip(ramp + np.array(tint), 0, 255) for tint in ((90, 9, 0), (0, 9, 110)))
+    pair = np.stack([red, blue]).astype(np.uint8)
+    facts = scan_pixels(pair)
+    assert np.corrcoef(facts.thumbnails.reshape(2, -1))[0, 1] > 0.999
+    assert len(find_duplicates(facts).near) == 0
+    darker = np.stack([pair[0], (pair[0] * 0.8).astype(np.uint8)])
+    assert find_duplicates(scan_pixels(darker)).near.tolist() == [[0, 1]]
+
+
+def test_windows_of_a_photograph_are_no_copies():
+    images = pytest.importorskip("sklearn.datasets").load_sample_images().images
+    windows = [
+        Image.fromarray(one[top : top + 106, left : left + 106])
+        for one in images
+        for top in range(0, 320, 106)
+        for left in range(0, 530, 106)
+    ]
+    blobs = [stored(one, quality=95) for one in windows]
+    assert len(find_duplicates(facts_of(blobs)).near) == 0
+    blobs += [stored(one, quality=75) for one in windows]
+    pairs = find_duplicates(facts_of(blobs)).near.tolist()
+    count = len(windows)
+    assert {tuple(pair) for pair in pairs} <= {(row, count + row) for row in range(count)}
+    assert len(pairs) >= 0.9 * count

@@ -189,7 +189,7 @@ def small_table(**changes):
 def test_a_version_is_never_overwritten(tmp_path):
     path = write_tfds(small_table(), None, tmp_path)
     before = {one: one.read_bytes() for one in path.iterdir()}
-    with pytest.raises(DataError, match=r"exists already.*Remove that folder.*version='1\.0\.1'"):
+    with pytest.raises(DataError, match=r"exists already.*--as-tfds DIR.*version='1\.0\.1'"):
         write_tfds(small_table(), None, tmp_path)
     assert {one: one.read_bytes() for one in path.iterdir()} == before
     write_tfds(small_table(), None, tmp_path, version="1.0.1")

@@ -192,7 +192,8 @@ def test_the_verdict_is_honest(accuracies, words):
         (
             {"value": 0.02, "low": -0.01, "high": 0.05},
             "the fine-tuned model is 2.0 points more accurate than the probe "
-            "(95 % interval \N{MINUS SIGN}1.0 to +5.0 points): the difference is within the noise.",
+            "(95 % interval \N{MINUS SIGN}1.0 to +5.0 points): the interval holds 0, so "
+            "these images do not show which of the two is better.",
         ),
         (
             {"value": -0.06, "low": -0.09, "high": -0.03},
