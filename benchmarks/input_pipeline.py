@@ -6,13 +6,17 @@ Three pipelines read the same JPEG files (photographs that scikit-learn brings, 
 500 x 375; and 12-megapixel ones), resize to 224 x 224 and yield shuffled batches of 32:
 kerastl (`load_pixels`, then `training_batches`), `keras.utils.image_dataset_from_directory`
 and a plain tf.data pipeline of tf.io operations as in the TensorFlow tutorials, both as
-they come and with `.cache()`. The rounds are interleaved; numbers are medians over rounds
-and the ratio is kerastl's speed over the other's.
+they come and with `.cache()`. The rounds are interleaved, every round in another order (who
+comes after a pipeline that gave back much memory pays for it); numbers are medians over
+rounds and the ratio is kerastl's speed over the other's. One round before is not counted:
+compiling and importing.
 
 kerastl antialiases, the other two do not (their default): it does more work per image.
+"antialiased" is the plain pipeline with `antialias=True`, which gives the same pictures.
 """
 
 import argparse
+import gc
 import io
 import statistics
 import tempfile
@@ -85,14 +89,14 @@ def keras_epochs(folder: Path, *, cache: bool) -> Callable[[], Iterable]:
     return epoch
 
 
-def plain_epochs(folder: Path, *, cache: bool) -> Callable[[], Iterable]:
+def plain_epochs(folder: Path, *, cache: bool, antialias: bool = False) -> Callable[[], Iterable]:
     """Return what starts an epoch of the tutorials' tf.io pipeline."""
     kept: list = []
 
     def read(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
         label = tf.strings.split(path, "/")[-2] == ["0", "1"]
-        return tf.image.resize(image, SIZE), tf.cast(label, tf.float32)
+        return tf.image.resize(image, SIZE, antialias=antialias), tf.cast(label, tf.float32)
 
     def epoch() -> Iterable:
         if not kept:
@@ -108,16 +112,20 @@ def plain_epochs(folder: Path, *, cache: bool) -> Callable[[], Iterable]:
 def measure(pipelines: dict[str, Callable], *, count: int, rounds: int, epochs: int) -> dict:
     """Return seconds of the first and of a later epoch, per pipeline and round."""
     seconds: dict = defaultdict(lambda: ([], []))
-    for _ in range(rounds):
-        for name, make in pipelines.items():
-            epoch = make()
+    names = list(pipelines)
+    for turn in range(-1, rounds):
+        for place in range(len(names)):
+            name = names[(turn + place) % len(names)]
+            epoch = pipelines[name]()
+            gc.collect()
             for number in range(epochs):
                 started = time.perf_counter()
                 seen = sum(len(batch[0]) for batch in epoch())
                 elapsed = time.perf_counter() - started
                 if seen != count:
                     raise SystemExit(f"{name} yielded {seen} of {count} images")
-                seconds[name][number > 0].append(elapsed)
+                if turn >= 0:
+                    seconds[name][number > 0].append(elapsed)
     return seconds
 
 
@@ -159,6 +167,9 @@ with tempfile.TemporaryDirectory() as place:
             "kerastl": lambda folder=folder: kerastl_epochs(folder, "none"),
             "image_dataset_from_directory": lambda folder=folder: keras_epochs(folder, cache=False),
             "plain tf.io": lambda folder=folder: plain_epochs(folder, cache=False),
+            "plain tf.io, antialiased": lambda folder=folder: plain_epochs(
+                folder, cache=False, antialias=True
+            ),
             "image_dataset_from_directory + cache": lambda folder=folder: keras_epochs(
                 folder, cache=True
             ),

@@ -1,6 +1,6 @@
-"""Any image to one size, twice with the same result: in a TensorFlow graph and compiled.
+"""Any image to one size, with the same result in a TensorFlow graph, compiled and by Pillow.
 
-Both do Pillow's arithmetic: a triangle filter as wide as the reduction (so without
+All do Pillow's arithmetic: a triangle filter as wide as the reduction (so without
 aliasing), weights in whole numbers of 1/2**22, rows first and then columns, each rounded to
 uint8. Whole numbers come out alike everywhere, so that a served model sees bit for bit
 the pixels that it was trained on.
@@ -8,11 +8,14 @@ the pixels that it was trained on.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from PIL import Image
 
 from kerastl.data.decode import to_rgb
 from kerastl.errors import ConfigError, DataError, did_you_mean
@@ -23,7 +26,9 @@ RESIZE_MODES = ("stretch", "crop", "pad")
 # the darkest nor the brightest thing in the picture.
 PAD_GREY = 127
 
-# As in `kerastl.data.resampler`, which is compiled when imported.
+_COMPILED = "kerastl.data.resampler"
+
+# As there; it is compiled when imported.
 _PRECISION_BITS = 22
 
 
@@ -93,9 +98,6 @@ def resize_pixels(
         >>> resize_pixels(np.zeros((30, 60, 3), np.uint8), image_size=(2, 4)).shape
         (2, 4, 3)
     """
-    # Here, because importing Numba takes 0.4 s, which not every command has to wait for.
-    from kerastl.data.resampler import resample
-
     _check_mode(resize_mode)
     height, width = pixels.shape[:2]
     if (height, width) == tuple(image_size):
@@ -103,14 +105,47 @@ def resize_pixels(
     top, left, window_height, window_width, new_height, new_width = _fit(
         height, width, image_size, resize_mode, low=max, high=min
     )
+    resample = _by_compiled_code if _COMPILED in sys.modules else _by_pillow
     window = (top, left, window_height, window_width)
-    resized = resample(pixels, window=window, size=(new_height, new_width))
+    resized = resample(pixels, window, (new_height, new_width))
     if resize_mode == "pad":
         padded = np.full((*image_size, 3), PAD_GREY, np.uint8)
         top, left = (image_size[0] - new_height) // 2, (image_size[1] - new_width) // 2
         padded[top : top + new_height, left : left + new_width] = resized
         return padded
     return resized
+
+
+def compile_resizing() -> None:
+    """Let `resize_pixels` use compiled code from now on, with the same results.
+
+    Loading it takes 0.7 s (the first time on a machine 3 s); an image of 500 x 375 to 224 x 224
+    then takes 0.17 ms, not 0.75 as Pillow needs. It pays from about 1,000 images on.
+
+    Example:
+        >>> compile_resizing()
+    """
+    importlib.import_module(_COMPILED)
+
+
+def _by_compiled_code(
+    pixels: NDArray[np.uint8], window: tuple[int, int, int, int], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Resize a window of an image."""
+    from kerastl.data.resampler import resample
+
+    return resample(pixels, window=window, size=size)
+
+
+def _by_pillow(
+    pixels: NDArray[np.uint8], window: tuple[int, int, int, int], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Resize a window of an image."""
+    top, left, height, width = window
+    image = Image.fromarray(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
+    # Two calls, because Pillow chooses the order of the axes by size, and the order shows.
+    image = image.resize((width, size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _check_mode(resize_mode: str) -> None:

@@ -10,7 +10,14 @@ import tensorflow as tf
 from PIL import Image
 
 from kerastl.data.resampler import resampling_taps
-from kerastl.data.resize import _taps, resize_image, resize_pixels
+from kerastl.data.resize import (
+    _by_compiled_code,
+    _by_pillow,
+    _taps,
+    compile_resizing,
+    resize_image,
+    resize_pixels,
+)
 from kerastl.errors import ConfigError, DataError
 
 RANDOM = np.random.default_rng(0)
@@ -29,12 +36,13 @@ def test_an_image_of_the_size_is_unchanged(resize_mode, static):
 
 
 @pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
-def test_graph_and_compiled_code_agree_bit_for_bit(resize_mode):
+def test_graph_and_arrays_agree_bit_for_bit(resize_mode):
     size = (37, 61)
     resize = tf.function(
         lambda image: resize_image(image, image_size=size, resize_mode=resize_mode),
         input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
     )
+    compile_resizing()
     for height, width in [*RANDOM.integers(1, 300, (40, 2)).tolist(), (37, 400), (1, 1), (999, 2)]:
         pixels = RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
         expected = resize_pixels(pixels, image_size=size, resize_mode=resize_mode)
@@ -55,6 +63,29 @@ def test_rows_then_columns_as_pillow_computes_each(size):
     expected = image.resize((image.width, size[0]), Image.Resampling.BILINEAR)
     expected = expected.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(resize_pixels(PHOTO, image_size=size), expected)
+
+
+def test_pillow_and_compiled_code_agree_bit_for_bit():
+    for height, width in RANDOM.integers(2, 400, (60, 2)).tolist():
+        pixels = RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        top, left = int(RANDOM.integers(height)), int(RANDOM.integers(width))
+        window = (top, left, height - top, width - left)
+        size = tuple(RANDOM.integers(1, 300, 2).tolist())
+        expected = _by_pillow(pixels, window, size)
+        np.testing.assert_array_equal(_by_compiled_code(pixels, window, size), expected)
+
+
+def test_few_images_do_not_wait_for_the_compiler():
+    code = (
+        "import sys, numpy as np, kerastl.data.stream as stream; "
+        "from kerastl.data.table import table_from_arrays; "
+        "read = lambda n: stream.image_reader("
+        "table_from_arrays(np.zeros((n, 4, 4), np.uint8), [0] * n),"
+        " image_size=(2, 2), resize_mode='pad'); "
+        "read(999)(0); print('numba' in sys.modules); read(1000)(0); print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_the_graph_and_the_compiled_code_use_the_same_weights():
