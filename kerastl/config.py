@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shlex
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -16,91 +15,12 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from cyclopts import Group, Parameter
 
 from kerastl.errors import ConfigError, did_you_mean
+from kerastl.option_values import parse_fold, parse_image_size, parse_unfreeze_blocks, parse_views
 
 _DATA = Group("Data", sort_key=1)
 _MODEL = Group("Model", sort_key=2)
 _TRAINING = Group("Training", sort_key=3)
 _OUTPUT = Group("Output", sort_key=4)
-
-
-def parse_image_size(value: Any) -> tuple[int, int] | None:
-    """Return (height, width) from 300, "300", "240x320", [240, 320] or None.
-
-    Args:
-        value: What a user wrote.
-
-    Raises:
-        ConfigError: It is not one or two positive whole numbers.
-
-    Example:
-        >>> parse_image_size("240x320")
-        (240, 320)
-        >>> parse_image_size(300)
-        (300, 300)
-    """
-    if value is None:
-        return None
-    parts = (
-        list(value)
-        if isinstance(value, tuple | list)
-        else re.split("[x\N{MULTIPLICATION SIGN}, ]+", str(value))
-    )
-    if len(parts) in (1, 2) and all(re.fullmatch(r"[1-9]\d*", str(part)) for part in parts):
-        height, width = int(parts[0]), int(parts[-1])
-        return height, width
-    raise ConfigError(
-        "`image_size` must be one positive whole number or two as HEIGHTxWIDTH; "
-        f"received image_size={value!r}. Write for example 300 or 240x320."
-    )
-
-
-def parse_unfreeze_blocks(value: Any) -> int | Literal["all"] | None:
-    """Return a whole number >= 0, "all" or None (the recipe decides).
-
-    Args:
-        value: What a user wrote.
-
-    Raises:
-        ConfigError: It is something else.
-
-    Example:
-        >>> parse_unfreeze_blocks("4"), parse_unfreeze_blocks("all")
-        (4, 'all')
-    """
-    if value is None:
-        return None
-    if str(value).casefold() == "all":
-        return "all"
-    if not isinstance(value, bool) and re.fullmatch(r"\d+", str(value)):
-        return int(value)
-    raise ConfigError(
-        "`unfreeze_blocks` must be a whole number of blocks, 0 or more, or 'all'; "
-        f"received unfreeze_blocks={value!r}. Write 0 to keep the whole backbone frozen."
-    )
-
-
-def parse_fold(value: Any) -> str | None:
-    """Return "K/N" with K from 1 to N and N of 2 or more, or None.
-
-    Args:
-        value: What a user wrote.
-
-    Raises:
-        ConfigError: It is something else.
-
-    Example:
-        >>> parse_fold("2/5")
-        '2/5'
-    """
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+) ?/ ?(\d+)", str(value))
-    if match and 1 <= int(match[1]) <= int(match[2]) and int(match[2]) >= 2:
-        return f"{int(match[1])}/{int(match[2])}"
-    raise ConfigError(
-        f"`fold` must be one of the folds as K/N, from 1/N to N/N; received fold={value!r}. "
-        "Write for example 1/5 for the first of five."
-    )
 
 
 def _one_token(parse: Any, metavar: str) -> Parameter:
@@ -263,6 +183,15 @@ class FitConfig(DataOptions):
     small shifts), dihedral (turned by 90° as well), none. The probe is fitted on the mirror
     images too."""
 
+    views: Annotated[
+        int | Literal["auto", "live"],
+        Parameter(group=_TRAINING),
+        _one_token(parse_views, "VIEWS"),
+    ] = "auto"
+    """How many varied views of each training image run through the frozen part, once, for
+    fine-tuning to choose from in every epoch; live runs it in every epoch over new ones. auto
+    takes up to 4, or live where the policy needs it or memory is short."""
+
     mix: Annotated[Literal["none", "mixup", "cutmix"], Parameter(group=_TRAINING)] = "none"
     """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with
     them. For more than some 20,000 images, or long training."""
@@ -292,6 +221,7 @@ class FitConfig(DataOptions):
         """Bring flexible values to their one form and check every range."""
         object.__setattr__(self, "image_size", parse_image_size(self.image_size))
         object.__setattr__(self, "unfreeze_blocks", parse_unfreeze_blocks(self.unfreeze_blocks))
+        object.__setattr__(self, "views", parse_views(self.views))
         for name, choices in choices_of_options().items():
             if getattr(self, name) not in choices:
                 received = getattr(self, name)

@@ -14,10 +14,9 @@ from kerastl.config import (
     FitConfig,
     choices_of_options,
     option_names,
-    parse_image_size,
-    parse_unfreeze_blocks,
 )
 from kerastl.errors import ConfigError, did_you_mean
+from kerastl.option_values import parse_image_size, parse_unfreeze_blocks, parse_views
 
 
 def config_from_mapping(mapping: Mapping[str, Any], *, source: str = "mapping") -> FitConfig:
@@ -50,6 +49,7 @@ def config_from_mapping(mapping: Mapping[str, Any], *, source: str = "mapping") 
     for name, parse in (
         ("image_size", parse_image_size),
         ("unfreeze_blocks", parse_unfreeze_blocks),
+        ("views", parse_views),
     ):
         if name in values:
             values[name] = parse(values[name])

@@ -236,6 +236,7 @@ def _model_summary(record: Record) -> ModelSummary:
             "Learning rate": f"{recipe.learning_rate:g}",
             "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),
             "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
+            "Views": phase.plan.words,
         }
     return ModelSummary(
         backbone=network.name,

@@ -316,6 +316,30 @@ def find_phase(config: FitConfig, network: Network) -> Phase | None:
         augment=config.augment,
         mix=config.mix,
         seed=config.seed,
+        views=config.views,
+    )
+
+
+def build(network: Network, table: ImageTable, config: FitConfig) -> keras.Model:
+    """Return the classifier, still with a random head.
+
+    Args:
+        network: The backbone.
+        table: The images' classes.
+        config: All options.
+    """
+    return build_classifier(
+        network.backbone,
+        num_classes=len(table.class_names),
+        image_size=network.image_size,
+        preprocessing=network.preprocessing,
+        pooling=config.pooling,
+        hidden_units=config.hidden_units,
+        dropout=config.dropout,
+        l1=config.l1,
+        l2=config.l2,
+        multi_label=table.multi_label,
+        seed=config.seed,
     )
 
 
@@ -338,19 +362,7 @@ def train(
         config: All options.
         phase: How to fine-tune; None for the probe alone.
     """
-    classifier = build_classifier(
-        network.backbone,
-        num_classes=len(table.class_names),
-        image_size=network.image_size,
-        preprocessing=network.preprocessing,
-        pooling=config.pooling,
-        hidden_units=config.hidden_units,
-        dropout=config.dropout,
-        l1=config.l1,
-        l2=config.l2,
-        multi_label=table.multi_label,
-        seed=config.seed,
-    )
+    classifier = build(network, table, config)
     return probe_then_fine_tune(
         classifier,
         images,

@@ -61,18 +61,11 @@ def training_batches(
         [3, 1]
     """
     apply, blend = AUGMENTATIONS[find_augmentation(augment)], MIXES[find_mix(mix)]
-    if balanced:
-        order = _balanced_order(targets, rows, seed=seed)
-    else:
-        order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
-        order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
-    order = order.batch(batch_size)
-    # One seed per batch, new in every epoch: augmentation is reproducible however many
-    # threads work on it, because no random state is shared between batches.
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(
-        2, drop_remainder=True
+    gathered = gather(
+        epoch_order(targets, rows, batch_size=batch_size, seed=seed, balanced=balanced),
+        images,
+        targets,
     )
-    gathered = gather(tf.data.Dataset.zip(order, seeds), images, targets)
 
     def augmented(
         pixels: tf.Tensor, target: tf.Tensor, batch_seed: tf.Tensor
@@ -81,13 +74,57 @@ def training_batches(
         return blend(apply(tf.cast(pixels, tf.float32), augment_seed), target, mix_seed)
 
     batches = gathered.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
-    if class_weights is not None:
-        weights = tf.constant(class_weights, tf.float32)
-        # Last, so that it sees the targets as mixing left them.
-        batches = batches.map(
-            lambda pixels, target: (pixels, target, tf.linalg.matvec(target, weights))
-        )
-    return batches.prefetch(2)
+    # Last, so that it sees the targets as mixing left them.
+    return weighted(batches, class_weights).prefetch(2)
+
+
+def epoch_order(
+    targets: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    seed: int,
+    balanced: bool = False,
+) -> tf.data.Dataset:
+    """Return the rows of each batch of an epoch, in an order that every epoch draws anew.
+
+    Args:
+        targets: float32 of shape (n, num_classes).
+        rows: int64: which of the n images are used.
+        batch_size: Rows per batch.
+        seed: Decides the order.
+        balanced: See `training_batches`.
+
+    Returns:
+        A data set of (int64 (batch,), int64 (2,)): rows, and a seed that is new for every batch
+        and epoch.
+    """
+    if balanced:
+        order = _balanced_order(targets, rows, seed=seed)
+    else:
+        order = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64))
+        order = order.shuffle(max(len(rows), 1), seed=seed, reshuffle_each_iteration=True)
+    # One seed per batch, new in every epoch: augmentation is reproducible however many
+    # threads work on it, because no random state is shared between batches.
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(
+        2, drop_remainder=True
+    )
+    return tf.data.Dataset.zip(order.batch(batch_size), seeds)
+
+
+def weighted(
+    batches: tf.data.Dataset, class_weights: NDArray[np.float32] | None
+) -> tf.data.Dataset:
+    """Add to (inputs, targets) what each image weighs in the loss, if there are class weights.
+
+    Args:
+        batches: Data set of (anything, float32 (batch, num_classes)).
+        class_weights: float32 of shape (num_classes,), or None.
+    """
+    if class_weights is None:
+        return batches
+    weights = tf.constant(class_weights, tf.float32)
+    return batches.map(lambda inputs, target: (inputs, target, tf.linalg.matvec(target, weights)))
 
 
 def _balanced_order(

@@ -117,7 +117,7 @@ def run_in_batches(
     traced = forward.get_concrete_function()
     with track(description, total=len(rows)) as advance:
         start = 0
-        for read in _batches(images, rows, batch_size):
+        for read in read_ahead(images, rows, batch_size):
             batch = read if view is None else view(read)
             outputs[start : start + len(batch)] = traced(tf.constant(batch)).numpy()
             start += len(batch)
@@ -125,10 +125,16 @@ def run_in_batches(
     return outputs
 
 
-def _batches(
+def read_ahead(
     images: Images, rows: NDArray[np.int64], batch_size: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images, the next batch being read while the model works on this one."""
+    """Yield images in batches, the next batch being read while the model works on this one.
+
+    Args:
+        images: uint8 of shape (n, height, width, 3).
+        rows: int64: which of them.
+        batch_size: Images per batch.
+    """
     starts = range(0, len(rows), batch_size)
     with ThreadPoolExecutor(1) as reader:
         ahead: deque[Future[NDArray[np.uint8]]] = deque()

@@ -65,6 +65,8 @@ class TrainingView:
     Attributes:
         model: From pixels to probabilities; its trainable variables are those of the
             classifier above the border, so training it trains the classifier.
+        suffix: The same from what leaves the frozen part (one tensor, or a list where several
+            cross the border) to probabilities, with the same variables.
         frozen: The part below the border as a folded inference model of its own.
         reference: The same part with the classifier's own layers, unfolded.
         must_not_move: Every variable that no step may change: the whole frozen part, and every
@@ -73,6 +75,7 @@ class TrainingView:
     """
 
     model: keras.Model
+    suffix: keras.Model
     frozen: keras.Model
     reference: keras.Model
     must_not_move: tuple[keras.Variable, ...]
@@ -106,15 +109,24 @@ def training_view(classifier: keras.Model, *, border: Border | None) -> Training
         folded, num_folded = fold_batch_norm(prefix)
         frozen = keras.Model(pixels, folded(prepared, training=False), name="below_border_folded")
     unfreeze(parts.backbone, suffix)
-    x = parts.pooling(suffix(Inert(frozen, name=FROZEN)(pixels)))
     for layer in parts.head:
         layer.trainable = True
-        x = layer(x)
-    model = keras.Model(pixels, x, name="training_view")
+
+    def finish(crossing: Any) -> Any:
+        x = parts.pooling(suffix(crossing))
+        for layer in parts.head:
+            x = layer(x)
+        return x
+
+    entries = keras.tree.map_structure(
+        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), frozen.output
+    )
+    model = keras.Model(pixels, finish(Inert(frozen, name=FROZEN)(pixels)), name="training_view")
     may_move = {id(v) for v in model.trainable_variables}
     may_move |= {id(v) for v in model.variables if v.path.endswith("seed_generator_state")}
     return TrainingView(
         model,
+        suffix=keras.Model(entries, finish(entries), name="training_view_suffix"),
         frozen=frozen,
         reference=reference,
         must_not_move=tuple(
@@ -190,11 +202,41 @@ def prove_inert(
     return largest
 
 
+def prove_rejoined(
+    suffix: keras.Model, *, reference: keras.Model, inputs: Any, pixels: NDArray[np.uint8]
+) -> float:
+    """Prove on one batch that a suffix on kept tensors answers like the whole network.
+
+    Args:
+        suffix: From border tensors to probabilities.
+        reference: From pixels to probabilities.
+        inputs: What left the frozen part for these pixels.
+        pixels: (batch, height, width, 3), 0..255.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        FrozenPartError: It is more than `FOLD_TOLERANCE`.
+    """
+    answers = np.asarray(suffix(inputs, training=False), np.float32)
+    expected = np.asarray(reference(tf.cast(pixels, tf.float32), training=False), np.float32)
+    largest = float(np.abs(answers - expected).max())
+    if not largest <= FOLD_TOLERANCE:
+        raise FrozenPartError(
+            "The trained part answers differently on kept tensors than the whole network: a "
+            f"probability differs by {largest:.3g}, expected at most {FOLD_TOLERANCE:g}. Type "
+            "--views live to train without them, and please report this with your backbone and "
+            "your versions of keras and kerastl."
+        )
+    return largest
+
+
 def prove_frozen(
     model: keras.Model,
     *,
     must_not_move: Sequence[keras.Variable],
-    pixels: NDArray[np.uint8] | NDArray[np.float32],
+    inputs: Any,
     targets: NDArray[np.float32],
 ) -> None:
     """Run one real training step, compare every frozen variable bit for bit, take the step back.
@@ -202,7 +244,7 @@ def prove_frozen(
     Args:
         model: The compiled model that is about to be trained.
         must_not_move: Everything that belongs to the frozen part, statistics included.
-        pixels: One batch, (batch, height, width, 3), 0..255.
+        inputs: One batch of what the model takes: pixels 0..255, or border tensors.
         targets: float32 of shape (batch, num_classes).
 
     Raises:
@@ -214,7 +256,8 @@ def prove_frozen(
     restored += model.optimizer.variables
     saved = [np.array(variable.numpy()) for variable in restored]
     before = [np.array(variable.numpy()) for variable in must_not_move]
-    model.train_on_batch(tf.cast(pixels, tf.float32), tf.convert_to_tensor(targets))
+    batch = keras.tree.map_structure(lambda part: tf.cast(part, tf.float32), inputs)
+    model.train_on_batch(batch, tf.convert_to_tensor(targets))
     try:
         _check_still(must_not_move, before)
         moved = [

@@ -1,11 +1,14 @@
 """Compile and train one phase: a classifier and its images in, a better classifier out.
 
-The frozen part is cut off at the border and runs inert (see `kerastl.models.frozen`);
-before the first step a check proves on one batch that it is.
+The frozen part is cut off at the border and runs inert (see `kerastl.models.frozen`), once
+where what leaves it can be kept (see `kerastl.features.border_views`); before the first
+step a check proves on one batch that it is frozen, and that both parts together are the
+classifier.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +18,26 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.batches import training_batches
+from kerastl.data.pixels import memory_bytes
 from kerastl.data.stream import Images
-from kerastl.errors import ConfigError, DataError
-from kerastl.features.probe import Probe, log_loss_nats
+from kerastl.errors import ConfigError
+from kerastl.features.border_views import bytes_per_view
+from kerastl.features.probe import Probe
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import parts_of
-from kerastl.models.frozen import prove_frozen, prove_inert, training_view
-from kerastl.progress import Advance, track
+from kerastl.models.frozen import (
+    prove_frozen,
+    prove_inert,
+    prove_rejoined,
+    training_view,
+)
+from kerastl.progress import track
+from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.material import keep_views, stay_live
 from kerastl.training.recipes import warmup_steps
+from kerastl.training.view_plan import AUTO, ViewPlan, plan_views
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,9 @@ class Phase:
         mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
         clip_norm: Largest global norm of the gradients.
         seed: Decides order and augmentation.
+        views: Views of each image of which the frozen part's output is kept, or "auto" or "live",
+            see `kerastl.training.view_plan`.
+        memory_bytes: What kept views may take; a third of the machine's when not given.
     """
 
     epochs: int
@@ -51,6 +68,8 @@ class Phase:
     mix: str = "none"
     clip_norm: float = 1.0
     seed: int = 0
+    views: int | str = AUTO
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class PhaseResult:
         num_folded: BatchNorm layers of the frozen part that were folded.
         largest_difference: Of the frozen part's outputs to the classifier's own layers,
             in standard deviations, on the batch of the check.
+        plan: How the frozen part was run.
     """
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
@@ -74,6 +94,7 @@ class PhaseResult:
     num_trainable: int
     num_folded: int
     largest_difference: float
+    plan: ViewPlan
 
 
 def assign_probe(classifier: keras.Model, probe: Probe) -> None:
@@ -198,49 +219,66 @@ def fine_tune(
     """
     view = training_view(classifier, border=border)
     steps = math.ceil(len(train_rows) / phase.batch_size)
-    multi_label = parts_of(classifier).output.activation is keras.activations.sigmoid
-    _compile(view.model, phase, total_steps=steps * phase.epochs, multi_label=multi_label)
-    sample = train_rows[: phase.batch_size]
-    difference = prove_inert(view.frozen, reference=view.reference, pixels=images[sample])
-    prove_frozen(
-        view.model,
-        must_not_move=view.must_not_move,
-        pixels=images[sample],
-        targets=targets[sample],
+    first = train_rows[: phase.batch_size]
+    sample = images[first]
+    difference = prove_inert(view.frozen, reference=view.reference, pixels=sample)
+    plan = plan_views(
+        phase.views,
+        augment=phase.augment,
+        mix=phase.mix,
+        epochs=phase.epochs,
+        num_train=len(train_rows),
+        num_val=len(val_rows),
+        view_bytes=0 if border is None else bytes_per_view(view.frozen),
+        budget_bytes=phase.memory_bytes or memory_bytes() // 3,
     )
-    batches = training_batches(
+    logger.info("%s", plan.words)
+    material = (keep_views if plan.num_views else stay_live)(
+        view,
         images,
         targets,
-        train_rows,
+        train_rows=train_rows,
+        val_rows=val_rows,
         batch_size=phase.batch_size,
         augment=phase.augment,
         mix=phase.mix,
         seed=phase.seed,
+        num_views=plan.num_views,
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
+    model = material.model
+    _compile(model, phase, total_steps=steps * phase.epochs)
+    if plan.num_views:
+        prove_rejoined(model, reference=classifier, inputs=material.sample, pixels=sample)
+    prove_frozen(
+        model, must_not_move=view.must_not_move, inputs=material.sample, targets=targets[first]
+    )
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = _BestEpoch(
-            images,
-            targets,
-            val_rows,
-            phase=phase,
+        keeper = BestEpoch(
+            material.validation,
+            targets[val_rows],
+            learning_rate=phase.learning_rate,
+            patience_epochs=phase.patience_epochs,
             epoch_steps=steps,
             class_weights=class_weights,
             advance=advance,
         )
-        view.model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
-    keeper.restore(view.model)
+        model.fit(
+            material.batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
+        )
+    keeper.restore(model)
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
-        num_trainable=int(sum(math.prod(v.shape) for v in view.model.trainable_variables)),
+        num_trainable=int(sum(math.prod(v.shape) for v in model.trainable_variables)),
         num_folded=view.num_folded,
         largest_difference=difference,
+        plan=plan,
     )
 
 
-def _compile(model: keras.Model, phase: Phase, *, total_steps: int, multi_label: bool) -> None:
+def _compile(model: keras.Model, phase: Phase, *, total_steps: int) -> None:
     """Compile with a new optimizer: state of an earlier phase belongs to other variables."""
     warmup = warmup_steps(total_steps=total_steps)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -254,7 +292,7 @@ def _compile(model: keras.Model, phase: Phase, *, total_steps: int, multi_label:
         rate, weight_decay=phase.weight_decay, global_clipnorm=phase.clip_norm
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if multi_label:
+    if model.layers[-1].activation is keras.activations.sigmoid:  # several labels per image
         loss: Any = keras.losses.BinaryCrossentropy()
         # Of an image all labels, as the metrics of a run count it.
         accuracy: Any = keras.metrics.MeanMetricWrapper(_all_labels_right, name="accuracy")
@@ -268,106 +306,3 @@ def _all_labels_right(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor
     """Return 1 for each image whose labels are all right, else 0."""
     same = tf.equal(probabilities >= 0.5, targets >= 0.5)
     return tf.cast(tf.reduce_all(same, axis=-1), tf.float32)
-
-
-class _BestEpoch(keras.callbacks.Callback):
-    """After each epoch: measure on validation, keep the best weights, end with patience."""
-
-    def __init__(
-        self,
-        images: Images,
-        targets: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        *,
-        phase: Phase,
-        epoch_steps: int,
-        class_weights: NDArray[np.float32] | None,
-        advance: Advance,
-    ) -> None:
-        super().__init__()
-        self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-        self._images = images
-        self._targets = targets[rows]
-        self._rows = rows
-        self._phase = phase
-        self._middle_step = (epoch_steps - 1) // 2
-        self._middle_rate = phase.learning_rate
-        self._class_weights = class_weights
-        self._advance = advance
-        self._best_loss = math.inf
-        self._best_weights: list[NDArray[Any]] = []
-        self._step = 0
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the rate that the middle step of the epoch is taken with.
-
-        After an epoch the optimizer gives the rate of the next step: 0 at the end of a phase.
-        """
-        if batch == self._middle_step:
-            self._middle_rate = float(self.model.optimizer.learning_rate)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop at once when the loss is no number: every later step would be wasted."""
-        self._advance(1)
-        self._step += 1
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise DataError(
-                f"The loss became {loss} in step {self._step} of fine-tuning, at a learning rate "
-                f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
-                f"Try --learning-rate {self._phase.learning_rate / 10:g}."
-            )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write one row of history."""
-        logs = logs or {}
-        loss, accuracy = self._validate()
-        self.history.append(
-            {
-                "phase": "fine-tune",
-                "epoch": epoch + 1,
-                "loss": float(logs["loss"]),
-                "accuracy": float(logs["accuracy"]),
-                "val_loss": loss,
-                "val_accuracy": accuracy,
-                "learning_rate": self._middle_rate,
-                # Keras weights training losses only: said here, so that nobody compares apples
-                # with pears.
-                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
-            }
-        )
-        if loss < self._best_loss:
-            self._best_loss, self.best_epoch = loss, epoch + 1
-            self._best_weights = [np.array(v.numpy()) for v in self.model.trainable_variables]
-        elif epoch + 1 - self.best_epoch >= self._phase.patience_epochs:
-            self.model.stop_training = True
-
-    def restore(self, model: keras.Model) -> None:
-        """Put the weights of the best epoch back, in place."""
-        for variable, value in zip(model.trainable_variables, self._best_weights, strict=True):
-            variable.assign(value)
-
-    def _validate(self) -> tuple[float, float]:
-        """Return the log-loss in nats, without penalties on weights, and the accuracy."""
-        probabilities = self._forward_all()
-        if self.model.loss.name == "binary_crossentropy":
-            right = np.all((probabilities >= 0.5) == (self._targets >= 0.5), axis=1)
-            return log_loss_nats(self._targets, probabilities), float(right.mean())
-        labels = self._targets.argmax(axis=1)
-        loss = log_loss_nats(labels, probabilities, class_weights=self._class_weights)
-        return loss, float(np.mean(probabilities.argmax(axis=1) == labels))
-
-    def _forward_all(self) -> NDArray[np.float32]:
-        """Return the probabilities of the validation images."""
-        size = self._phase.batch_size
-        return np.concatenate(
-            [
-                np.asarray(
-                    self.model.predict_on_batch(
-                        tf.cast(self._images[self._rows[i : i + size]], tf.float32)
-                    )
-                )
-                for i in range(0, len(self._rows), size)
-            ]
-        )

@@ -87,10 +87,10 @@ def test_the_recipe_of_the_guides_is_caught(backbone):
     naive.fit(PIXELS.astype("float32"), TARGETS, epochs=1, verbose=0)
     flag_is_honoured = not moved(before, statistics)
     if flag_is_honoured:
-        prove_frozen(naive, must_not_move=statistics, pixels=PIXELS, targets=TARGETS)
+        prove_frozen(naive, must_not_move=statistics, inputs=PIXELS, targets=TARGETS)
         return
     with pytest.raises(FrozenPartError, match="6 of 6 frozen variables moved"):
-        prove_frozen(naive, must_not_move=statistics, pixels=PIXELS, targets=TARGETS)
+        prove_frozen(naive, must_not_move=statistics, inputs=PIXELS, targets=TARGETS)
 
 
 def test_active_dropout_is_caught(backbone):
@@ -122,7 +122,7 @@ def test_a_step_that_trains_nothing_is_caught(backbone):
         prove_frozen(
             view.model,
             must_not_move=view.must_not_move,
-            pixels=PIXELS,
+            inputs=PIXELS,
             targets=TARGETS,
         )
 
@@ -132,7 +132,7 @@ def test_the_proof_takes_its_step_back(backbone):
     view = training_view(classifier, border=borders(backbone, r"drop0|add\d")[0])
     view.model.compile(optimizer=keras.optimizers.Adam(0.1), loss="categorical_crossentropy")
     before = values(classifier.variables)
-    prove_frozen(view.model, must_not_move=view.must_not_move, pixels=PIXELS, targets=TARGETS)
+    prove_frozen(view.model, must_not_move=view.must_not_move, inputs=PIXELS, targets=TARGETS)
     assert moved(before, classifier.variables) == set()
     assert int(view.model.optimizer.iterations) == 0
     assert all(

@@ -1,0 +1,124 @@
+"""After each epoch of a phase: measure on validation, keep the best, stop when it is time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.errors import DataError
+from kerastl.features.probe import log_loss_nats
+from kerastl.progress import Advance
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """After each epoch: measure on validation, keep the best weights, end with patience.
+
+    Args:
+        inputs: Gives the validation inputs of the trained model, batch by batch, whenever asked.
+        targets: float32 of shape (num_val, num_classes).
+        learning_rate: The highest of the phase, for advice.
+        patience_epochs: Ends after so many epochs without a better validation loss.
+        epoch_steps: Steps of an epoch.
+        class_weights: float32 of shape (num_classes,): of the validation loss.
+        advance: Called with 1 after each step.
+
+    Attributes:
+        history: One row per epoch, see `kerastl.training.phases.PhaseResult`.
+        best_epoch: From 1.
+    """
+
+    def __init__(
+        self,
+        inputs: Callable[[], Iterable[Any]],
+        targets: NDArray[np.float32],
+        *,
+        learning_rate: float,
+        patience_epochs: int,
+        epoch_steps: int,
+        class_weights: NDArray[np.float32] | None,
+        advance: Advance,
+    ) -> None:
+        super().__init__()
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self._inputs = inputs
+        self._targets = targets
+        self._learning_rate = learning_rate
+        self._patience_epochs = patience_epochs
+        self._middle_step = (epoch_steps - 1) // 2
+        self._middle_rate = learning_rate
+        self._class_weights = class_weights
+        self._advance = advance
+        self._best_loss = math.inf
+        self._best_weights: list[NDArray[Any]] = []
+        self._step = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the rate that the middle step of the epoch is taken with.
+
+        After an epoch the optimizer gives the rate of the next step: 0 at the end of a phase.
+        """
+        if batch == self._middle_step:
+            self._middle_rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop at once when the loss is no number: every later step would be wasted."""
+        self._advance(1)
+        self._step += 1
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise DataError(
+                f"The loss became {loss} in step {self._step} of fine-tuning, at a learning rate "
+                f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
+                f"Try --learning-rate {self._learning_rate / 10:g}."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write one row of history."""
+        logs = logs or {}
+        loss, accuracy = self._validate()
+        self.history.append(
+            {
+                "phase": "fine-tune",
+                "epoch": epoch + 1,
+                "loss": float(logs["loss"]),
+                "accuracy": float(logs["accuracy"]),
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "learning_rate": self._middle_rate,
+                # Keras weights training losses only: said here, so that nobody compares apples
+                # with pears.
+                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
+            }
+        )
+        if loss < self._best_loss:
+            self._best_loss, self.best_epoch = loss, epoch + 1
+            self._best_weights = [np.array(v.numpy()) for v in self.model.trainable_variables]
+        elif epoch + 1 - self.best_epoch >= self._patience_epochs:
+            self.model.stop_training = True
+
+    def restore(self, model: keras.Model) -> None:
+        """Put the weights of the best epoch back, in place."""
+        for variable, value in zip(model.trainable_variables, self._best_weights, strict=True):
+            variable.assign(value)
+
+    def _validate(self) -> tuple[float, float]:
+        """Return the log-loss in nats, without penalties on weights, and the accuracy."""
+        probabilities = self._forward_all()
+        if self.model.loss.name == "binary_crossentropy":
+            right = np.all((probabilities >= 0.5) == (self._targets >= 0.5), axis=1)
+            return log_loss_nats(self._targets, probabilities), float(right.mean())
+        labels = self._targets.argmax(axis=1)
+        loss = log_loss_nats(labels, probabilities, class_weights=self._class_weights)
+        return loss, float(np.mean(probabilities.argmax(axis=1) == labels))
+
+    def _forward_all(self) -> NDArray[np.float32]:
+        """Return the probabilities of the validation images."""
+        return np.concatenate(
+            [np.asarray(self.model.predict_on_batch(batch)) for batch in self._inputs()]
+        )

@@ -1,0 +1,154 @@
+"""What a phase trains, and on what: pixels through the frozen part, or what left it once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerastl.data.batches import training_batches
+from kerastl.data.stream import Images
+from kerastl.errors import ConfigError
+from kerastl.features.border_views import extract_views, view_batches
+from kerastl.models.frozen import TrainingView
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a phase trains, and on what.
+
+    Attributes:
+        model: The trained model.
+        batches: Of one epoch.
+        validation: Gives the inputs of the validation images, batch by batch.
+        sample: The inputs of the first training images.
+    """
+
+    model: keras.Model
+    batches: tf.data.Dataset
+    validation: Callable[[], Iterable[Any]]
+    sample: Any
+
+
+def stay_live(
+    view: TrainingView,
+    images: Images,
+    targets: NDArray[np.float32],
+    *,
+    train_rows: NDArray[np.int64],
+    val_rows: NDArray[np.int64],
+    batch_size: int,
+    augment: str,
+    mix: str,
+    seed: int,
+    num_views: int,
+    balanced: bool,
+    class_weights: NDArray[np.float32] | None,
+) -> Material:
+    """Return what trains on new pixels in every epoch, through the frozen part.
+
+    Args:
+        view: The classifier, cut at the border.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        targets: float32 of shape (n, num_classes).
+        train_rows: int64: rows to train on.
+        val_rows: int64: rows to validate on.
+        batch_size: Images per step.
+        augment: Name of a policy, see `kerastl.data.augment`.
+        mix: See `kerastl.data.mixing`.
+        seed: Decides order, draws and views.
+        num_views: Views of each training image that are kept.
+        balanced: Whether an epoch draws every class equally often.
+        class_weights: float32 of shape (num_classes,): of the training loss.
+    """
+    del num_views  # none are kept
+    batches = training_batches(
+        images,
+        targets,
+        train_rows,
+        batch_size=batch_size,
+        augment=augment,
+        mix=mix,
+        seed=seed,
+        balanced=balanced,
+        class_weights=class_weights,
+    )
+    return Material(
+        view.model,
+        batches,
+        validation=lambda: (
+            tf.cast(images[val_rows[start : start + batch_size]], tf.float32)
+            for start in range(0, len(val_rows), batch_size)
+        ),
+        sample=images[train_rows[:batch_size]],
+    )
+
+
+def keep_views(
+    view: TrainingView,
+    images: Images,
+    targets: NDArray[np.float32],
+    *,
+    train_rows: NDArray[np.int64],
+    val_rows: NDArray[np.int64],
+    batch_size: int,
+    augment: str,
+    mix: str,
+    seed: int,
+    num_views: int,
+    balanced: bool,
+    class_weights: NDArray[np.float32] | None,
+) -> Material:
+    """Return what trains the suffix alone, on what left the frozen part once.
+
+    Args:
+        view: The classifier, cut at the border.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        targets: float32 of shape (n, num_classes).
+        train_rows: int64: rows to train on.
+        val_rows: int64: rows to validate on.
+        batch_size: Images per step.
+        augment: Name of a policy, see `kerastl.data.augment`.
+        mix: See `kerastl.data.mixing`.
+        seed: Decides order, draws and views.
+        num_views: Views of each training image that are kept.
+        balanced: Whether an epoch draws every class equally often.
+        class_weights: float32 of shape (num_classes,): of the training loss.
+    """
+    if mix != "none":
+        raise ConfigError(f"Kept views cannot be blended: mix={mix!r} needs `stay_live`.")
+    kept = extract_views(
+        view.frozen,
+        images,
+        train_rows,
+        augment=augment,
+        num_views=num_views,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    val_kept = extract_views(
+        view.frozen,
+        images,
+        val_rows,
+        batch_size=batch_size,
+        description="Running the frozen part (val)",
+    )
+    batches = view_batches(
+        kept,
+        targets[train_rows],
+        batch_size=batch_size,
+        seed=seed,
+        balanced=balanced,
+        class_weights=class_weights,
+    )
+    return Material(
+        view.suffix,
+        batches,
+        validation=lambda: val_kept.batches(batch_size),
+        sample=kept.take(0, slice(0, batch_size)),
+    )

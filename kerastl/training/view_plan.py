@@ -1,0 +1,124 @@
+"""Whether fine-tuning keeps what leaves the frozen part, and for how many views of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kerastl.data.augment import find_augmentation
+from kerastl.data.mixing import find_mix
+from kerastl.errors import ConfigError
+
+AUTO, LIVE = "auto", "live"
+
+# From here on more views cost more than they give, see `benchmarks/views.py`.
+MOST_VIEWS = 4
+
+# Pixels must change every time: RandAugment lives from never showing the same picture twice.
+_ALWAYS_NEW = ("strong",)
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How fine-tuning gets past the frozen part.
+
+    Attributes:
+        num_views: Views of each training image that are kept; 0 to run the frozen part on new
+            pixels in every epoch.
+        num_bytes: Memory that they take, those of validation included.
+        words: The choice and its reason, one line.
+    """
+
+    num_views: int
+    num_bytes: int
+    words: str
+
+
+def plan_views(
+    views: int | str,
+    *,
+    augment: str,
+    mix: str,
+    epochs: int,
+    num_train: int,
+    num_val: int,
+    view_bytes: int,
+    budget_bytes: int,
+) -> ViewPlan:
+    """Choose between kept views and live pixels.
+
+    Live, every epoch runs the frozen part over all images; with kept views it runs over each
+    view once. So views pay as long as they are fewer than the epochs, and they have to fit.
+
+    Args:
+        views: "auto", "live" or a number of views that must be kept.
+        augment: Name of a policy, see `kerastl.data.augment`.
+        mix: "none", "mixup" or "cutmix": blends pixels, so always live.
+        epochs: Longest length of fine-tuning.
+        num_train: Training images.
+        num_val: Validation images, of which one view is kept.
+        view_bytes: Memory of one view of one image; 0 where nothing is frozen.
+        budget_bytes: Memory that may be taken.
+
+    Returns:
+        The plan. "auto" takes one view without augmentation, else one per epoch, at most
+        `MOST_VIEWS` and what fits; live where the policy wants new pixels every time.
+
+    Raises:
+        ConfigError: A number of views was asked for that cannot be had.
+
+    Example:
+        >>> plan = plan_views("auto", augment="light", mix="none", epochs=8, num_train=1000,
+        ...                   num_val=200, view_bytes=40_000, budget_bytes=2**30)
+        >>> plan.num_views, plan.words
+        (4, 'The frozen part runs once over 4 views of each image and is kept (0.2 GiB of memory).')
+    """
+    reason = ""
+    if not view_bytes:
+        reason = "nothing is frozen"
+    elif find_mix(mix) != "none":
+        reason = f"--mix {mix} blends new pixels in every epoch"
+    elif views == LIVE:
+        reason = "--views live"
+    elif views == AUTO and find_augmentation(augment) in _ALWAYS_NEW:
+        reason = f"--augment {augment} wants new pixels in every epoch"
+    if reason:
+        if isinstance(views, int):
+            raise ConfigError(
+                f"`views` cannot be {views}: {reason}. Leave it out, or change that option."
+            )
+        return ViewPlan(0, 0, f"The frozen part runs in every epoch: {reason}.")
+    room = (budget_bytes // view_bytes - num_val) // max(num_train, 1)
+    wanted = views if isinstance(views, int) else _wanted(augment, epochs)
+    if isinstance(views, int) and wanted > room:
+        raise ConfigError(
+            f"{views} views need {_gibibytes((views * num_train + num_val) * view_bytes)} of "
+            f"memory, {_gibibytes(budget_bytes)} are left. Type --views "
+            f"{max(room, 0) or LIVE}, or unfreeze fewer blocks."
+        )
+    num_views = min(wanted, room)
+    if num_views < 1 or (num_views == 1 and wanted > 1):
+        # One view of an image that is to be varied would be the image itself.
+        return ViewPlan(
+            0,
+            0,
+            f"The frozen part runs in every epoch: {wanted} views would take "
+            f"{_gibibytes((wanted * num_train + num_val) * view_bytes)} of memory, "
+            f"{_gibibytes(budget_bytes)} are left.",
+        )
+    num_bytes = (num_views * num_train + num_val) * view_bytes
+    what = "each image" if num_views == 1 else f"{num_views} views of each image"
+    return ViewPlan(
+        num_views,
+        num_bytes,
+        f"The frozen part runs once over {what} and is kept ({_gibibytes(num_bytes)} of memory).",
+    )
+
+
+def _wanted(augment: str, epochs: int) -> int:
+    """Return the number of views that "auto" would like."""
+    return 1 if find_augmentation(augment) == "none" else min(epochs, MOST_VIEWS)
+
+
+def _gibibytes(num_bytes: int) -> str:
+    """Return a size in words."""
+    return f"{num_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,236 @@
+"""Kept views: the frozen part runs once, and training is what it was."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerastl.errors import ConfigError, FrozenPartError
+from kerastl.features.border_views import bytes_per_view, extract_views, view_batches
+from kerastl.models.blocks import borders
+from kerastl.models.classifier import build_classifier
+from kerastl.models.frozen import prove_rejoined, training_view
+from kerastl.training.experiment import one_hot
+from kerastl.training.phases import Phase, fine_tune
+from kerastl.training.view_plan import plan_views
+
+SIZE = (16, 16)
+ROWS = np.arange(60)
+LABELS = ROWS % 3
+TRAIN, VAL = ROWS[ROWS % 5 < 4], ROWS[ROWS % 5 == 4]
+TARGETS = one_hot(LABELS, num_classes=3)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(16) * 1.5)
+    patterns = [np.tile(wave, (16, 1)), np.tile(wave[:, None], (1, 16)), np.outer(wave, wave)]
+    clean = np.stack([patterns[label] for label in LABELS])[..., None] * 50 + 128
+    return np.clip(clean + rng.normal(0, 30, (60, *SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+def make_classifier(*, two_tensors=False, hidden_units=0):
+    """BatchNorm with statistics, and what crosses the border is one tensor or two."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((*SIZE, 3))
+    x = keras.layers.Conv2D(6, 3, strides=2, use_bias=False, name="conv0")(inputs)
+    x = keras.layers.BatchNormalization(name="norm0")(x)
+    first = keras.layers.ReLU(name="relu0")(x)
+    second = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="conv1")(first)
+    x = keras.layers.Concatenate(name="both")([first, second]) if two_tensors else second
+    x = keras.layers.Conv2D(8, 3, use_bias=False, name="conv2")(x)
+    x = keras.layers.BatchNormalization(name="norm2")(x)
+    backbone = keras.Model(inputs, keras.layers.ReLU()(x), name="net")
+    rng = np.random.default_rng(1)
+    for variable in backbone.variables:
+        if "norm" in variable.path:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return build_classifier(
+        backbone,
+        num_classes=3,
+        image_size=SIZE,
+        preprocessing="tf",
+        hidden_units=hidden_units,
+        dropout=0.0,
+        seed=0,
+    )
+
+
+def border_of(classifier, *, two_tensors=False):
+    backbone = classifier.get_layer("net")
+    if two_tensors:
+        return next(b for b in borders(backbone, "conv1", max_tensors=2) if b.num_tensors == 2)
+    return borders(backbone, "conv1")[0]
+
+
+def tuned(images, views, **changes):
+    classifier = make_classifier()
+    phase = Phase(epochs=4, learning_rate=1e-2, batch_size=8, views=views, **changes)
+    result = fine_tune(
+        classifier,
+        images,
+        TARGETS,
+        train_rows=TRAIN,
+        val_rows=VAL,
+        border=border_of(classifier),
+        phase=phase,
+    )
+    return classifier, result
+
+
+def test_without_augmentation_kept_and_live_training_are_the_same(images):
+    """Same order, same losses, same weights, to float tolerance; a shuffled control differs."""
+    (live, of_live), (kept, of_kept) = (
+        tuned(images, views, augment="none") for views in ("live", "auto")
+    )
+    assert (of_live.plan.num_views, of_kept.plan.num_views) == (0, 1)
+    for one, other in zip(of_live.history, of_kept.history, strict=True):
+        for column in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+            assert one[column] == pytest.approx(other[column], rel=2e-4, abs=2e-5), column
+    for one, other in zip(live.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+    _, of_shuffled = tuned(images, "auto", augment="none", seed=1)
+    assert abs(of_shuffled.history[0]["loss"] - of_kept.history[0]["loss"]) > 1e-3
+
+
+def test_the_frozen_part_runs_once_per_view(images, monkeypatch):
+    from kerastl.features import border_views
+
+    seen = []
+    read_ahead = border_views.read_ahead
+    monkeypatch.setattr(
+        border_views,
+        "read_ahead",
+        lambda images, rows, size: seen.append(len(rows)) or read_ahead(images, rows, size),
+    )
+    _, result = tuned(images, 3, augment="light", patience_epochs=9)
+    assert len(result.history) == 4
+    assert seen == [len(TRAIN), len(VAL)]  # read once; each batch then in three views
+    assert result.plan.num_views == 3
+
+
+def test_training_on_views_learns_and_moves_only_what_is_above(images):
+    before = make_classifier().get_weights()
+    classifier, result = tuned(images, 2, augment="light", patience_epochs=9)
+    assert result.history[-1]["val_loss"] < result.history[0]["val_loss"]
+    moved = {
+        variable.path
+        for variable, old in zip(classifier.variables, before, strict=True)
+        if not np.array_equal(old, variable.numpy())
+    }
+    assert moved
+    assert not any(part in path for path in moved for part in ("conv0", "conv1", "norm"))
+
+
+@pytest.mark.parametrize("two_tensors", [False, True])
+def test_suffix_on_kept_tensors_is_the_classifier(images, two_tensors):
+    classifier = make_classifier(two_tensors=two_tensors, hidden_units=5)
+    view = training_view(classifier, border=border_of(classifier, two_tensors=two_tensors))
+    kept = extract_views(view.frozen, images, VAL, batch_size=5)
+    assert len(kept.tensors) == (2 if two_tensors else 1)
+    assert kept.num_bytes == len(VAL) * bytes_per_view(view.frozen)
+    answers = np.concatenate([view.suffix(batch, training=False) for batch in kept.batches(5)])
+    np.testing.assert_allclose(answers, classifier(images[VAL].astype(np.float32)), atol=1e-5)
+    prove_rejoined(
+        view.suffix, reference=classifier, inputs=kept.take(0, ROWS[:4]), pixels=images[VAL[:4]]
+    )
+    with pytest.raises(FrozenPartError, match="--views live"):
+        prove_rejoined(
+            view.suffix,
+            reference=classifier,
+            inputs=kept.take(0, ROWS[1:5]),
+            pixels=images[VAL[:4]],
+        )
+
+
+def identity():
+    pixels = keras.Input((*SIZE, 3))
+    return keras.Model(pixels, keras.layers.Rescaling(1.0)(pixels))
+
+
+def test_views_are_drawn_from_the_policy_and_the_seed(images):
+    frozen = identity()
+    one, same, other = (
+        extract_views(frozen, images, VAL, augment="light", num_views=3, seed=seed).tensors[0]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    np.testing.assert_array_equal(one[0], images[VAL])  # the first view is the image
+    assert not np.array_equal(one[1], one[2])
+    np.testing.assert_array_equal(one[0], other[0])
+    assert not np.array_equal(one[1:], other[1:])
+
+
+def test_every_epoch_draws_order_and_views_anew(images):
+    frozen = identity()
+    kept = extract_views(frozen, images, TRAIN, augment="light", num_views=4)
+    weights = np.array([1, 2, 3], np.float32)
+
+    def epochs(seed):
+        batches = view_batches(kept, TARGETS[TRAIN], batch_size=8, seed=seed, class_weights=weights)
+        return [list(batches.as_numpy_iterator()) for _ in range(2)]
+
+    first, second = epochs(0)
+    again = epochs(0)[0]
+    for (x, target, weight), (same_x, _, _) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x, same_x)
+        np.testing.assert_array_equal(weight, weights[target.argmax(axis=1)])
+    assert not np.array_equal(first[0][0], second[0][0])
+    drawn = np.concatenate([x for x, _, _ in first])
+    flat = kept.tensors[0].reshape(4, len(TRAIN), -1)
+    found = [
+        {view for view in range(4) if (flat[view] == x.ravel()).all(axis=1).any()} for x in drawn
+    ]
+    assert all(found)  # each is a kept view ...
+    assert len(set.union(*found)) == 4  # ... and all views are used
+    places = [int(np.flatnonzero((flat == x.ravel()).all(axis=2).any(axis=0))[0]) for x in drawn]
+    assert sorted(places) == list(range(len(TRAIN)))  # each image once
+
+
+PLAN = {
+    "augment": "light",
+    "mix": "none",
+    "epochs": 8,
+    "num_train": 100,
+    "num_val": 20,
+    "view_bytes": 1000,
+    "budget_bytes": 10**6,
+}
+
+
+@pytest.mark.parametrize(
+    ("views", "changes", "num_views", "words"),
+    [
+        ("auto", {}, 4, "once over 4 views"),
+        ("auto", {"epochs": 2}, 2, "once over 2 views"),
+        ("auto", {"augment": "none"}, 1, "once over each image"),
+        ("auto", {"augment": "strong"}, 0, "--augment strong wants new pixels"),
+        ("auto", {"mix": "cutmix"}, 0, "--mix cutmix blends"),
+        ("auto", {"view_bytes": 0}, 0, "nothing is frozen"),
+        ("auto", {"budget_bytes": 330_000}, 3, "once over 3 views"),
+        ("auto", {"budget_bytes": 130_000}, 0, "4 views would take"),
+        ("auto", {"budget_bytes": 100}, 0, "4 views would take"),
+        ("live", {}, 0, "--views live"),
+        (7, {}, 7, "once over 7 views"),
+        (2, {"augment": "strong"}, 2, "once over 2 views"),
+    ],
+)
+def test_the_plan_says_what_and_why(views, changes, num_views, words):
+    plan = plan_views(views, **{**PLAN, **changes})
+    assert plan.num_views == num_views
+    assert words in plan.words
+    assert plan.num_bytes == ((num_views * 100 + 20) * 1000 if num_views else 0)
+
+
+@pytest.mark.parametrize(
+    ("views", "changes", "message"),
+    [
+        (11, {}, "Type --views 9"),
+        (2, {"budget_bytes": 100}, "Type --views live"),
+        (2, {"mix": "mixup"}, "cannot be 2: --mix mixup"),
+        (1, {"view_bytes": 0}, "cannot be 1: nothing is frozen"),
+    ],
+)
+def test_views_that_cannot_be_had_are_refused(views, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_views(views, **{**PLAN, **changes})
