@@ -229,6 +229,11 @@ class FitConfig(DataOptions):
                     f"`{name}` must be one of {', '.join(choices)}; received {name}={received!r}."
                     f"{did_you_mean(received, choices)}"
                 )
+        if isinstance(self.views, int) and self.mix != "none":
+            raise ConfigError(
+                f"`views` cannot be {self.views} with mix={self.mix!r}, which blends new pixels in "
+                "every epoch. Leave out one of the two."
+            )
         super().__post_init__()
 
 

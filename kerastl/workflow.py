@@ -27,7 +27,7 @@ from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
-from kerastl.errors import ExportError, KerasTLError
+from kerastl.errors import ConfigError, ExportError, KerasTLError
 from kerastl.findings import finding_lines
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
@@ -303,9 +303,17 @@ def find_phase(config: FitConfig, network: Network) -> Phase | None:
     Args:
         config: All options.
         network: The backbone, whose size decides the learning rate when nobody does.
+
+    Raises:
+        ConfigError: Views are to be kept of a frozen part that there is not.
     """
     if not network.unfreeze_blocks:
         return None
+    if network.border is None and isinstance(config.views, int):
+        raise ConfigError(
+            f"`views` cannot be {config.views} where the whole network is trained: nothing is "
+            "frozen. Leave it out, or unfreeze fewer blocks."
+        )
     return Phase(
         epochs=config.fine_tune_epochs,
         learning_rate=config.learning_rate

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kerastl.data.augment import find_augmentation
 from kerastl.data.mixing import find_mix
+from kerastl.data.wording import counted
 from kerastl.errors import ConfigError
 
 AUTO, LIVE = "auto", "live"
@@ -50,7 +51,7 @@ def plan_views(
     view once. So views pay as long as they are fewer than the epochs, and they have to fit.
 
     Args:
-        views: "auto", "live" or a number of views that must be kept.
+        views: "auto", "live" or a number of views.
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: "none", "mixup" or "cutmix": blends pixels, so always live.
         epochs: Longest length of fine-tuning.
@@ -61,16 +62,19 @@ def plan_views(
 
     Returns:
         The plan. "auto" takes one view without augmentation, else one per epoch, at most
-        `MOST_VIEWS` and what fits; live where the policy wants new pixels every time.
+        `MOST_VIEWS`; live where the policy wants new pixels every time. Fewer views, or live,
+        where memory is short.
 
     Raises:
-        ConfigError: A number of views was asked for that cannot be had.
+        ConfigError: A number of views was asked for where none can be kept.
 
     Example:
         >>> plan = plan_views("auto", augment="light", mix="none", epochs=8, num_train=1000,
         ...                   num_val=200, view_bytes=40_000, budget_bytes=2**30)
-        >>> plan.num_views, plan.words
-        (4, 'The frozen part runs once over 4 views of each image and is kept (0.2 GiB of memory).')
+        >>> plan.num_views, plan.num_bytes
+        (4, 168000000)
+        >>> plan.words[:44]
+        'The frozen part runs once over 4 views of ea'
     """
     reason = ""
     if not view_bytes:
@@ -84,33 +88,29 @@ def plan_views(
     if reason:
         if isinstance(views, int):
             raise ConfigError(
-                f"`views` cannot be {views}: {reason}. Leave it out, or change that option."
+                f"`views` cannot be {views}: {reason}. Leave out one of the two options."
             )
         return ViewPlan(0, 0, f"The frozen part runs in every epoch: {reason}.")
     room = (budget_bytes // view_bytes - num_val) // max(num_train, 1)
     wanted = views if isinstance(views, int) else _wanted(augment, epochs)
-    if isinstance(views, int) and wanted > room:
-        raise ConfigError(
-            f"{views} views need {_gibibytes((views * num_train + num_val) * view_bytes)} of "
-            f"memory, {_gibibytes(budget_bytes)} are left. Type --views "
-            f"{max(room, 0) or LIVE}, or unfreeze fewer blocks."
-        )
     num_views = min(wanted, room)
     if num_views < 1 or (num_views == 1 and wanted > 1):
         # One view of an image that is to be varied would be the image itself.
         return ViewPlan(
             0,
             0,
-            f"The frozen part runs in every epoch: {wanted} views would take "
-            f"{_gibibytes((wanted * num_train + num_val) * view_bytes)} of memory, "
-            f"{_gibibytes(budget_bytes)} are left.",
+            f"The frozen part runs in every epoch: {counted(wanted, 'view')} of each image would "
+            f"take {_size((wanted * num_train + num_val) * view_bytes)} of memory, "
+            f"{_size(budget_bytes)} are left.",
         )
     num_bytes = (num_views * num_train + num_val) * view_bytes
     what = "each image" if num_views == 1 else f"{num_views} views of each image"
+    fewer = f"; {wanted} would not fit" if num_views < wanted else ""
     return ViewPlan(
         num_views,
         num_bytes,
-        f"The frozen part runs once over {what} and is kept ({_gibibytes(num_bytes)} of memory).",
+        f"The frozen part runs once over {what}; what leaves it is kept "
+        f"({_size(num_bytes)} of memory{fewer}).",
     )
 
 
@@ -119,6 +119,8 @@ def _wanted(augment: str, epochs: int) -> int:
     return 1 if find_augmentation(augment) == "none" else min(epochs, MOST_VIEWS)
 
 
-def _gibibytes(num_bytes: int) -> str:
+def _size(num_bytes: int) -> str:
     """Return a size in words."""
+    if num_bytes < 2**29:
+        return f"{num_bytes / 2**20:.0f} MiB"
     return f"{num_bytes / 2**30:.1f} GiB"
