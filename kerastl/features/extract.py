@@ -43,7 +43,7 @@ def folded_feature_model(classifier: keras.Model, *, dtype: str = "float32") -> 
 
 
 def extract_features(
-    classifier: keras.Model, images: Images, *, batch_size: int = 32
+    classifier: keras.Model, images: Images, *, batch_size: int = 32, dtype: str = "float32"
 ) -> NDArray[np.float32]:
     """Run the frozen part once over the images and return its pooled features.
 
@@ -54,6 +54,8 @@ def extract_features(
         classifier: Made by `kerastl.models.classifier.build_classifier`.
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         batch_size: Images per step; has no influence on the features.
+        dtype: What the backbone computes in, "float32" or "bfloat16", see
+            `kerastl.features.precision.choose_precision`.
 
     Returns:
         float32 of shape (n, num_features).
@@ -61,8 +63,8 @@ def extract_features(
     Raises:
         FrozenPartError: The proof failed.
     """
-    model = folded_feature_model(classifier)
-    prove_inert(model, reference=feature_model(classifier), pixels=images[:batch_size])
+    model = folded_feature_model(classifier, dtype=dtype)
+    prove_inert(model, reference=feature_model(classifier), pixels=images[:batch_size], dtype=dtype)
     return run_in_batches(model, images, batch_size=batch_size, description="Extracting features")
 
 
@@ -113,12 +115,7 @@ def run_in_batches(
     rows = np.arange(len(images)) if rows is None else rows
     outputs = np.empty((len(rows), model.output_shape[-1]), np.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.uint8)])
-    def forward(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-
-    # Traced here once: TensorFlow warns of retracing when short runs follow each other.
-    traced = forward.get_concrete_function()
+    traced = trace_forward(model, images.shape[1:])
     with track(description, total=len(rows)) as advance:
         start = 0
         for read in _batches(images, rows, batch_size):
@@ -127,6 +124,24 @@ def run_in_batches(
             start += len(batch)
             advance(len(batch))
     return outputs
+
+
+def trace_forward(
+    model: keras.Model, image_shape: tuple[int, ...]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a model in inference mode as a graph, from uint8 batches to float32.
+
+    Args:
+        model: From float32 (batch, height, width, 3) to one tensor.
+        image_shape: (height, width, 3).
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
+    def forward(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+
+    # Traced here once: TensorFlow warns of retracing when short runs follow each other.
+    return forward.get_concrete_function()
 
 
 def _batches(
