@@ -12,9 +12,19 @@ from numpy.typing import NDArray
 from kerastl.data.splits import fold_rows
 from kerastl.features.probe import fit_probe, log_loss_nats, probe_probabilities
 
+# Measured on ELPV (2,624 solar cells, EfficientNetLite0, ImageNet weights, 224 pixels, 2026-11).
+# Samples of 64 and 128 images give an error of 0.16 to 0.19, where the probe of all images, fitted
+# in bfloat16 and served in float32, loses 0.2 to 0.5 points of accuracy and 0.002 to 0.004 of AUROC
+# (4-fold, 3 seeds). With the differences doubled (0.32 to 0.37) it loses 0.7 to 0.8 points, with
+# four times as large ones 1.7. On crops of two photographs the same network's error is 0.07; with
+# random weights and BatchNorm statistics of the images MobileNetV2's is 0.33 and 0.35.
 LARGEST_FEATURE_ERROR = 0.25
+# Of 12 samples each of 64 and 128 images of ELPV, one of each fell below it by chance (that costs
+# speed, no accuracy); with the differences four times as large 10 and 7 did. It alone refused a
+# ResNet50 with random weights on the photographs (error 0.23, 90.6 %).
 SMALLEST_PROBE_AGREEMENT = 0.95
-LARGEST_LOG_LOSS_RISE = 0.1
+# The log-loss is reported and has no limit: on the same samples its rise never stood out from its
+# own standard error, whether the differences were as they are or eight times as large.
 
 _PROBE_FOLDS = 3
 
@@ -29,11 +39,14 @@ class Agreement:
         probe_agreement: Part of held-out answers, 0..1, that a probe fitted on the lower
             precision keeps when it gets float32.
         log_loss_rise: By how many nats the held-out log-loss of that probe rises thereby.
+        log_loss_rise_error: Standard error of that over the held-out images: a small sample's
+            probe is sure of itself, and single images move its log-loss by much.
     """
 
     feature_error: float
     probe_agreement: float
     log_loss_rise: float
+    log_loss_rise_error: float
 
     @property
     def objection(self) -> str | None:
@@ -47,11 +60,6 @@ class Agreement:
             return (
                 f"{self.probe_agreement:.1%} of a probe's answers agree, at least "
                 f"{SMALLEST_PROBE_AGREEMENT:.0%} wanted"
-            )
-        if not self.log_loss_rise <= LARGEST_LOG_LOSS_RISE:
-            return (
-                f"a probe's log-loss rises by {self.log_loss_rise:.2f} nats, at most "
-                f"{LARGEST_LOG_LOSS_RISE:g} allowed"
             )
         return None
 
@@ -78,18 +86,20 @@ def measure_agreement(
         >>> rng = np.random.default_rng(0)
         >>> labels = np.arange(64) % 2
         >>> features = (rng.normal(size=(64, 8)) + 2 * labels[:, None]).astype(np.float32)
-        >>> measure_agreement(features, features, labels)
-        Agreement(feature_error=0.0, probe_agreement=1.0, log_loss_rise=0.0)
+        >>> same = measure_agreement(features, features, labels)
+        >>> same.feature_error, same.probe_agreement, same.log_loss_rise, same.objection
+        (0.0, 1.0, 0.0, None)
         >>> noisy = features + rng.normal(size=features.shape).astype(np.float32)
         >>> measure_agreement(features, noisy, labels).feature_error > LARGEST_FEATURE_ERROR
         True
     """
     error = feature_error(reference, candidate)
     if not math.isfinite(error):
-        return Agreement(error, 0.0, math.inf)
+        return Agreement(error, 0.0, math.inf, 0.0)
     multi_label = labels.ndim == 2
     halves = fold_rows(labels, num_folds=2, seed=seed)
-    equal, rises = [], []
+    equal: list[float] = []
+    rises: list[float] = []
     for held_out in (halves == 0, halves == 1):
         fitted, known = labels[~held_out], np.ones(held_out.sum(), bool)
         asked = labels[held_out]
@@ -104,12 +114,14 @@ def measure_agreement(
             probe_probabilities(probe, features[held_out], multi_label=multi_label)
             for features in (candidate, reference)
         )
-        equal.append(np.mean(_decisions(low, multi_label) == _decisions(exact, multi_label)))
-        if known.any():
-            rises.append(
-                log_loss_nats(asked[known], exact[known]) - log_loss_nats(asked[known], low[known])
-            )
-    return Agreement(error, float(np.mean(equal)), float(np.mean(rises)) if rises else 0.0)
+        equal.append(float(np.mean(_decisions(low, multi_label) == _decisions(exact, multi_label))))
+        rises += [
+            log_loss_nats(asked[[row]], exact[[row]]) - log_loss_nats(asked[[row]], low[[row]])
+            for row in np.flatnonzero(known)
+        ]
+    rise = float(np.mean(rises)) if rises else 0.0
+    uncertain = float(np.std(rises) / np.sqrt(len(rises))) if rises else 0.0
+    return Agreement(error, float(np.mean(equal)), rise, uncertain)
 
 
 def feature_error(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:

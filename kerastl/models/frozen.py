@@ -29,8 +29,9 @@ from kerastl.models.fold import fold_batch_norm
 # standard deviation of what leaves the border. Folding is exact but for rounding.
 FOLD_TOLERANCE = 1e-3
 # The same for a frozen part in bfloat16, as root mean square: single values are far off by
-# nature. TODOSOURCE
-BFLOAT16_TOLERANCE = 0.3
+# nature. 0.05 to 0.09 for EfficientNetLite0 with ImageNet weights, at most 0.43 for five networks
+# with random ones (2026-11); independent features of the same spread are 1.4 apart.
+BFLOAT16_TOLERANCE = 0.5
 
 
 FROZEN = "frozen"
