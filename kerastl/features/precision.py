@@ -34,7 +34,7 @@ SMALLEST_SPEED_RATIO = 1.15
 # What the check may take of the time of extracting everything in float32.
 LARGEST_COST = 0.1
 
-_SAMPLE_PART, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 1 / 20, 64, 128
+_SAMPLE_PART, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 1 / 40, 48, 128
 # Several batches per sample: the first one warms up, the others are timed.
 _BATCH = 16
 # To foresee the cost: what two small probes take (0.2 s, measured), and how many times as fast

@@ -1,8 +1,8 @@
 """Where bfloat16 is faster than float32: what the processor claims, and what it does.
 
 bfloat16 has the range of float32 and 8 bits of precision. Processors made for it multiply it at
-about two (AVX-512) to seven times (AMX) the speed of float32; all others convert back and forth and are slower, so
-that it must never be a default (oneDNN off: 13 times slower, measured).
+two (AVX-512) to seven (AMX) times the speed of float32; all others convert back and forth and are
+slower (13 times without oneDNN, measured), so that it must never be a default.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_asked_for(classifier, monkeypatch):
     assert choose(classifier, precision="float32")[0].reason == "asked for"
     chosen, model = choose(classifier, precision="bfloat16", num_images=None)
     assert chosen.dtype == "bfloat16"
-    assert chosen.reason.startswith("asked for (on 64 training images")
+    assert chosen.reason.startswith("asked for (on 48 training images")
     assert "bfloat16" in computes_in(model)
     chosen, _ = choose(classifier, precision="bfloat16", rows=ROWS[:9])
     assert chosen.reason == (
