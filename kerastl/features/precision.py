@@ -205,8 +205,8 @@ def _objection_to_cost(
     if check <= LARGEST_COST * per_image * num_images:
         return None
     return (
-        f"{num_images:,} images take about {per_image * num_images:.0f} s in float32, too little "
-        f"for a check of about {check:.0f} s to pay"
+        f"a check of about {check:.1f} s would take more than {LARGEST_COST:.0%} of the "
+        f"{per_image * num_images:.0f} s that {num_images:,} images take in float32"
     )
 
 
