@@ -8,6 +8,7 @@ import tensorflow as tf
 from kerastl.errors import FrozenPartError
 from kerastl.models.blocks import borders, top_blocks_border
 from kerastl.models.classifier import build_classifier, feature_model, parts_of
+from kerastl.models.fold import fold_batch_norm
 from kerastl.models.frozen import (
     Inert,
     prove_frozen,
@@ -105,6 +106,27 @@ def test_another_network_is_caught(backbone):
     inert = keras.Model(inputs, Inert(other)(inputs))
     with pytest.raises(FrozenPartError, match="answers differently in training and in inference"):
         prove_inert(inert, reference=backbone, pixels=PIXELS)
+
+
+def test_bfloat16_has_a_tolerance_of_its_own(backbone, calibrate):
+    """What rounding does passes, in its own precision only; another network passes in none."""
+    images = tf.cast(PIXELS, tf.float32)
+    calibrate(backbone, images)
+    rounded, _ = fold_batch_norm(backbone, dtype="bfloat16")
+    found = prove_inert(rounded, reference=backbone, pixels=PIXELS, dtype="bfloat16")
+    assert 1e-3 < found < 0.1
+    with pytest.raises(FrozenPartError, match=r"standard deviations, expected at most 0\.001"):
+        prove_inert(rounded, reference=backbone, pixels=PIXELS)
+    for weight in rounded.weights:
+        weight.assign(-weight)
+    with pytest.raises(FrozenPartError, match=r"standard deviations, expected at most 0\.5"):
+        prove_inert(rounded, reference=backbone, pixels=PIXELS, dtype="bfloat16")
+
+
+def test_chance_is_caught_in_bfloat16_too(backbone):
+    backbone.trainable = False
+    with pytest.raises(FrozenPartError, match="acts at random during training"):
+        prove_inert(backbone, reference=backbone, pixels=PIXELS, dtype="bfloat16")
 
 
 def test_inert_silences_what_it_holds(backbone):
