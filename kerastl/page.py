@@ -231,6 +231,9 @@ def _model_summary(record: Record) -> ModelSummary:
     network, experiment, recipe = record.network, record.experiment, record.phase
     phase = experiment.phase
     settings = {"Penalty of the probe": f"{experiment.probe.penalty:.3g}"}
+    if record.config.precision != "float32":
+        chosen = experiment.precision
+        settings["Probe's features"] = f"{chosen.dtype}: {chosen.reason}"
     if phase is not None and recipe is not None:
         settings |= {
             "Learning rate": f"{recipe.learning_rate:g}",

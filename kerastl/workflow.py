@@ -382,5 +382,6 @@ def train(
         augment=config.augment,
         imbalance=config.imbalance,
         batch_size=config.batch_size,
+        precision=config.precision,
         seed=config.seed,
     )

@@ -38,6 +38,7 @@ EVERYTHING = {
     "l2": 2e-5,
     "unfreeze_blocks": "all",
     "views": "live",
+    "precision": "auto",
     "fine_tune_epochs": 3,
     "patience_epochs": 2,
     "batch_size": 5,

@@ -6,6 +6,7 @@ The test split is read once, at the end, by both.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
 from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
+from kerastl.features.precision import Precision, choose_precision
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
@@ -41,6 +43,8 @@ FINE_TUNED = "fine-tuned"
 
 # Folds that the probe's penalty is chosen by; fewer would waste training rows, more only time.
 NUM_FOLDS = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Experiment:
         test_rows: int64: the test rows that the answers are of; not those whose file had gone
             or was damaged when it was read for the test.
         num_features: Length of the pooled feature vector.
+        precision: Of the features that the probe was fitted on.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
     """
@@ -83,6 +88,7 @@ class Experiment:
     phase: PhaseResult | None
     test_rows: NDArray[np.int64] = field(repr=False)
     num_features: int
+    precision: Precision
     class_weights: NDArray[np.float32] | None = None
 
 
@@ -98,6 +104,7 @@ def probe_then_fine_tune(
     augment: str = "none",
     imbalance: str = NONE,
     batch_size: int = 32,
+    precision: str = "float32",
     seed: int = 0,
 ) -> Experiment:
     """Fit the head on frozen features, fine-tune from there, keep the better, in place.
@@ -117,6 +124,8 @@ def probe_then_fine_tune(
             For the probe, and a head with a hidden layer, sampling is the same as balanced
             weights: all rows, each with the weight of how often it would be drawn.
         batch_size: Images per step of the frozen part.
+        precision: Of the features that the probe is fitted on: "float32", "bfloat16" or "auto",
+            see `kerastl.features.precision`. Answers are computed in float32.
         seed: Of the folds and the head.
 
     Returns:
@@ -131,7 +140,7 @@ def probe_then_fine_tune(
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
     weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
-    probe, answer = _fit_frozen(
+    probe, answer, chosen = _fit_frozen(
         classifier,
         images,
         labels,
@@ -141,6 +150,7 @@ def probe_then_fine_tune(
         views=symmetric_views(augment, square=images.shape[1] == images.shape[2]),
         class_weights=weights,
         batch_size=batch_size,
+        precision=precision,
         seed=seed,
     )
     ask = functools.partial(predict_probabilities, classifier, images, batch_size=batch_size)
@@ -183,6 +193,7 @@ def probe_then_fine_tune(
         phase=result,
         test_rows=test,
         num_features=len(probe.kernel),
+        precision=chosen,
         class_weights=weights,
     )
 
@@ -243,19 +254,20 @@ def _fit_frozen(
     views: Sequence[View],
     class_weights: NDArray[np.float32] | None,
     batch_size: int,
+    precision: str,
     seed: int,
-) -> tuple[Probe, Callable[[NDArray[np.int64], str], NDArray[np.float32]]]:
-    """Fit the head in place; return the probe and the function from rows to its answers."""
-    extractor = folded_feature_model(classifier)
-    prove_inert(extractor, reference=feature_model(classifier), pixels=images[train[:batch_size]])
-
-    def features_of(
-        rows: NDArray[np.int64], what: str, view: View | None = None
-    ) -> NDArray[np.float32]:
-        return run_in_batches(
-            extractor, images, rows=rows, view=view, batch_size=batch_size, description=what
-        )
-
+) -> tuple[Probe, Callable[[NDArray[np.int64], str], NDArray[np.float32]], Precision]:
+    """Fit the head in place; return the probe, the function from rows to its answers, and how."""
+    features_of, chosen = _feature_reader(
+        classifier,
+        images,
+        labels,
+        train=train,
+        num_views=len(views),
+        batch_size=batch_size,
+        precision=precision,
+        seed=seed,
+    )
     # The head meets the mirror images now, not in the first steps of fine-tuning: unprepared,
     # a probe's log-loss can double on them, and fine-tuning spends its epochs on repairing it.
     features = np.concatenate(
@@ -286,13 +298,68 @@ def _fit_frozen(
             seed=seed,
             class_weights=class_weights,
         )
-        return probe, lambda rows, what: np.asarray(
-            head.predict(features_of(rows, what), verbose=0), np.float32
+        return (
+            probe,
+            lambda rows, what: np.asarray(
+                head.predict(features_of(rows, what), verbose=0), np.float32
+            ),
+            chosen,
         )
     assign_probe(classifier, probe)
-    return probe, lambda rows, what: probe_probabilities(
-        probe, features_of(rows, what), multi_label=labels.ndim == 2
+    return (
+        probe,
+        lambda rows, what: probe_probabilities(
+            probe, features_of(rows, what), multi_label=labels.ndim == 2
+        ),
+        chosen,
     )
+
+
+def _feature_reader(
+    classifier: keras.Model,
+    images: Images,
+    labels: NDArray[Any],
+    *,
+    train: NDArray[np.int64],
+    num_views: int,
+    batch_size: int,
+    precision: str,
+    seed: int,
+) -> tuple[Callable[..., NDArray[np.float32]], Precision]:
+    """Return the function from rows to features, and the precision of those with a view."""
+    chosen, fast = choose_precision(
+        classifier,
+        images,
+        rows=train,
+        labels=labels,
+        precision=precision,
+        num_images=len(train) * num_views,
+        seed=seed,
+    )
+    if precision != "float32":
+        logger.info("Features in %s: %s.", chosen.dtype, chosen.reason)
+    # Validation and test see what will be served, which is float32.
+    exact = fast if chosen.dtype == "float32" else folded_feature_model(classifier)
+    prove_inert(
+        fast,
+        reference=feature_model(classifier),
+        pixels=images[train[:batch_size]],
+        dtype=chosen.dtype,
+    )
+
+    def features_of(
+        rows: NDArray[np.int64], what: str, view: View | None = None
+    ) -> NDArray[np.float32]:
+        return run_in_batches(
+            exact if view is None else fast,
+            images,
+            rows=rows,
+            view=view,
+            batch_size=batch_size,
+            description=what,
+        )
+
+    return features_of, chosen
 
 
 def _has_hidden_layer(classifier: keras.Model) -> bool:

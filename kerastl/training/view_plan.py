@@ -11,7 +11,8 @@ from kerastl.errors import ConfigError
 
 AUTO, LIVE = "auto", "live"
 
-# From here on more views cost more than they give, see `benchmarks/views.py`.
+# As good as new pixels in every epoch on solar cells, where 1 and 2 views were worse: validation
+# log-loss 0.306 against 0.320 live, 0.391 and 0.347 (`benchmarks/views.py`, one seed).
 MOST_VIEWS = 4
 
 # Pixels must change every time: RandAugment lives from never showing the same picture twice.

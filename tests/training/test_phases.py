@@ -163,6 +163,20 @@ def test_the_better_one_by_validation_is_kept(classifier, images):
     )
 
 
+def test_a_probe_of_bfloat16_features_answers_in_float32(classifier, images):
+    """What is reported is what is served, whatever the head was fitted on."""
+    experiment = probe_then_fine_tune(
+        classifier, images, LABELS, splits=SPLITS, precision="bfloat16"
+    )
+    assert experiment.precision.dtype == "bfloat16"
+    test = images[SPLITS == "test"]
+    served = predict_probabilities(experiment.classifier, test)
+    np.testing.assert_allclose(served, experiment.answers["probe"].test, atol=1e-5)
+    plain = probe_then_fine_tune(classifier, images, LABELS, splits=SPLITS)
+    assert plain.precision.dtype == "float32"
+    assert not np.array_equal(plain.probe.kernel, experiment.probe.kernel)
+
+
 def test_fine_tuning_is_kept_where_it_is_better(classifier, images):
     experiment = probe_then_fine_tune(
         classifier,
