@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,6 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
-from kerastl.errors import DataError
 from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
 from kerastl.features.precision import Precision, choose_precision
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
@@ -34,6 +33,7 @@ from kerastl.models.blocks import Border
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
 from kerastl.models.frozen import prove_inert
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
+from kerastl.training.answers import Answers, answers_to_test
 from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune, fit_head
 
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -45,22 +45,6 @@ FINE_TUNED = "fine-tuned"
 NUM_FOLDS = 5
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one model says of the two splits that it was not fitted on.
-
-    Attributes:
-        validation: float32 of shape (num_val, num_classes): probabilities.
-        test: float32 of shape (num_test, num_classes).
-        validation_loss: Log-loss on validation in nats that the models were compared by:
-            class-weighted with weights or sampling, before the shift with logit adjustment.
-    """
-
-    validation: NDArray[np.float32]
-    test: NDArray[np.float32]
-    validation_loss: float
 
 
 @dataclass(frozen=True)
@@ -177,7 +161,7 @@ def probe_then_fine_tune(
         model_weights[FINE_TUNED] = classifier.get_weights()
 
     # From here on nothing is decided any more but by validation; the test split is read.
-    tested, test = _test(classifier, readers, images, test, model_weights=model_weights)
+    tested, test = answers_to_test(classifier, readers, images, test, model_weights=model_weights)
     answers = {
         name: _answers(labels[val], validated[name], tested[name], weights) for name in readers
     }
@@ -196,51 +180,6 @@ def probe_then_fine_tune(
         precision=chosen,
         class_weights=weights,
     )
-
-
-def _test(
-    classifier: keras.Model,
-    readers: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float32]]],
-    images: Images,
-    rows: NDArray[np.int64],
-    *,
-    model_weights: Mapping[str, list[NDArray[Any]]],
-) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
-    """Return each model's answers to the rows that all of them could read, and these rows."""
-    tested: dict[str, NDArray[np.float32]] = {}
-    for name, read in readers.items():
-        classifier.set_weights(model_weights[name])
-        found, left = _read_what_is_left(read, images, rows)
-        tested = {model: values[np.isin(rows, left)] for model, values in tested.items()}
-        tested[name], rows = found, left
-    return tested, rows
-
-
-def _read_what_is_left(
-    read: Callable[[NDArray[np.int64]], NDArray[np.float32]],
-    images: Images,
-    rows: NDArray[np.int64],
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the answers to the rows that can still be read, and which these are.
-
-    Of images that are read anew, one can go in the hours of training: no reason to lose these.
-    """
-    try:
-        return read(rows), rows
-    except DataError:
-        left = np.array([row for row in rows if _is_readable(images, row)], np.int64)
-        if len(left) in (0, len(rows)):
-            raise
-    return read(left), left
-
-
-def _is_readable(images: Images, row: np.int64) -> bool:
-    """Whether one image can be read now."""
-    try:
-        images[row]
-    except DataError:
-        return False
-    return True
 
 
 def _fit_frozen(
