@@ -85,8 +85,9 @@ def _heeded_interrupts() -> Iterator[None]:
 
     Python raises KeyboardInterrupt wherever the main thread is. In the middle of tracing a
     graph that can come out as another error (SystemError from its internals), and in a
-    destructor it is swallowed. So it is remembered: other errors after it are of its making,
-    and the next step that reports progress raises it again.
+    destructor it is swallowed, with a traceback on the terminal. So it is remembered: other
+    errors after it are of its making, the next step that reports progress raises it again,
+    and nothing is printed of it meanwhile.
     """
     _interrupted.clear()
 
@@ -99,6 +100,10 @@ def _heeded_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, interrupt)
     else:
         in_charge = False
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda swallowed: (
+        None if swallowed.exc_type is KeyboardInterrupt else report(swallowed)
+    )
     try:
         yield
     except Exception as error:
@@ -106,6 +111,7 @@ def _heeded_interrupts() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
+        sys.unraisablehook = report
         if in_charge:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -42,6 +43,40 @@ def test_an_interrupt_that_was_swallowed_is_raised_again(capsys):
                 advance(1)
 
     assert run(work, capsys)[0] == 130
+
+
+class Fragile:
+    """Like TensorFlow's functions: Ctrl-C may come while one is taken down."""
+
+    def __init__(self, die):
+        self.die = die
+
+    def __del__(self):
+        self.die()
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_in_a_destructor_prints_no_traceback(capsys):
+    def work():
+        with terminal.progress_on_stderr(), track("Training", total=2) as advance:
+            Fragile(interrupt)  # at once
+            advance(1)
+
+    code, err = run(work, capsys)
+    assert code == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_other_errors_in_a_destructor_are_reported(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda swallowed: seen.append(swallowed.exc_type))
+    run(lambda: Fragile(lambda: {}["missing"]) and None, capsys)
+    assert seen == [KeyError]
+    assert sys.unraisablehook != sys.__unraisablehook__  # the one before is back
 
 
 def test_errors_without_an_interrupt_keep_their_traceback():
