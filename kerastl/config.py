@@ -188,9 +188,9 @@ class FitConfig(DataOptions):
         Parameter(group=_TRAINING),
         _one_token(parse_views, "VIEWS"),
     ] = "auto"
-    """How many varied views of each training image run through the frozen part, once, for
-    fine-tuning to choose from in every epoch; live runs it in every epoch over new ones. auto
-    takes up to 4, or live where the policy needs it or memory is short."""
+    """How many views of each training image, itself and varied ones, run through the frozen part,
+    once, for fine-tuning to choose from in every epoch; live runs it in every epoch over new
+    ones. auto takes up to 4, or live where the policy needs it or memory is short."""
 
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Parameter(group=_TRAINING)] = (
         "float32"

@@ -266,10 +266,14 @@ def _verified(
     )
     copies = correlations >= threshold
     certain = np.flatnonzero(copies)
-    copies[certain] = _agree(facts, candidates[certain])
+    for start in range(0, len(certain), _CHUNK_PAIRS):
+        some = certain[start : start + _CHUNK_PAIRS]
+        copies[some] = _agree(facts, candidates[some])
     if threshold <= _LARGEST_THRESHOLD_TO_ALIGN:
         unsure = np.flatnonzero(~copies & (correlations >= _WORTH_ALIGNING))
-        unsure = unsure[np.argsort(-correlations[unsure], kind="stable")[:_LARGEST_NUM_ALIGNED]]
+        # Look-alikes that were refused just now come last.
+        order = np.lexsort((-correlations[unsure], np.isin(unsure, certain)))
+        unsure = unsure[order[:_LARGEST_NUM_ALIGNED]]
         aligned, first, second = align(*_thumbnail_pairs(facts.thumbnails, candidates[unsure]))
         # Where look-alikes lift the threshold they lift it here too.
         lifted = threshold if threshold > SMALLEST_CORRELATION else SMALLEST_ALIGNED_CORRELATION

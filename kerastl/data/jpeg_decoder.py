@@ -16,6 +16,9 @@ from kerastl.data.image_limits import LARGEST_PIXELS
 
 _PLAIN_COLOURS = ("YCbCr", "RGB", "Gray")
 
+# Of a smaller one several reductions have the same size, and simplejpeg takes the strongest.
+_SMALLEST_SIDE = 16
+
 
 def decode_plain_jpeg(
     content: bytes, *, at_least: tuple[int, int] | None = None
@@ -33,14 +36,15 @@ def decode_plain_jpeg(
 
     Example:
         >>> import simplejpeg
-        >>> decode_plain_jpeg(simplejpeg.encode_jpeg(np.zeros((2, 4, 3), np.uint8))).shape
-        (2, 4, 3)
+        >>> decode_plain_jpeg(simplejpeg.encode_jpeg(np.zeros((20, 40, 3), np.uint8))).shape
+        (20, 40, 3)
         >>> decode_plain_jpeg(b"GIF89a") is None
         True
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours not in _PLAIN_COLOURS or height * width > LARGEST_PIXELS:
+        too_small = max(height, width) < _SMALLEST_SIDE
+        if colours not in _PLAIN_COLOURS or too_small or height * width > LARGEST_PIXELS:
             return None
         orientation = exif_orientation(content)
         ratio = jpeg_reduction(height, width, orientation=orientation, at_least=at_least)
@@ -48,8 +52,9 @@ def decode_plain_jpeg(
         pixels = simplejpeg.decode_jpeg(
             content, "RGB", min_height=reduced[0], min_width=reduced[1], min_factor=ratio
         )
-    # Damaged bytes are a ValueError: every warning of libjpeg counts. Pillow judges them.
-    except ValueError:
+    # Damaged bytes are a ValueError: every warning of libjpeg counts. Kinds that simplejpeg has
+    # no name for are a KeyError. Pillow judges them.
+    except (ValueError, KeyError, RuntimeError):
         return None
     if pixels.shape[:2] != reduced:
         return None

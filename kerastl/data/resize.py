@@ -9,6 +9,7 @@ the pixels that it was trained on.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -19,6 +20,8 @@ from PIL import Image
 
 from kerastl.data.decode import to_rgb
 from kerastl.errors import ConfigError, DataError, did_you_mean
+
+logger = logging.getLogger(__name__)
 
 RESIZE_MODES = ("stretch", "crop", "pad")
 
@@ -125,7 +128,11 @@ def compile_resizing() -> None:
     Example:
         >>> compile_resizing()
     """
-    importlib.import_module(_COMPILED)
+    try:
+        importlib.import_module(_COMPILED)
+    # Of Numba, which fails in many ways where NumPy is newer than it knows or its cache is damaged.
+    except Exception as error:
+        logger.info("Images are resized by Pillow, more slowly: Numba does not work (%s).", error)
 
 
 def _by_compiled_code(

@@ -202,16 +202,17 @@ def prove_inert(
     largest = 0.0
     for tensors in zip(first, second, expected, strict=True):
         one, two, wanted = (np.asarray(tensor, np.float32) for tensor in tensors)
-        if not np.array_equal(one, two):
+        if not np.array_equal(one, two, equal_nan=True):
             raise FrozenPartError(
                 "The frozen part acts at random during training: two passes over the same batch "
                 f"differ by up to {np.abs(one - two).max():.3g}. A Dropout or stochastic depth "
                 "layer in it is active. Please report this with your versions of keras and kerastl."
             )
         difference = np.sqrt(np.mean((one - wanted) ** 2)) if rounds else np.abs(one - wanted).max()
-        largest = max(largest, float(difference / (wanted.std() + 1e-12)))
+        # Unlike max(), it keeps what is no number.
+        largest = float(np.maximum(largest, difference / (wanted.std() + 1e-12)))
     _check_still(part.variables, before)
-    if largest > tolerance:
+    if not largest <= tolerance:
         raise FrozenPartError(
             "The frozen part answers differently in training and in inference: largest difference "
             f"{largest:.3g} standard deviations, expected at most {tolerance:g}. "

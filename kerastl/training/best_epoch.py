@@ -82,6 +82,11 @@ class BestEpoch(keras.callbacks.Callback):
         """Write one row of history."""
         logs = logs or {}
         loss, accuracy = self._validate()
+        if not math.isfinite(loss):
+            raise DataError(
+                f"The validation loss is {loss} after epoch {epoch + 1} of fine-tuning; expected a "
+                f"finite number. Try --learning-rate {self._learning_rate / 10:g}."
+            )
         self.history.append(
             {
                 "phase": "fine-tune",

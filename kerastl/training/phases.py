@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from kerastl.data.pixels import memory_bytes
 from kerastl.data.stream import Images
-from kerastl.errors import ConfigError
+from kerastl.errors import ConfigError, FrozenPartError
 from kerastl.features.border_views import bytes_per_view
 from kerastl.features.probe import Probe
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import (
+    TrainingView,
     prove_frozen,
     prove_inert,
     prove_rejoined,
@@ -230,8 +231,10 @@ def fine_tune(
         num_train=len(train_rows),
         num_val=len(val_rows),
         view_bytes=0 if border is None else bytes_per_view(view.frozen),
-        budget_bytes=phase.memory_bytes or memory_bytes() // 3,
+        budget_bytes=_room_for_views(images) if phase.memory_bytes is None else phase.memory_bytes,
     )
+    if plan.num_views:
+        plan = _proven(plan, view, classifier, sample, asked=phase.views)
     logger.info("%s", plan.words)
     material = (keep_views if plan.num_views else stay_live)(
         view,
@@ -249,8 +252,6 @@ def fine_tune(
     )
     model = material.model
     _compile(model, phase, total_steps=steps * phase.epochs)
-    if plan.num_views:
-        prove_rejoined(model, reference=classifier, inputs=material.sample, pixels=sample)
     prove_frozen(
         model, must_not_move=view.must_not_move, inputs=material.sample, targets=targets[first]
     )
@@ -276,6 +277,32 @@ def fine_tune(
         largest_difference=difference,
         plan=plan,
     )
+
+
+def _room_for_views(images: Images) -> int:
+    """Return how much memory kept views may take beside the pixels: two thirds for both."""
+    in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
+    pixels = math.prod(images.shape) if in_memory else 0
+    return max(0, min(memory_bytes() // 3, 2 * memory_bytes() // 3 - pixels))
+
+
+def _proven(
+    plan: ViewPlan,
+    view: TrainingView,
+    classifier: keras.Model,
+    sample: NDArray[np.uint8],
+    *,
+    asked: int | str,
+) -> ViewPlan:
+    """Return the plan if both parts together are the classifier; "auto" gives way if not."""
+    crossing = view.frozen(tf.cast(sample, tf.float32), training=False)
+    try:
+        prove_rejoined(view.suffix, reference=classifier, inputs=crossing, pixels=sample)
+    except FrozenPartError as error:
+        if asked != AUTO:
+            raise
+        return ViewPlan(0, 0, f"The frozen part runs in every epoch: {error}")
+    return plan
 
 
 def _compile(model: keras.Model, phase: Phase, *, total_steps: int) -> None:

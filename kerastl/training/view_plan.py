@@ -62,9 +62,9 @@ def plan_views(
         budget_bytes: Memory that may be taken.
 
     Returns:
-        The plan. "auto" takes one view without augmentation, else one per epoch, at most
-        `MOST_VIEWS`; live where the policy wants new pixels every time. Fewer views, or live,
-        where memory is short.
+        The plan. The first view is the image itself. "auto" takes one view without augmentation,
+        else one per epoch, at most `MOST_VIEWS`; live where the policy wants new pixels every
+        time. Fewer views, or live, where memory is short.
 
     Raises:
         ConfigError: A number of views was asked for where none can be kept.
@@ -92,6 +92,10 @@ def plan_views(
                 f"`views` cannot be {views}: {reason}. Leave out one of the two options."
             )
         return ViewPlan(0, 0, f"The frozen part runs in every epoch: {reason}.")
+    varied = find_augmentation(augment) != "none"
+    if views == AUTO and varied and epochs == 1:
+        # The first view is the image itself.
+        return ViewPlan(0, 0, "The frozen part runs in every epoch: there is one.")
     room = (budget_bytes // view_bytes - num_val) // max(num_train, 1)
     wanted = views if isinstance(views, int) else _wanted(augment, epochs)
     num_views = min(wanted, room)
@@ -106,6 +110,8 @@ def plan_views(
         )
     num_bytes = (num_views * num_train + num_val) * view_bytes
     what = "each image" if num_views == 1 else f"{num_views} views of each image"
+    if varied and num_views == 1:
+        what += f" as it is (without --augment {augment})"
     fewer = f"; {wanted} would not fit" if num_views < wanted else ""
     return ViewPlan(
         num_views,

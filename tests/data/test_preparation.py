@@ -36,6 +36,32 @@ def test_training_and_serving_see_the_same_pixels(resize_mode):
         np.testing.assert_array_equal(graph(photo), prepare_pixels(photo, **options))
 
 
+def test_tiny_jpegs_are_the_same_in_training_and_serving():
+    """Several reductions of a few pixels have the same size: all decoders must take the same."""
+    rng = np.random.default_rng(0)
+    graph = tf.function(
+        lambda content: prepare_image(content, image_size=(1, 2)),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    for height, width in [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (7, 5),
+        (8, 8),
+        (4, 15),
+        (16, 16),
+        (2, 33),
+        (40, 9),
+    ]:
+        pixels = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+        for quality in (50, 95):
+            content = corpus.encode(pixels, "JPEG", quality=quality)
+            np.testing.assert_array_equal(
+                graph(content), prepare_pixels(content, image_size=(1, 2)), f"{height} x {width}"
+            )
+
+
 def test_decoding_smaller_changes_little():
     photo = phone_photo(1)
     small = prepare_pixels(photo, image_size=(48, 64)).astype(float)

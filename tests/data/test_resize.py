@@ -75,6 +75,14 @@ def test_pillow_and_compiled_code_agree_bit_for_bit():
         np.testing.assert_array_equal(_by_compiled_code(pixels, window, size), expected)
 
 
+def test_without_numba_pillow_goes_on(monkeypatch, caplog):
+    """Numba refuses a NumPy that is newer than it knows, and its cache can be damaged."""
+    monkeypatch.setitem(sys.modules, "kerastl.data.resampler", None)  # importing it fails
+    with caplog.at_level("INFO"):
+        compile_resizing()
+    assert "resized by Pillow" in caplog.text
+
+
 def test_few_images_do_not_wait_for_the_compiler():
     code = (
         "import sys, numpy as np, kerastl.data.stream as stream; "

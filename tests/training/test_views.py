@@ -93,6 +93,20 @@ def test_without_augmentation_kept_and_live_training_are_the_same(images):
     assert abs(of_shuffled.history[0]["loss"] - of_kept.history[0]["loss"]) > 1e-3
 
 
+def test_views_that_do_not_rejoin_give_way_to_live_training(images, monkeypatch):
+    from kerastl.training import phases
+
+    def refuse(*_arguments, **_options):
+        raise FrozenPartError("a probability differs")
+
+    monkeypatch.setattr(phases, "prove_rejoined", refuse)
+    _, result = tuned(images, "auto", augment="none")
+    assert result.plan.num_views == 0
+    assert "a probability differs" in result.plan.words
+    with pytest.raises(FrozenPartError):
+        tuned(images, 1, augment="none")
+
+
 def test_the_frozen_part_runs_once_per_view(images, monkeypatch):
     from kerastl.features import border_views
 
@@ -203,6 +217,9 @@ PLAN = {
     [
         ("auto", {}, 4, "once over 4 views"),
         ("auto", {"epochs": 2}, 2, "once over 2 views"),
+        ("auto", {"epochs": 1}, 0, "there is one"),
+        ("auto", {"epochs": 1, "augment": "none"}, 1, "once over each image;"),
+        (1, {}, 1, "as it is (without --augment light)"),
         ("auto", {"augment": "none"}, 1, "once over each image"),
         ("auto", {"augment": "strong"}, 0, "--augment strong wants new pixels"),
         ("auto", {"mix": "cutmix"}, 0, "--mix cutmix blends"),
