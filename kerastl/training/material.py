@@ -35,7 +35,7 @@ class Material:
     sample: Any
 
 
-def stay_live(
+def choose_material(
     view: TrainingView,
     images: Images,
     targets: NDArray[np.float32],
@@ -50,7 +50,7 @@ def stay_live(
     balanced: bool,
     class_weights: NDArray[np.float32] | None,
 ) -> Material:
-    """Return what trains on new pixels in every epoch, through the frozen part.
+    """Return the suffix with what left the frozen part once, or the whole with pixels.
 
     Args:
         view: The classifier, cut at the border.
@@ -62,66 +62,37 @@ def stay_live(
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: See `kerastl.data.mixing`.
         seed: Decides order, draws and views.
-        num_views: Views of each training image that are kept.
+        num_views: Views of each training image that are kept; 0 for new pixels in every
+            epoch, through the frozen part.
         balanced: Whether an epoch draws every class equally often.
         class_weights: float32 of shape (num_classes,): of the training loss.
+
+    Raises:
+        ConfigError: Views are to be kept of pixels that are mixed.
     """
-    del num_views  # none are kept
-    batches = training_batches(
-        images,
-        targets,
-        train_rows,
-        batch_size=batch_size,
-        augment=augment,
-        mix=mix,
-        seed=seed,
-        balanced=balanced,
-        class_weights=class_weights,
-    )
-    return Material(
-        view.model,
-        batches,
-        validation=lambda: (
-            tf.cast(images[val_rows[start : start + batch_size]], tf.float32)
-            for start in range(0, len(val_rows), batch_size)
-        ),
-        sample=images[train_rows[:batch_size]],
-    )
-
-
-def keep_views(
-    view: TrainingView,
-    images: Images,
-    targets: NDArray[np.float32],
-    *,
-    train_rows: NDArray[np.int64],
-    val_rows: NDArray[np.int64],
-    batch_size: int,
-    augment: str,
-    mix: str,
-    seed: int,
-    num_views: int,
-    balanced: bool,
-    class_weights: NDArray[np.float32] | None,
-) -> Material:
-    """Return what trains the suffix alone, on what left the frozen part once.
-
-    Args:
-        view: The classifier, cut at the border.
-        images: uint8 of shape (n, height, width, 3), RGB 0..255.
-        targets: float32 of shape (n, num_classes).
-        train_rows: int64: rows to train on.
-        val_rows: int64: rows to validate on.
-        batch_size: Images per step.
-        augment: Name of a policy, see `kerastl.data.augment`.
-        mix: See `kerastl.data.mixing`.
-        seed: Decides order, draws and views.
-        num_views: Views of each training image that are kept.
-        balanced: Whether an epoch draws every class equally often.
-        class_weights: float32 of shape (num_classes,): of the training loss.
-    """
+    if not num_views:
+        batches = training_batches(
+            images,
+            targets,
+            train_rows,
+            batch_size=batch_size,
+            augment=augment,
+            mix=mix,
+            seed=seed,
+            balanced=balanced,
+            class_weights=class_weights,
+        )
+        return Material(
+            view.model,
+            batches,
+            validation=lambda: (
+                tf.cast(images[val_rows[start : start + batch_size]], tf.float32)
+                for start in range(0, len(val_rows), batch_size)
+            ),
+            sample=images[train_rows[:batch_size]],
+        )
     if mix != "none":
-        raise ConfigError(f"Kept views cannot be blended: mix={mix!r} needs `stay_live`.")
+        raise ConfigError(f"Kept views cannot be blended: mix={mix!r} needs num_views=0.")
     kept = extract_views(
         view.frozen,
         images,

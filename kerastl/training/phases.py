@@ -34,7 +34,7 @@ from kerastl.models.frozen import (
 )
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
-from kerastl.training.material import keep_views, stay_live
+from kerastl.training.material import choose_material
 from kerastl.training.recipes import warmup_steps
 from kerastl.training.view_plan import AUTO, ViewPlan, plan_views
 
@@ -236,7 +236,7 @@ def fine_tune(
     if plan.num_views:
         plan = _proven(plan, view, classifier, sample, asked=phase.views)
     logger.info("%s", plan.words)
-    material = (keep_views if plan.num_views else stay_live)(
+    material = choose_material(
         view,
         images,
         targets,

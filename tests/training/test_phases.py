@@ -26,16 +26,6 @@ LABELS = ROWS % 3
 SPLITS = np.array(["train", "train", "train", "val", "test"])[(ROWS // 3) % 5]
 
 
-@pytest.fixture(scope="module")
-def images():
-    """Stripes in three directions: a random network tells them apart only in part."""
-    rng = np.random.default_rng(0)
-    wave = np.sin(np.arange(16) * 1.5)
-    patterns = [np.tile(wave, (16, 1)), np.tile(wave[:, None], (1, 16)), np.outer(wave, wave)]
-    clean = np.stack([patterns[label] for label in LABELS])[..., None] * 50 + 128
-    return np.clip(clean + rng.normal(0, 30, (60, *SIZE, 3)), 0, 255).astype(np.uint8)
-
-
 @pytest.fixture
 def classifier():
     keras.utils.set_random_seed(0)

@@ -20,15 +20,6 @@ TRAIN, VAL = ROWS[ROWS % 5 < 4], ROWS[ROWS % 5 == 4]
 TARGETS = one_hot(LABELS, num_classes=3)
 
 
-@pytest.fixture(scope="module")
-def images():
-    rng = np.random.default_rng(0)
-    wave = np.sin(np.arange(16) * 1.5)
-    patterns = [np.tile(wave, (16, 1)), np.tile(wave[:, None], (1, 16)), np.outer(wave, wave)]
-    clean = np.stack([patterns[label] for label in LABELS])[..., None] * 50 + 128
-    return np.clip(clean + rng.normal(0, 30, (60, *SIZE, 3)), 0, 255).astype(np.uint8)
-
-
 def make_classifier(*, two_tensors=False, hidden_units=0):
     """BatchNorm with statistics, and what crosses the border is one tensor or two."""
     keras.utils.set_random_seed(0)
