@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from kerastl.data.pillow_decoder import decode_with_pillow, open_with_pillow
 from kerastl.errors import UnreadableImageError
 
 
-def read_image(content: bytes, *, at_least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_image(
+    content: bytes,
+    *,
+    at_least: tuple[int, int] | None = None,
+    room: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = None,
+) -> NDArray[np.uint8]:
     """Return the RGB pixels of one encoded image, upright, whatever its name says.
 
     Plain JPEGs by libjpeg-turbo; PNG, GIF, BMP and WebP by the graph that is exported; the
@@ -28,6 +34,8 @@ def read_image(content: bytes, *, at_least: tuple[int, int] | None = None) -> ND
         content: The contents of one file.
         at_least: (height, width) that the result must keep; a larger JPEG may come 2, 4 or
             8 times smaller, see `kerastl.data.decode.decode_image`.
+        room: From a shape to an array that may be decoded into, for callers who use it again;
+            new memory when not given.
 
     Returns:
         uint8 of shape (height, width, 3), 0..255.
@@ -40,7 +48,7 @@ def read_image(content: bytes, *, at_least: tuple[int, int] | None = None) -> ND
         (2, 4, 3)
     """
     if image_kind(content) == "JPEG":
-        pixels = decode_plain_jpeg(content, at_least=at_least)
+        pixels = decode_plain_jpeg(content, at_least=at_least, room=room)
         if pixels is not None:
             return pixels
     return np.asarray(read_picture(content, at_least=at_least))

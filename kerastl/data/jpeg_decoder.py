@@ -7,6 +7,8 @@ whole, is left to `kerastl.data.pillow_decoder`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -21,7 +23,10 @@ _SMALLEST_SIDE = 16
 
 
 def decode_plain_jpeg(
-    content: bytes, *, at_least: tuple[int, int] | None = None
+    content: bytes,
+    *,
+    at_least: tuple[int, int] | None = None,
+    room: Callable[[tuple[int, ...]], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8] | None:
     """Return the pixels of a whole JPEG of grey or RGB colours.
 
@@ -29,6 +34,7 @@ def decode_plain_jpeg(
         content: The contents of one file.
         at_least: (height, width) that the result must keep: a larger one is decoded 2, 4 or 8
             times smaller, see `jpeg_reduction`.
+        room: From a shape to the array that is decoded into; a new one when not given.
 
     Returns:
         uint8 of shape (height, width, 3), upright; None for anything else, from another
@@ -50,7 +56,12 @@ def decode_plain_jpeg(
         ratio = jpeg_reduction(height, width, orientation=orientation, at_least=at_least)
         reduced = -(-height // ratio), -(-width // ratio)
         pixels = simplejpeg.decode_jpeg(
-            content, "RGB", min_height=reduced[0], min_width=reduced[1], min_factor=ratio
+            content,
+            "RGB",
+            min_height=reduced[0],
+            min_width=reduced[1],
+            min_factor=ratio,
+            buffer=None if room is None else room((*reduced, 3)),
         )
     # Damaged bytes are a ValueError: every warning of libjpeg counts. Kinds that simplejpeg has
     # no name for are a KeyError. Pillow judges them.

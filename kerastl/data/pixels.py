@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.scratch import scratch_array
 from kerastl.data.sources import ImageTable
 from kerastl.data.stream import Images, ImageStream, image_reader, in_threads, rgb_of
 from kerastl.data.wording import counted
@@ -110,13 +111,14 @@ def load_pixels(
     )
     read = image_reader(table, image_size=image_size, resize_mode=resize_mode)
     if cache == "none":
-        faults = _read_all(read, table, keep=lambda _row, _pixels: None)
+        one = (*image_size, 3)
+        faults = _read_all(read, table, place=lambda _row: scratch_array("checked", one))
         _check_faults(faults, count, unreadable_fraction)
         rows = _readable_rows(count, faults)
         stream = ImageStream(table, image_size=image_size, resize_mode=resize_mode, rows=rows)
         return Pixels(stream, rows, tuple(faults), cache)
     images = np.zeros(shape, np.uint8) if cache == "memory" else _mapped(shape, directory)
-    faults = _read_all(read, table, keep=images.__setitem__)
+    faults = _read_all(read, table, place=images.__getitem__)
     _check_faults(faults, count, unreadable_fraction)
     rows = _readable_rows(count, faults)
     for place, row in enumerate(rows):  # in place: all of it may not fit into memory twice
@@ -126,16 +128,16 @@ def load_pixels(
 
 
 def _read_all(
-    read: Callable[[int], NDArray[np.uint8]],
+    read: Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]],
     table: ImageTable,
     *,
-    keep: Callable[[int, NDArray[np.uint8]], None],
+    place: Callable[[int], NDArray[np.uint8]],
 ) -> list[Unreadable]:
-    """Read every image, hand it on, and return the ones that cannot be read."""
+    """Read every image to its place, and return the ones that cannot be read."""
 
     def one(row: int) -> Unreadable | None:
         try:
-            keep(row, read(row))
+            read(row, place(row))
         except UnreadableImageError as error:
             return Unreadable(row, table.ids[row], error.reason)
         return None

@@ -7,6 +7,8 @@ a corpus of formats holds them together bit for bit.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from kerastl.data.decode import decode_image
 from kerastl.data.image_reader import read_image
 from kerastl.data.resize import resize_image, resize_pixels
+from kerastl.data.scratch import scratch_array
 
 
 def prepare_image(
@@ -44,7 +47,11 @@ def prepare_image(
 
 
 def prepare_pixels(
-    content: bytes, *, image_size: tuple[int, int], resize_mode: str = "stretch"
+    content: bytes,
+    *,
+    image_size: tuple[int, int],
+    resize_mode: str = "stretch",
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode one image and bring it to one size, outside of graphs.
 
@@ -52,6 +59,8 @@ def prepare_pixels(
         content: The contents of one file.
         image_size: (height, width) in pixels of the result.
         resize_mode: "stretch", "crop" or "pad", see `kerastl.data.resize.resize_image`.
+        out: uint8 of the shape of the result, C-contiguous, that it is written to; a new
+            array when not given.
 
     Returns:
         uint8 of shape (image_size[0], image_size[1], 3), RGB 0..255: those of
@@ -65,8 +74,12 @@ def prepare_pixels(
         >>> prepare_pixels(png, image_size=(3, 2)).shape
         (3, 2, 3)
     """
-    pixels = read_image(content, at_least=_smallest_decoded(image_size))
-    return resize_pixels(pixels, image_size=image_size, resize_mode=resize_mode)
+    pixels = read_image(content, at_least=_smallest_decoded(image_size), room=_decoding_room)
+    out = np.empty((*image_size, 3), np.uint8) if out is None else out
+    return resize_pixels(pixels, image_size=image_size, resize_mode=resize_mode, out=out)
+
+
+_decoding_room = functools.partial(scratch_array, "decoded")
 
 
 def _smallest_decoded(image_size: tuple[int, int]) -> tuple[int, int]:

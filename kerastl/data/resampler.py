@@ -18,6 +18,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from kerastl.data.scratch import scratch_array
+
 # Pillow's Resample.c: 32 bits, less 8 of the pixel and 2 against overflow.
 PRECISION_BITS = 22
 
@@ -29,7 +31,11 @@ _INTS = types.Array(types.int32, 1, "C")
 _TAPS: Any = types.BaseTuple.from_types(  # type: ignore[no-untyped-call]
     (_INTS, _INTS, types.Array(types.int32, 2, "C"))
 )
-_WINDOW: Any = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
+_BOTH_TAPS: Any = types.UniTuple(_TAPS, 2)  # type: ignore[no-untyped-call]
+_ROOM: Any = types.BaseTuple.from_types(  # type: ignore[no-untyped-call]
+    tuple(types.Array(kind, 2, "C") for kind in (types.uint8, types.uint32, types.uint8))
+)
+_WINDOW: Any = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]
 
 
 def _compiled(*signature: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -101,22 +107,20 @@ def _turn_back(columns: NDArray[np.uint32], rows: NDArray[np.uint8]) -> None:
                 row[x, 2] = (pixel >> np.uint32(16)) & np.uint32(255)
 
 
-@_compiled(_ROWS, _WINDOW, _TAPS, _TAPS, types.Array(types.uint8, 3, "C"))
+@_compiled(_ROWS, _WINDOW, _BOTH_TAPS, _ROOM, types.Array(types.uint8, 3, "C"))
 def _resample(
     pixels: NDArray[np.uint8],
-    window: tuple[int, int, int],
-    row_taps: Any,
-    column_taps: Any,
+    window: tuple[int, int],
+    taps: tuple[Any, Any],
+    room: tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint8]],
     resized: NDArray[np.uint8],
 ) -> None:
     """Resize rows, turn, resize what were columns, turn back."""
-    top, left, width = window
-    new_height, new_width = resized.shape[:2]
-    lower = np.empty((new_height, 3 * width), np.uint8)
+    top, left = window
+    row_taps, column_taps = taps
+    lower, turned, smaller = room
     _add_rows(pixels, top, 3 * left, row_taps, lower)
-    turned = np.empty((width, new_height), np.uint32)
     _turn(lower, turned)
-    smaller = np.empty((new_width, 4 * new_height), np.uint8)
     _add_rows(turned.view(np.uint8), 0, 0, column_taps, smaller)
     _turn_back(smaller.view(np.uint32), resized)
 
@@ -158,32 +162,34 @@ def resampling_taps(
 
 
 def resample(
-    pixels: NDArray[np.uint8], *, window: tuple[int, int, int, int], size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Bring a window of an RGB image to a size. It runs outside of Python's lock.
+    pixels: NDArray[np.uint8], *, window: tuple[int, int, int, int], out: NDArray[np.uint8]
+) -> None:
+    """Bring a window of an RGB image to the size of `out`. It runs outside of Python's lock.
 
     Args:
         pixels: uint8 of shape (height, width, 3).
         window: Top, left, height and width of the part that is used, in pixels.
-        size: (height, width) in pixels of the result.
-
-    Returns:
-        uint8 of shape (*size, 3).
+        out: uint8 of shape (new height, new width, 3), C-contiguous: the result.
 
     Example:
         >>> ramp = np.arange(0, 240, 10, dtype=np.uint8).reshape(2, 4, 3)
-        >>> resample(ramp, window=(0, 0, 2, 4), size=(1, 2))[0].tolist()
+        >>> smaller = np.empty((1, 2, 3), np.uint8)
+        >>> resample(ramp, window=(0, 0, 2, 4), out=smaller)
+        >>> smaller[0].tolist()
         [[81, 91, 101], [129, 139, 149]]
     """
     top, left, window_height, window_width = window
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels).reshape(height, 3 * width)
-    resized = np.empty((*size, 3), np.uint8)
+    new_height, new_width = out.shape[:2]
     _resample(
         rows,
-        (top, left, window_width),
-        resampling_taps(window_height, size[0]),
-        resampling_taps(window_width, size[1]),
-        resized,
+        (top, left),
+        (resampling_taps(window_height, new_height), resampling_taps(window_width, new_width)),
+        (
+            scratch_array("lower", (new_height, 3 * window_width)),
+            scratch_array("turned", (window_width, new_height), np.uint32),
+            scratch_array("smaller", (new_width, 4 * new_height)),
+        ),
+        out,
     )
-    return resized

@@ -82,7 +82,11 @@ def resize_image(
 
 
 def resize_pixels(
-    pixels: NDArray[np.uint8], *, image_size: tuple[int, int], resize_mode: str = "stretch"
+    pixels: NDArray[np.uint8],
+    *,
+    image_size: tuple[int, int],
+    resize_mode: str = "stretch",
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Return one RGB image at one size: `resize_image` bit for bit, outside of graphs.
 
@@ -90,6 +94,8 @@ def resize_pixels(
         pixels: uint8 of shape (height, width, 3).
         image_size: (height, width) in pixels of the result.
         resize_mode: "stretch", "crop" or "pad", see `resize_image`.
+        out: uint8 of the shape of the result, C-contiguous, that it is written to; without it
+            the result is a new array, or `pixels` if they have that size already.
 
     Returns:
         uint8 of shape (image_size[0], image_size[1], 3).
@@ -104,19 +110,26 @@ def resize_pixels(
     _check_mode(resize_mode)
     height, width = pixels.shape[:2]
     if (height, width) == tuple(image_size):
-        return pixels
+        if out is None:
+            return pixels
+        out[:] = pixels
+        return out
+    if out is None:
+        out = np.empty((*image_size, 3), np.uint8)
     top, left, window_height, window_width, new_height, new_width = _fit(
         height, width, image_size, resize_mode, low=max, high=min
     )
     resample = _by_compiled_code if _COMPILED in sys.modules else _by_pillow
     window = (top, left, window_height, window_width)
-    resized = resample(pixels, window, (new_height, new_width))
-    if resize_mode == "pad":
-        padded = np.full((*image_size, 3), PAD_GREY, np.uint8)
-        top, left = (image_size[0] - new_height) // 2, (image_size[1] - new_width) // 2
-        padded[top : top + new_height, left : left + new_width] = resized
-        return padded
-    return resized
+    if resize_mode != "pad":
+        resample(pixels, window, out)
+        return out
+    resized = np.empty((new_height, new_width, 3), np.uint8)
+    resample(pixels, window, resized)
+    out[:] = PAD_GREY
+    top, left = (image_size[0] - new_height) // 2, (image_size[1] - new_width) // 2
+    out[top : top + new_height, left : left + new_width] = resized
+    return out
 
 
 def compile_resizing() -> None:
@@ -136,23 +149,23 @@ def compile_resizing() -> None:
 
 
 def _by_compiled_code(
-    pixels: NDArray[np.uint8], window: tuple[int, int, int, int], size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Resize a window of an image."""
+    pixels: NDArray[np.uint8], window: tuple[int, int, int, int], out: NDArray[np.uint8]
+) -> None:
+    """Bring a window of an image to the size of `out`."""
     from kerastl.data.resampler import resample
 
-    return resample(pixels, window=window, size=size)
+    resample(pixels, window=window, out=out)
 
 
 def _by_pillow(
-    pixels: NDArray[np.uint8], window: tuple[int, int, int, int], size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Resize a window of an image."""
+    pixels: NDArray[np.uint8], window: tuple[int, int, int, int], out: NDArray[np.uint8]
+) -> None:
+    """Bring a window of an image to the size of `out`."""
     top, left, height, width = window
     image = Image.fromarray(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
     # Two calls, because Pillow chooses the order of the axes by size, and the order shows.
-    image = image.resize((width, size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    image = image.resize((width, out.shape[0]), Image.Resampling.BILINEAR)
+    out[:] = np.asarray(image.resize((out.shape[1], out.shape[0]), Image.Resampling.BILINEAR))
 
 
 def _check_mode(resize_mode: str) -> None:

@@ -82,20 +82,20 @@ class ImageStream:
     def __getitem__(self, key: Any, /) -> NDArray[np.uint8]:
         chosen = self._rows[key]
         if np.ndim(chosen) == 0:
-            return self._one(int(chosen))
+            return self._one(int(chosen), out=np.empty(self.shape[1:], np.uint8))
         images = np.empty((len(chosen), *self.shape[1:]), np.uint8)
 
         def fill(place: int) -> None:
-            images[place] = self._one(int(chosen[place]))
+            self._one(int(chosen[place]), out=images[place])
 
         for _ in in_threads(fill, range(len(chosen))):
             pass
         return images
 
-    def _one(self, row: int) -> NDArray[np.uint8]:
-        """Return one image, or say that it has gone bad since it was listed."""
+    def _one(self, row: int, *, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Read one image into an array, or say that it has gone bad since it was listed."""
         try:
-            return self._read(row)
+            return self._read(row, out)
         except UnreadableImageError as error:
             raise DataError(
                 f"{self._table.ids[row]!r} cannot be read: {error.reason}. Files must not change "
@@ -105,8 +105,8 @@ class ImageStream:
 
 def image_reader(
     table: ImageTable, *, image_size: tuple[int, int], resize_mode: str
-) -> Callable[[int], NDArray[np.uint8]]:
-    """Return the function from a row of a table to its pixels.
+) -> Callable[[int, NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return the function that reads one image of a table into an array.
 
     Args:
         table: The images.
@@ -114,18 +114,21 @@ def image_reader(
         resize_mode: "stretch", "crop" or "pad", see `kerastl.data.resize.resize_image`.
 
     Returns:
-        From a row to uint8 of shape (height, width, 3). It raises `UnreadableImageError`.
+        From a row and uint8 of shape (height, width, 3), C-contiguous, to that array with the
+        image in it. It raises `UnreadableImageError`.
     """
     if len(table.ids) >= _WORTH_COMPILING:
         compile_resizing()
     contents = table.contents
     if isinstance(contents, np.ndarray):
-        return lambda row: resize_pixels(
-            rgb_of(contents[row]), image_size=image_size, resize_mode=resize_mode
+        return lambda row, out: resize_pixels(
+            rgb_of(contents[row]), image_size=image_size, resize_mode=resize_mode, out=out
         )
 
-    def read(row: int) -> NDArray[np.uint8]:
-        return prepare_pixels(_content(table, row), image_size=image_size, resize_mode=resize_mode)
+    def read(row: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return prepare_pixels(
+            _content(table, row), image_size=image_size, resize_mode=resize_mode, out=out
+        )
 
     return read
 

@@ -71,8 +71,10 @@ def test_pillow_and_compiled_code_agree_bit_for_bit():
         top, left = int(RANDOM.integers(height)), int(RANDOM.integers(width))
         window = (top, left, height - top, width - left)
         size = tuple(RANDOM.integers(1, 300, 2).tolist())
-        expected = _by_pillow(pixels, window, size)
-        np.testing.assert_array_equal(_by_compiled_code(pixels, window, size), expected)
+        expected, compiled = np.zeros((2, *size, 3), np.uint8)
+        _by_pillow(pixels, window, expected)
+        _by_compiled_code(pixels, window, compiled)
+        np.testing.assert_array_equal(compiled, expected)
 
 
 def test_without_numba_pillow_goes_on(monkeypatch, caplog):
@@ -83,6 +85,17 @@ def test_without_numba_pillow_goes_on(monkeypatch, caplog):
     assert "resized by Pillow" in caplog.text
 
 
+@pytest.mark.parametrize("resize_mode", ["stretch", "crop", "pad"])
+def test_a_given_array_takes_the_result_whatever_was_in_it(resize_mode):
+    for shape in ((20, 30), (48, 40)):  # the second one is of that size already
+        pixels = RANDOM.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        out = RANDOM.integers(0, 256, (48, 40, 3), dtype=np.uint8)
+        same = resize_pixels(pixels, image_size=(48, 40), resize_mode=resize_mode, out=out)
+        assert same is out
+        expected = resize_pixels(pixels, image_size=(48, 40), resize_mode=resize_mode)
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_few_images_do_not_wait_for_the_compiler():
     code = (
         "import sys, numpy as np, kerastl.data.stream as stream; "
@@ -90,7 +103,9 @@ def test_few_images_do_not_wait_for_the_compiler():
         "read = lambda n: stream.image_reader("
         "table_from_arrays(np.zeros((n, 4, 4), np.uint8), [0] * n),"
         " image_size=(2, 2), resize_mode='pad'); "
-        "read(999)(0); print('numba' in sys.modules); read(1000)(0); print('numba' in sys.modules)"
+        "out = np.empty((2, 2, 3), np.uint8); "
+        "read(999)(0, out); print('numba' in sys.modules); "
+        "read(1000)(0, out); print('numba' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
@@ -112,7 +127,8 @@ def test_it_runs_where_compiled_code_cannot_be_kept(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}
     code = (
         "import numpy as np; from kerastl.data.resampler import resample; "
-        "print(resample(np.full((9, 9, 3), 7, np.uint8), window=(0, 0, 9, 9), size=(1, 2)))"
+        "out = np.empty((1, 2, 3), np.uint8); "
+        "resample(np.full((9, 9, 3), 7, np.uint8), window=(0, 0, 9, 9), out=out); print(out)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
