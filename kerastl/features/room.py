@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.memory import memory_bytes
 from kerastl.errors import DataError
 from kerastl.features.journal import Layout
 from kerastl.features.locks import hold_alone
@@ -94,8 +95,6 @@ def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
     Raises:
         DataError: There is room nowhere.
     """
-    from kerastl.data.pixels import memory_bytes  # imports TensorFlow, which a hit does not need
-
     shape, needed = (layout.count, *layout.row_shape), layout.total_bytes
     if needed <= _MEMORY_FRACTION * memory_bytes():
         return np.empty(shape, layout.dtype)
