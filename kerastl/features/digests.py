@@ -13,35 +13,25 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from kerastl.data.stream import Images
+
 # What one thread reads at once; no influence on the digest.
 _CHUNK_BYTES = 16 * 2**20
-
-
-class Rows(Protocol):
-    """Images as an array, or a `kerastl.data.stream.ImageStream` that reads them."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, height, width, channels)."""
-        ...
-
-    def __getitem__(self, key: Any, /) -> NDArray[np.uint8]: ...
 
 
 def content_key(**parts: object) -> str:
     """Return the key of all that a result depends on.
 
     Types count: 1, 1.0, True and "1" are four different parts. NumPy's scalars are what
-    Python's are; a list is not a tuple. The order of the names does not count.
-
-    Args:
-        parts: str, int, float, bool, None, bytes, NumPy arrays and scalars of numbers or
-            texts, and tuples, lists and str-keyed mappings of all these.
+    Python's are; a list is not a tuple. The order of the names does not count. A part is a
+    str, int, float, bool, None, bytes, a NumPy array or scalar of numbers or texts, or a
+    tuple, list or str-keyed mapping of all these.
 
     Returns:
         64 hexadecimal digits.
@@ -62,14 +52,14 @@ def content_key(**parts: object) -> str:
     return digest.hexdigest()
 
 
-def digest_images(images: Rows, rows: NDArray[np.int64] | None = None) -> str:
+def digest_images(images: Images, rows: NDArray[np.int64] | None = None) -> str:
     """Return a digest of images, read some at a time by all processors.
 
     It depends on their pixels, their size and their order, not on where they are kept: an
     array and a stream of the same images are the same.
 
     Args:
-        images: uint8 of shape (n, height, width, channels).
+        images: uint8 of shape (n, height, width, 3), an array or a stream.
         rows: int64: which of them, in which order; all when not given.
 
     Returns:

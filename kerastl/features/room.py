@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,15 @@ def make_room(entries: Path, *, needed_bytes: int, largest_bytes: int) -> tuple[
 
 def _used_and_size(entry: Path) -> tuple[float, int]:
     """Return when an entry was used last, and the bytes that it takes on the disk."""
-    states = {path.name: path.stat() for path in entry.iterdir()}
-    used = states[USE_LOCK].st_mtime if USE_LOCK in states else 0.0
-    return used, sum(state.st_blocks * 512 for state in states.values())
+    used, size = 0.0, 0
+    for path in entry.iterdir():
+        # Gone meanwhile: whoever fills the entry renames its files, and does not wait for us.
+        with suppress(FileNotFoundError):
+            state = path.stat()
+            size += state.st_blocks * 512
+            if path.name == USE_LOCK:
+                used = state.st_mtime
+    return used, size
 
 
 def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:

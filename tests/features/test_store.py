@@ -215,23 +215,35 @@ ENTRY_BYTES = ROWS.nbytes + 4096  # and a journal
 
 
 def test_the_least_recently_used_goes_first(tmp_path, caplog):
-    store = open_store(tmp_path, largest_bytes=3 * ENTRY_BYTES)
-    for number, key in enumerate("abc"):
+    store = open_store(tmp_path, largest_bytes=6 * ENTRY_BYTES)
+    folders = {}
+    for key in "abcdef":
         ask(store, key, truth=ROWS)
-        newest = max((tmp_path / "rows").glob("*/use.lock"), key=lambda path: path.stat().st_mtime)
-        os.utime(newest, (number, number))
-    assert ask(store, "a", truth=ROWS)[1] == []  # now the newest
-    gc.collect()
+        (folders[key],) = set((tmp_path / "rows").iterdir()) - set(folders.values())
+        os.utime(folders[key] / "use.lock", (1, 1))
+    order = "dbfaec"
+    for number, key in enumerate(order):
+        assert ask(store, key, truth=ROWS)[1] == []
+        assert (folders[key] / "use.lock").stat().st_mtime > 1
+        os.utime(folders[key] / "use.lock", (2 + number, 2 + number))
     caplog.set_level(logging.INFO)
-    ask(store, "d", truth=ROWS)
-    assert caplog.messages[-1] == f"Dropped 1 of the arrays in {tmp_path} to make room."
-    assert len(list((tmp_path / "rows").iterdir())) == 3
-    assert ask(store, "a", truth=ROWS)[1] == []
+    for number, new in enumerate("uvwxy"):
+        gc.collect()
+        assert ask(store, new, truth=ROWS)[1] != []
+        assert caplog.messages[-1] == f"Dropped 1 of the arrays in {tmp_path} to make room."
+        left = {key for key in order if folders[key].exists()}
+        assert left == set(order[number + 1 :])
     assert ask(store, "c", truth=ROWS)[1] == []
-    assert ask(store, "b", truth=ROWS)[1] != []
     # A smaller bound counts from the next opening on.
+    gc.collect()
     open_store(tmp_path, largest_bytes=ENTRY_BYTES)
-    assert len(list((tmp_path / "rows").iterdir())) == 1
+    assert list((tmp_path / "rows").iterdir()) == [folders["c"]]
+
+
+def test_a_file_that_goes_while_sizes_are_added_up(store):
+    ask(store)
+    (entry_of(store) / "journal.new").symlink_to("gone")
+    assert open_store(store.directory, largest_bytes=2**20).directory is not None
 
 
 def test_an_array_in_use_is_not_dropped(tmp_path, caplog):
