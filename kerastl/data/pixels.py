@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.memory import memory_bytes
 from kerastl.data.scratch import scratch_array
 from kerastl.data.sources import ImageTable
 from kerastl.data.stream import Images, ImageStream, image_reader, in_threads, rgb_of
@@ -189,25 +190,6 @@ def _choose_cache(
     if cache == "auto":
         logger.info("%s fit neither into memory nor on the disk: images are read anew.", size)
     return "none"
-
-
-def memory_bytes() -> int:
-    """Return the memory of this machine, or of the container that we run in, in bytes.
-
-    Example:
-        >>> memory_bytes() > 2**20
-        True
-    """
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # Linux control groups, version 2 and 1; "max" is no limit.
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(path).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            return min(machine, int(text))
-    return machine
 
 
 def _mapped(shape: tuple[int, ...], directory: str | os.PathLike[str] | None) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.pixels import memory_bytes
+from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
 from kerastl.errors import ConfigError, FrozenPartError
 from kerastl.features.border_views import bytes_per_view

@@ -1,0 +1,139 @@
+"""Room for rows: within a bound, on a disk that others need too, or without the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.memory import memory_bytes
+from kerastl.errors import DataError
+from kerastl.features.journal import Layout
+from kerastl.features.locks import hold_alone
+
+# Shared by all who use an entry; its time of change is when the entry was used last.
+USE_LOCK = "use.lock"
+
+# Of the free space on the disk: the run folder, the system and others need some too.
+_DISK_FRACTION = 0.8
+# Of the memory, for rows that cannot be kept in files: images and the model need some too.
+_MEMORY_FRACTION = 0.25
+
+_DROPPED = "dropped-"
+
+
+class NotKeptError(Exception):
+    """The store cannot keep these rows; the message says why, in a few words."""
+
+
+def make_room(entries: Path, *, needed_bytes: int, largest_bytes: int) -> tuple[str, ...]:
+    """Drop the entries that were used least recently until there is room for a new one.
+
+    Entries that a living process uses are left alone. If there cannot be enough room, nothing
+    is dropped. Only one process at a time may do this.
+
+    Args:
+        entries: The folder of entries.
+        needed_bytes: Of the new one.
+        largest_bytes: Of all entries together, the new one included.
+
+    Returns:
+        Names of the entries that were dropped, the oldest first.
+
+    Raises:
+        NotKeptError: There is no room.
+        OSError: The folder cannot be read or changed.
+    """
+    if needed_bytes > largest_bytes:
+        raise NotKeptError(f"it may take {size_text(largest_bytes)} in all")
+    for left in entries.glob(f"{_DROPPED}*"):  # by a process that was killed just then
+        shutil.rmtree(left)
+    found = sorted((*_used_and_size(path), path) for path in entries.iterdir() if path.is_dir())
+    over_bound = sum(size for _, size, _ in found) + needed_bytes - largest_bytes
+    over_disk = needed_bytes - int(_DISK_FRACTION * shutil.disk_usage(entries).free)
+    surplus = max(over_bound, over_disk)
+    dropped: list[Path] = []
+    with ExitStack() as locks:
+        for _, size, path in found:
+            if surplus <= 0:
+                break
+            lock = hold_alone(path / USE_LOCK)
+            if lock is not None:
+                locks.callback(os.close, lock)
+                dropped.append(path)
+                surplus -= size
+        if surplus > 0 and needed_bytes:
+            why = "the disk is full" if over_disk > over_bound else "the rest of it is in use"
+            raise NotKeptError(f"it has no room ({why})")
+        for path in dropped:
+            # First out of sight: whoever waits for the lock then sees that it is gone.
+            path.rename(path.with_name(_DROPPED + path.name))
+            shutil.rmtree(path.with_name(_DROPPED + path.name))
+    return tuple(path.name for path in dropped)
+
+
+def _used_and_size(entry: Path) -> tuple[float, int]:
+    """Return when an entry was used last, and the bytes that it takes on the disk."""
+    used, size = 0.0, 0
+    for path in entry.iterdir():
+        # Gone meanwhile: whoever fills the entry renames its files, and does not wait for us.
+        with suppress(FileNotFoundError):
+            state = path.stat()
+            size += state.st_blocks * 512
+            if path.name == USE_LOCK:
+                used = state.st_mtime
+    return used, size
+
+
+def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
+    """Return room for rows that goes with the process: in memory, else in a file without name.
+
+    Args:
+        layout: What the rows are.
+        directories: Where such a file may be, in this order.
+
+    Raises:
+        DataError: There is room nowhere.
+    """
+    shape, needed = (layout.count, *layout.row_shape), layout.total_bytes
+    if needed <= _MEMORY_FRACTION * memory_bytes():
+        return np.empty(shape, layout.dtype)
+    for directory in (*directories, Path(tempfile.gettempdir())):
+        try:
+            if needed > _DISK_FRACTION * shutil.disk_usage(directory).free:
+                continue
+            with tempfile.TemporaryFile(dir=directory) as file:
+                # Taken at once: a disk that fills up later would kill the process (SIGBUS).
+                os.posix_fallocate(file.fileno(), 0, needed)
+                return np.memmap(file, np.uint8, mode="r+").view(layout.dtype).reshape(shape)
+        except OSError:
+            continue
+    raise DataError(
+        f"What the frozen part computes takes {size_text(needed)}, and neither memory nor "
+        f"{tempfile.gettempdir()!r} has room for it. Make room, name a folder on a larger disk "
+        "in the variables KERASTL_CACHE and TMPDIR, or choose a smaller image size."
+    )
+
+
+def size_text(num_bytes: int) -> str:
+    """Return a size as a person reads it.
+
+    Args:
+        num_bytes: How many.
+
+    Example:
+        >>> size_text(3 * 2**30), size_text(5_000)
+        ('3.0 GiB', '4.9 KiB')
+    """
+    size, unit = float(num_bytes), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

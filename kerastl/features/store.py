@@ -1,0 +1,200 @@
+"""What the frozen part computed, kept on the disk for later runs.
+
+    <directory>/CACHEDIR.TAG, store.lock
+    <directory>/rows/<key of content, layout and version>/use.lock, fill.lock, journal, rows.bin
+
+Nothing in it is needed: any of it may be deleted at any time, and is computed again.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kerastl.features.digests import content_key
+from kerastl.features.entry import Make, kept_rows, made_rows
+from kerastl.features.journal import VERSION, Layout
+from kerastl.features.locks import alone
+from kerastl.features.room import NotKeptError, make_room, room_for, size_text
+from kerastl.progress import track
+
+logger = logging.getLogger(__name__)
+
+# Written and checked at once, lost at most when a run is killed.
+_BLOCK_BYTES = 8 * 2**20
+_MOST_BLOCK_ROWS = 1024
+
+# Backup programs leave out folders that begin with this: https://bford.info/cachedir/
+_CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Made by kerastl. May be deleted.\n"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Arrays by the key of all that they depend on. Made by `open_store`.
+
+    Attributes:
+        directory: Where they are; None if nothing is kept.
+        largest_bytes: Of all of them together.
+    """
+
+    directory: Path | None
+    largest_bytes: int
+
+    def rows(
+        self,
+        key: str,
+        *,
+        count: int,
+        row_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        make: Make,
+        block_rows: int | None = None,
+        description: str = "Extracting features",
+    ) -> NDArray[Any]:
+        """Return rows that were computed by an earlier run, or compute and keep them.
+
+        What cannot be kept is computed for this run alone, and one line of the log says why.
+
+        Args:
+            key: From `content_key`: everything that the rows depend on.
+            count: Number of rows.
+            row_shape: Of each.
+            dtype: Of the numbers, such as float32 or `ml_dtypes.bfloat16`.
+            make: From a slice of rows to an array of shape (rows in the slice, *row_shape).
+                Called in order for the blocks that are not stored; what it raises goes on to
+                the caller, and the blocks before are kept.
+            block_rows: Rows that are made, written and checked at once; about 8 MiB, at most
+                1,024 rows, when not given. Rows that are stored keep the number they began with.
+            description: For the progress bar.
+
+        Returns:
+            Read-only, of shape (count, *row_shape). Mapped from the store, where it stays as
+            long as the array or anything sliced from it lives.
+
+        Raises:
+            DataError: Neither the store nor memory nor the disk has room.
+
+        Example:
+            >>> import tempfile
+            >>> def make(rows):
+            ...     print("computing", rows.start, rows.stop)
+            ...     return np.full((rows.stop - rows.start, 2), 7, np.float32)
+            >>> key = content_key(images="digest", border=3)
+            >>> what = dict(count=3, row_shape=(2,), dtype=np.float32, make=make)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     first = open_store(folder, largest_bytes=2**20).rows(key, **what)
+            ...     second = open_store(folder, largest_bytes=2**20).rows(key, **what)
+            computing 0 3
+            >>> second.shape
+            (3, 2)
+        """
+        kind = np.dtype(dtype).newbyteorder("=")
+        row_bytes = int(np.prod(row_shape)) * kind.itemsize
+        if block_rows is None:
+            block_rows = min(_BLOCK_BYTES // max(row_bytes, 1), _MOST_BLOCK_ROWS)
+        layout = Layout(count, tuple(row_shape), kind, max(block_rows, 1))
+        if self.directory is not None and layout.total_bytes:
+            name = content_key(
+                key=key,
+                version=VERSION,
+                count=count,
+                row_shape=layout.row_shape,
+                dtype=kind.name,
+                byte_order=sys.byteorder,
+            )
+            reserve = functools.partial(_reserve, self.directory, self.largest_bytes)
+            try:
+                if layout.total_bytes > self.largest_bytes:  # and then no file is made at all
+                    raise NotKeptError(f"it may take {size_text(self.largest_bytes)} in all")
+                entry = self.directory / "rows" / name
+                return kept_rows(entry, layout, make, reserve=reserve, description=description)
+            except NotKeptError as error:
+                logger.warning(
+                    "%s are not kept for later runs in %s: %s.",
+                    size_text(layout.total_bytes),
+                    self.directory,
+                    error,
+                )
+        return self._unkept(layout, make, description)
+
+    def _unkept(self, layout: Layout, make: Make, description: str) -> NDArray[Any]:
+        """Return the rows, computed for this process alone."""
+        rows = room_for(layout, () if self.directory is None else (self.directory,))
+        with track(description, total=layout.count) as advance:
+            for block in range(layout.num_blocks):
+                chosen = layout.rows_of(block)
+                rows[chosen] = made_rows(make, layout, chosen)
+                advance(chosen.stop - chosen.start)
+        rows.flags.writeable = False
+        return rows
+
+
+def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) -> Store:
+    """Open the store in a folder, which is made if missing and readable for its owner only.
+
+    Args:
+        directory: The folder, such as `default_directory()`; None to keep nothing. If it
+            cannot be written to, one line of the log says so and nothing is kept either.
+        largest_bytes: What all arrays together may take on the disk. The ones that were used
+            least recently are dropped to stay below, but never one that a process is using.
+
+    Example:
+        >>> open_store(None, largest_bytes=0).rows(
+        ...     "key", count=2, row_shape=(), dtype=int, make=lambda rows: np.zeros(2, int)
+        ... )
+        array([0, 0])
+    """
+    if directory is None:
+        return Store(None, largest_bytes)
+    folder = Path(directory).absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "rows").mkdir(mode=0o700, exist_ok=True)
+        tag = folder / "CACHEDIR.TAG"
+        if not tag.exists():
+            tag.write_bytes(_CACHE_TAG)
+        _reserve(folder, largest_bytes, 0)
+    except OSError as error:
+        logger.warning(
+            "Nothing is kept for later runs: %s cannot be used (%s).",
+            folder,
+            error.strerror or error,
+        )
+        return Store(None, largest_bytes)
+    return Store(folder, largest_bytes)
+
+
+def _reserve(
+    directory: Path, largest_bytes: int, needed_bytes: int, take: Callable[[], None] | None = None
+) -> None:
+    """Make room and take it while no other process does the same."""
+    with alone(directory / "store.lock"):
+        dropped = make_room(
+            directory / "rows", needed_bytes=needed_bytes, largest_bytes=largest_bytes
+        )
+        if take is not None:
+            take()
+    if dropped:
+        logger.info("Dropped %d of the arrays in %s to make room.", len(dropped), directory)
+
+
+def default_directory() -> Path:
+    """Return where kerastl keeps what it can compute again.
+
+    `$KERASTL_CACHE`, else `$XDG_CACHE_HOME/kerastl`, else `~/.cache/kerastl`, as the XDG Base
+    Directory Specification 0.8 says: a relative `$XDG_CACHE_HOME` does not count.
+    """
+    own = os.environ.get("KERASTL_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "kerastl"

@@ -1,0 +1,365 @@
+"""What is stored comes back; what is damaged, dropped or too large is computed again."""
+
+import errno
+import gc
+import logging
+import os
+import resource
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from kerastl.errors import DataError
+from kerastl.features import journal, room
+from kerastl.features.store import default_directory, open_store
+
+COUNT, WIDTH, BLOCK_ROWS = 10, 3, 4
+TRUTH = np.random.default_rng(0).normal(size=(COUNT, WIDTH)).astype(np.float32)
+BLOCKS = [(0, 4), (4, 8), (8, 10)]
+
+
+def ask(store, key="key", *, truth=TRUTH, block_rows=BLOCK_ROWS):
+    """Return the rows, and which slices were computed for them."""
+    made = []
+
+    def make(rows):
+        made.append((rows.start, rows.stop))
+        return truth[rows]
+
+    rows = store.rows(
+        key,
+        count=len(truth),
+        row_shape=truth.shape[1:],
+        dtype=truth.dtype,
+        make=make,
+        block_rows=block_rows,
+    )
+    assert rows.dtype == truth.dtype
+    assert not rows.flags.writeable
+    assert rows.tobytes() == truth.tobytes()
+    return rows, made
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path / "cache", largest_bytes=2**20)
+
+
+def entry_of(store):
+    (entry,) = (store.directory / "rows").iterdir()
+    return entry
+
+
+def warnings_in(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float16, np.uint8, np.int64, ml_dtypes.bfloat16, bool], ids=str
+)
+@pytest.mark.parametrize("shape", [(7,), (7, 5), (7, 2, 3, 4)], ids=str)
+def test_comes_back_in_any_type(store, dtype, shape):
+    truth = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    assert ask(store, truth=truth)[1] == [(0, 4), (4, 7)]
+    assert ask(store, truth=truth)[1] == []
+    # Type and shape are part of what is asked for.
+    assert ask(store, truth=truth[:6])[1] == [(0, 4), (4, 6)]
+
+
+def test_another_key_is_another_entry_and_blocks_stay_as_they_began(store, caplog):
+    caplog.set_level(logging.INFO)
+    assert ask(store, "a")[1] == BLOCKS
+    assert ask(store, "b")[1] == BLOCKS
+    assert ask(store, "a", block_rows=7)[1] == []
+    assert warnings_in(caplog) == []
+    assert caplog.messages == ["All 10 rows were computed by an earlier run."]
+
+
+def test_what_make_raises_goes_on_and_finished_blocks_stay(store, caplog):
+    def make(rows):
+        if rows.start:
+            raise FileNotFoundError(errno.ENOENT, "No such file", "photo.jpg")
+        return TRUTH[rows]
+
+    with pytest.raises(FileNotFoundError, match=r"photo\.jpg"):
+        store.rows("key", count=10, row_shape=(3,), dtype="f4", make=make, block_rows=4)
+    caplog.set_level(logging.INFO)
+    assert ask(store)[1] == BLOCKS[1:]
+    assert caplog.messages == ["An earlier run was stopped: 6 of 10 rows are left to compute."]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 3)), np.zeros((3, 3), np.float32)], ids=str)
+@pytest.mark.parametrize("largest_bytes", [0, 2**20])
+def test_make_must_keep_its_promise(tmp_path, wrong, largest_bytes):
+    store = open_store(tmp_path, largest_bytes=largest_bytes)
+    with pytest.raises(ValueError, match="must return float32 of shape"):
+        store.rows("k", count=4, row_shape=(3,), dtype="float32", make=lambda _: wrong)
+
+
+def test_nothing_is_for_others_to_read(store):
+    ask(store)
+    for path in [store.directory, *store.directory.rglob("*")]:
+        if path.name != "CACHEDIR.TAG":
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_no_rows_and_no_store(store):
+    assert ask(store, truth=TRUTH[:0])[1] == []
+    assert ask(open_store(None, largest_bytes=2**20))[1] == BLOCKS
+    assert list((store.directory / "rows").iterdir()) == []
+
+
+# --- damage
+
+
+def damaged(store, name, content):
+    """Ask after one file of a whole entry has become something else; then it must be whole."""
+    entry = entry_of(store)
+    before = {path: path.read_bytes() for path in (entry / "rows.bin", entry / "journal")}
+    (entry / name).write_bytes(content)
+    _, made = ask(store)
+    assert ask(store)[1] == []
+    for path, whole in before.items():
+        path.write_bytes(whole)
+    return made
+
+
+def flipped(content, bit):
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_any_flipped_bit_of_the_rows_costs_its_block(store):
+    ask(store)
+    content = (entry_of(store) / "rows.bin").read_bytes()
+    assert len(content) == TRUTH.nbytes
+    for bit in range(0, 8 * len(content), 7):
+        block = bit // (8 * WIDTH * 4 * BLOCK_ROWS)
+        assert damaged(store, "rows.bin", flipped(content, bit)) == [BLOCKS[block]]
+
+
+def test_any_truncation_of_the_rows_costs_what_is_gone(store):
+    ask(store)
+    content = (entry_of(store) / "rows.bin").read_bytes()
+    for length in range(len(content)):
+        gone = [rows for rows in BLOCKS if rows[1] * WIDTH * 4 > length]
+        assert damaged(store, "rows.bin", content[:length]) == gone
+
+
+def test_any_flipped_bit_of_the_journal_is_noticed(store, caplog):
+    ask(store)
+    content = (entry_of(store) / "journal").read_bytes()
+    begin = content.index(b"\n")
+    for bit in range(0, 8 * len(content), 7):
+        caplog.clear()
+        made = damaged(store, "journal", flipped(content, bit))
+        line = content[: bit // 8].count(b"\n")
+        if bit // 8 < begin:
+            assert made == BLOCKS
+        elif content[bit // 8 : bit // 8 + 1] != b"\n":
+            assert made == [BLOCKS[line - 1]]
+        else:  # two lines have become one
+            assert set(made) >= ({BLOCKS[line - 1]} if line else set())
+        assert len(warnings_in(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"",
+        lambda content: b"\0" * len(content),
+        lambda content: b"garbage\n" + content,
+        lambda content: content.replace(b'"version": 1', b'"version": 2'),
+    ],
+)
+def test_a_journal_without_its_beginning_costs_all(store, caplog, change):
+    ask(store)
+    assert damaged(store, "journal", change((entry_of(store) / "journal").read_bytes())) == BLOCKS
+    assert warnings_in(caplog) == ["Stored rows were damaged: 10 of 10 are computed again."]
+
+
+def test_garbage_behind_the_journal_is_removed(store, caplog):
+    ask(store)
+    content = (entry_of(store) / "journal").read_bytes()
+    assert damaged(store, "journal", content + b"\xff\x00half a li") == []
+    assert damaged(store, "journal", content[:-1]) == [BLOCKS[-1]]
+    assert len(warnings_in(caplog)) == 2
+
+
+def test_a_missing_file_and_an_unknown_version_are_a_miss(store, monkeypatch):
+    ask(store)
+    for name in ("journal", "rows.bin"):
+        (entry_of(store) / name).unlink()
+        assert ask(store)[1] == BLOCKS
+    monkeypatch.setattr(journal, "VERSION", 2)
+    assert ask(store)[1] == BLOCKS
+
+
+def test_a_damaged_block_is_repaired_under_an_array_in_use(store):
+    rows, _ = ask(store)
+    path = entry_of(store) / "rows.bin"
+    with open(path, "r+b") as file:
+        file.write(b"\xff" * 8)
+    assert not np.array_equal(rows, TRUTH)
+    assert ask(store)[1] == [BLOCKS[0]]
+    np.testing.assert_array_equal(rows, TRUTH)
+
+
+# --- room
+
+ROWS = np.arange(8 * 4096, dtype=np.uint8).reshape(8, 4096)  # 32 KiB
+ENTRY_BYTES = ROWS.nbytes + 4096  # and a journal
+
+
+def test_the_least_recently_used_goes_first(tmp_path, caplog):
+    store = open_store(tmp_path, largest_bytes=6 * ENTRY_BYTES)
+    folders = {}
+    for key in "abcdef":
+        ask(store, key, truth=ROWS)
+        (folders[key],) = set((tmp_path / "rows").iterdir()) - set(folders.values())
+        os.utime(folders[key] / "use.lock", (1, 1))
+    order = "dbfaec"
+    for number, key in enumerate(order):
+        assert ask(store, key, truth=ROWS)[1] == []
+        assert (folders[key] / "use.lock").stat().st_mtime > 1
+        os.utime(folders[key] / "use.lock", (2 + number, 2 + number))
+    caplog.set_level(logging.INFO)
+    for number, new in enumerate("uvwxy"):
+        gc.collect()
+        assert ask(store, new, truth=ROWS)[1] != []
+        assert caplog.messages[-1] == f"Dropped 1 of the arrays in {tmp_path} to make room."
+        left = {key for key in order if folders[key].exists()}
+        assert left == set(order[number + 1 :])
+    assert ask(store, "c", truth=ROWS)[1] == []
+    # A smaller bound counts from the next opening on.
+    gc.collect()
+    open_store(tmp_path, largest_bytes=ENTRY_BYTES)
+    assert list((tmp_path / "rows").iterdir()) == [folders["c"]]
+
+
+def test_a_file_that_goes_while_sizes_are_added_up(store):
+    ask(store)
+    (entry_of(store) / "journal.new").symlink_to("gone")
+    assert open_store(store.directory, largest_bytes=2**20).directory is not None
+
+
+def test_an_array_in_use_is_not_dropped(tmp_path, caplog):
+    store = open_store(tmp_path, largest_bytes=2 * ENTRY_BYTES - 8192)
+    kept = ask(store, "a", truth=ROWS)[0][3:]  # a part of it is use, too
+    assert ask(store, "b", truth=ROWS)[1] != []
+    assert warnings_in(caplog) == [
+        f"32.0 KiB are not kept for later runs in {tmp_path}: it has no room (the rest of it is "
+        "in use)."
+    ]
+    assert ask(store, "a", truth=ROWS)[1] == []
+    np.testing.assert_array_equal(kept, ROWS[3:])
+    del kept
+    gc.collect()
+    ask(store, "b", truth=ROWS)
+    assert ask(store, "b", truth=ROWS)[1] == []
+    assert len(list((tmp_path / "rows").iterdir())) == 1
+
+
+def test_larger_than_the_bound(tmp_path, caplog):
+    store = open_store(tmp_path, largest_bytes=100)
+    assert ask(store)[1] == BLOCKS
+    assert ask(store)[1] == BLOCKS
+    assert len(warnings_in(caplog)) == 2
+    assert "120 bytes are not kept" in caplog.messages[0]
+    assert "it may take 100 bytes in all" in caplog.messages[0]
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+@pytest.fixture
+def no_large_files():
+    """A real limit of the system: no file may become larger than 64 KiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_refuses(store, caplog, no_large_files):
+    truth = np.ones((4, 2**15), np.uint8)
+    for _ in range(2):
+        assert ask(store, truth=truth)[1] == [(0, 4)]
+    assert len(warnings_in(caplog)) == 2
+    assert "File too large" in caplog.messages[0]
+    assert (entry_of(store) / "rows.bin").stat().st_size == 0
+
+
+def test_a_full_disk(store, caplog, monkeypatch):
+    monkeypatch.setattr(room, "_DISK_FRACTION", 0.0)
+    assert ask(store)[1] == BLOCKS
+    assert "the disk is full" in warnings_in(caplog)[0]
+
+
+def test_a_disk_that_fails_while_it_is_written(store, caplog, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    assert ask(store)[1] == [BLOCKS[0], *BLOCKS]
+    assert "Input/output error" in warnings_in(caplog)[0]
+
+
+def test_room_without_a_store(tmp_path, monkeypatch):
+    layout = journal.Layout(5, (2,), np.dtype(ml_dtypes.bfloat16), 2)
+    assert type(room.room_for(layout, ())) is np.ndarray
+    monkeypatch.setattr(room, "_MEMORY_FRACTION", 0.0)
+    in_file = room.room_for(layout, (tmp_path / "missing", tmp_path))
+    in_file[:] = 1.5
+    assert in_file.shape == (5, 2)
+    assert in_file.dtype == ml_dtypes.bfloat16
+    assert isinstance(in_file, np.memmap)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(room, "_DISK_FRACTION", 0.0)
+    with pytest.raises(DataError, match=r"20 bytes, and neither memory nor .* KERASTL_CACHE"):
+        room.room_for(layout, (tmp_path,))
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder")
+    store = open_store(tmp_path / "file" / "cache", largest_bytes=2**20)
+    assert ask(store)[1] == BLOCKS
+    assert len(warnings_in(caplog)) == 1
+    assert "Nothing is kept for later runs" in caplog.messages[0]
+    assert "Not a directory" in caplog.messages[0]
+
+
+def test_a_folder_that_goes_during_the_run(store, caplog):
+    rows, _ = ask(store)
+    for path in sorted(store.directory.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    store.directory.rmdir()
+    np.testing.assert_array_equal(rows, TRUTH)
+    assert ask(store)[1] == BLOCKS
+    assert "No such file or directory" in warnings_in(caplog)[0]
+
+
+def test_leftovers_of_a_process_that_was_killed_while_dropping(store):
+    ask(store)
+    entry_of(store).rename(store.directory / "rows" / "dropped-x")
+    open_store(store.directory, largest_bytes=2**20)
+    assert list((store.directory / "rows").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"KERASTL_CACHE": "/a/b", "XDG_CACHE_HOME": "/x"}, "/a/b"),
+        ({"KERASTL_CACHE": "~/b", "HOME": "/home/me"}, "/home/me/b"),
+        ({"KERASTL_CACHE": "", "XDG_CACHE_HOME": "/x"}, "/x/kerastl"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/home/me"}, "/home/me/.cache/kerastl"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/kerastl"),
+    ],
+)
+def test_default_directory(monkeypatch, variables, expected):
+    for name in ("KERASTL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert default_directory() == Path(expected)
