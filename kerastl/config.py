@@ -115,6 +115,14 @@ class FitConfig(DataOptions):
     """Where decoded images are kept: memory, disk (an unnamed file beside the run folder) or
     none (read again in every epoch). auto takes the first that has room."""
 
+    feature_cache: Annotated[str, Parameter(group=_DATA, negative="")] = "auto"
+    """Folder where the frozen part's answers are kept, so that another run on the same images
+    starts to train at once, whatever else it changes. auto: $KERASTL_CACHE or
+    ~/.cache/kerastl; none: nothing is kept. It may be deleted at any time."""
+
+    feature_cache_gib: Annotated[float, Parameter(group=_DATA)] = 10.0
+    """What that folder may hold, in GiB; what was not used longest is dropped."""
+
     unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
     """Part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""
@@ -267,6 +275,7 @@ def data_words(options: DataOptions) -> str:
 _RANGES: dict[str, tuple[float, float]] = {
     "val_fraction": (0.01, 0.9),
     "test_fraction": (0.01, 0.9),
+    "feature_cache_gib": (0, 1e6),
     "unreadable_fraction": (0, 1),
     "hidden_units": (0, 65536),
     "dropout": (0, 0.95),
@@ -296,6 +305,7 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 _FRACTIONAL = {
+    "feature_cache_gib",
     "unreadable_fraction",
     "dropout",
     "l1",

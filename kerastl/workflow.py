@@ -28,6 +28,7 @@ from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ConfigError, ExportError, KerasTLError
+from kerastl.features.store import find_store
 from kerastl.findings import finding_lines
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
@@ -383,5 +384,6 @@ def train(
         imbalance=config.imbalance,
         batch_size=config.batch_size,
         precision=config.precision,
+        store=find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30)),
         seed=config.seed,
     )

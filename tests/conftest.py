@@ -8,6 +8,14 @@ from PIL import Image
 COLOURS = {"1": (200, 40, 40), "2": (40, 200, 40), "10": (40, 40, 200)}
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory):
+    """Nothing that a user of this machine keeps is read or written, by children neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERASTL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_weights_every_time():
     """Seed Keras: a network whose random weights saturate one time in fifty is no test."""

@@ -121,8 +121,11 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 
 Pixels = NDArray[np.uint8]
 
+# Name of the view that changes nothing.
+AS_IT_IS = "as it is"
 
-def symmetric_views(policy: str, *, square: bool) -> tuple[Callable[[Pixels], Pixels], ...]:
+
+def symmetric_views(policy: str, *, square: bool) -> dict[str, Callable[[Pixels], Pixels]]:
     """Return the changes of a policy that lose no pixel: the first one changes nothing.
 
     A probe that is fitted on all of them learns what does not matter; on the solar cells
@@ -133,20 +136,22 @@ def symmetric_views(policy: str, *, square: bool) -> tuple[Callable[[Pixels], Pi
         square: Whether the images are square; others cannot be transposed.
 
     Returns:
-        Functions from uint8 (n, height, width, 3) to the same shape, views without a copy.
+        By name, functions from uint8 (n, height, width, 3) to the same shape, without a copy.
 
     Example:
         >>> images = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
-        >>> [view(images)[0, 0, 0, 0].item() for view in symmetric_views("light", square=True)]
-        [0, 3]
+        >>> views = symmetric_views("light", square=True)
+        >>> {name: view(images)[0, 0, 0, 0].item() for name, view in views.items()}
+        {'as it is': 0, 'left-right': 3}
     """
-    views: tuple[Callable[[Pixels], Pixels], ...] = (lambda images: images,)
+    views: dict[str, Callable[[Pixels], Pixels]] = {AS_IT_IS: lambda images: images}
     if find_augmentation(policy) != "none":
-        views += (lambda images: images[:, :, ::-1],)
+        views["left-right"] = lambda images: images[:, :, ::-1]
     if policy in ("mirrors", "dihedral"):
-        views += (lambda images: images[:, ::-1], lambda images: images[:, ::-1, ::-1])
+        views["up-down"] = lambda images: images[:, ::-1]
+        views["both"] = lambda images: images[:, ::-1, ::-1]
     if policy == "dihedral" and square:
-        views += tuple(_transposed(view) for view in views)
+        views |= {f"{name}, transposed": _transposed(view) for name, view in views.items()}
     return views
 
 

@@ -9,6 +9,8 @@ FreezeOut, Brock et al. 2017, arXiv:1706.04983, says what skipping its forward p
 
 from __future__ import annotations
 
+import functools
+import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +23,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
 from kerastl.data.batches import epoch_order, weighted
-from kerastl.data.stream import Images
-from kerastl.features.extract import read_ahead
-from kerastl.progress import track
+from kerastl.features.shelf import Shelf
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,34 +31,52 @@ class BorderViews:
     """What left the frozen part for several views of n images.
 
     Attributes:
-        tensors: One array per tensor that crosses the border, each of shape (views, n, ...).
-        rows: int64 of shape (n,): rows of the images.
+        views: One array per view, of shape (n, numbers of an image): in each row all tensors
+            that cross the border, one after the other.
+        shapes: Of each of these tensors, for one image.
         single: Whether a model takes one tensor, not a list of them.
     """
 
-    tensors: tuple[NDArray[Any], ...]
-    rows: NDArray[np.int64]
+    views: tuple[NDArray[Any], ...]
+    shapes: tuple[tuple[int, ...], ...]
     single: bool
 
     @property
-    def num_views(self) -> int:
-        """Views of each image."""
-        return len(self.tensors[0])
-
-    @property
     def num_bytes(self) -> int:
-        """Memory that they take."""
-        return sum(tensor.nbytes for tensor in self.tensors)
+        """What they take."""
+        return sum(view.nbytes for view in self.views)
 
-    def take(self, views: Any, places: Any) -> Any:
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.views[0])
+
+    def take(self, places: Any, views: NDArray[np.int64] | None = None) -> Any:
         """Return what a model takes of some images.
 
         Args:
-            views: Which view, one number or int64 of shape (batch,).
-            places: Which images, as places in `rows`: a slice or int64 of shape (batch,).
+            places: Which images: a slice, or int64 of shape (batch,).
+            views: int64 of shape (batch,): which view of each; the first one when not given.
+
+        Returns:
+            One array of shape (batch, ...), or a list of them.
         """
-        chosen = [tensor[views, places] for tensor in self.tensors]
-        return chosen[0] if self.single else chosen
+        tensors = self.tensors(places, views)
+        return tensors[0] if self.single else tensors
+
+    def tensors(self, places: Any, views: NDArray[np.int64] | None = None) -> list[NDArray[Any]]:
+        """Return what `take` does, always as a list."""
+        if views is None:
+            flat = self.views[0][places]
+        else:
+            flat = np.empty((len(places), self.views[0].shape[1]), self.views[0].dtype)
+            for view in np.unique(views):
+                chosen = views == view
+                flat[chosen] = self.views[view][places[chosen]]
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])
+        return [
+            flat[:, end - math.prod(shape) : end].reshape(-1, *shape)
+            for end, shape in zip(ends, self.shapes, strict=True)
+        ]
 
     def batches(self, batch_size: int) -> Iterator[Any]:
         """Yield what a model takes of all images in order, in the first view.
@@ -66,8 +84,8 @@ class BorderViews:
         Args:
             batch_size: Images per batch.
         """
-        for start in range(0, len(self.rows), batch_size):
-            yield self.take(0, slice(start, start + batch_size))
+        for start in range(0, len(self), batch_size):
+            yield self.take(slice(start, start + batch_size))
 
 
 def bytes_per_view(frozen: keras.Model) -> int:
@@ -89,7 +107,7 @@ def bytes_per_view(frozen: keras.Model) -> int:
 
 def extract_views(
     frozen: keras.Model,
-    images: Images,
+    shelf: Shelf,
     rows: NDArray[np.int64],
     *,
     augment: str = "none",
@@ -105,8 +123,8 @@ def extract_views(
 
     Args:
         frozen: From float32 pixels 0..255 to one tensor or a list of tensors.
-        images: uint8 of shape (n, height, width, 3), RGB 0..255.
-        rows: int64: which of them.
+        shelf: Of the frozen part and the images, see `kerastl.features.shelf.shelf_of`.
+        rows: int64: which of the images.
         augment: Name of a policy, see `kerastl.data.augment`.
         num_views: Views of each image, from 1.
         seed: Decides the views.
@@ -116,44 +134,61 @@ def extract_views(
     Example:
         >>> pixels = keras.Input((8, 8, 3))
         >>> frozen = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
+        >>> from kerastl.features.shelf import NO_STORE, shelf_of
         >>> images = np.zeros((5, 8, 8, 3), np.uint8)
-        >>> kept = extract_views(frozen, images, np.arange(5), num_views=2)
-        >>> kept.tensors[0].shape
-        (2, 5, 6, 6, 4)
+        >>> shelf = shelf_of(frozen, images, NO_STORE)
+        >>> kept = extract_views(frozen, shelf, np.arange(5), num_views=2)
+        >>> len(kept.views), kept.take(slice(0, 5)).shape
+        (2, (5, 6, 6, 4))
     """
-    apply = AUGMENTATIONS[find_augmentation(augment)]
-    kept = tuple(
-        np.empty(
-            (num_views, len(rows), *tensor.shape[1:]), tf.as_dtype(tensor.dtype).as_numpy_dtype
+    augment = find_augmentation(augment)
+    tensors = keras.tree.flatten(frozen.output)
+    shapes = tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+    dtype = np.result_type(*(tf.as_dtype(tensor.dtype).as_numpy_dtype for tensor in tensors))
+    forward = functools.cache(lambda: _trace(frozen, shelf.images.shape[1:], augment, dtype))
+
+    def extract(view: int) -> NDArray[Any]:
+        def make(pixels: NDArray[np.uint8], chosen: slice) -> NDArray[Any]:
+            # A seed below 0 is the image itself.
+            number = view * len(rows) + chosen.start if view else -1
+            answer: NDArray[Any] = forward()(pixels, tf.constant([seed, number], tf.int64)).numpy()
+            return answer
+
+        parts: dict[str, object] = {"kind": "border", "view": view}
+        if view:  # what is drawn depends on the batch as well
+            parts |= {"augment": augment, "seed": seed, "batch_size": batch_size}
+        return shelf.rows(
+            rows,
+            parts,
+            make=make,
+            row_shape=(sum(map(math.prod, shapes)),),
+            dtype=dtype,
+            batch_size=batch_size,
+            description=f"{description} ({view + 1} of {num_views})",
         )
-        for tensor in keras.tree.flatten(frozen.output)
-    )
+
+    views = tuple(extract(view) for view in range(num_views))
+    return BorderViews(views, shapes, single=not isinstance(frozen.output, list))
+
+
+def _trace(frozen: keras.Model, image_shape: tuple[int, ...], augment: str, dtype: Any) -> Any:
+    """Return a graph from pixels and a seed to all tensors of each image in one row."""
+    apply = AUGMENTATIONS[augment]
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, *images.shape[1:]), tf.uint8),
+            tf.TensorSpec((None, *image_shape), tf.uint8),
             tf.TensorSpec((2,), tf.int64),
         ]
     )
-    def forward(pixels: tf.Tensor, view_seed: tf.Tensor) -> Any:
+    def forward(pixels: tf.Tensor, view_seed: tf.Tensor) -> tf.Tensor:
         plain = tf.cast(pixels, tf.float32)
         varied = tf.cond(view_seed[1] < 0, lambda: plain, lambda: apply(plain, view_seed))
-        return keras.tree.flatten(frozen(tf.ensure_shape(varied, plain.shape), training=False))
+        answers = keras.tree.flatten(frozen(tf.ensure_shape(varied, plain.shape), training=False))
+        flat = [tf.reshape(tf.cast(one, dtype), [-1, math.prod(one.shape[1:])]) for one in answers]
+        return tf.concat(flat, axis=1)
 
-    traced = forward.get_concrete_function()
-    with track(description, total=len(rows) * num_views) as advance:
-        start = 0
-        for batch in read_ahead(images, rows, batch_size):
-            pixels, stop = tf.constant(batch), start + len(batch)
-            for view in range(num_views):
-                # A seed below 0 is the image itself.
-                number = view * len(rows) + start if view else -1
-                answers = traced(pixels, tf.constant([seed, number], tf.int64))
-                for tensor, answer in zip(kept, answers, strict=True):
-                    tensor[view, start:stop] = answer.numpy()
-                advance(len(batch))
-            start = stop
-    return BorderViews(kept, np.asarray(rows, np.int64), not isinstance(frozen.output, list))
+    return forward.get_concrete_function()
 
 
 def view_batches(
@@ -180,30 +215,30 @@ def view_batches(
         A data set of (float32 tensor or tuple of tensors, float32 (batch, num_classes)), and
         float32 (batch,) with class weights.
     """
-    places = np.arange(len(kept.rows))
+    places = np.arange(len(kept))
     order = epoch_order(targets, places, batch_size=batch_size, seed=seed, balanced=balanced)
     # TensorFlow keeps every Python function of a graph for good: so it holds nothing large.
     held = _Held(kept, targets)
     weak = weakref.ref(held)
-    dtypes = [tf.as_dtype(tensor.dtype) for tensor in kept.tensors]
+    dtype = tf.as_dtype(kept.views[0].dtype)
 
     def chosen(rows: NDArray[np.int64], view_seed: NDArray[np.int64]) -> list[NDArray[Any]]:
         alive = weak()
         if alive is None:
             raise RuntimeError("The data set that these views belong to is gone.")
-        views = np.random.default_rng(view_seed).integers(alive.kept.num_views, size=len(rows))
-        return [tensor[views, rows] for tensor in alive.kept.tensors] + [alive.targets[rows]]
+        views = np.random.default_rng(view_seed).integers(len(alive.kept.views), size=len(rows))
+        return [*alive.kept.tensors(rows, views), alive.targets[rows]]
 
     def take(rows: tf.Tensor, view_seed: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        *tensors, target = tf.numpy_function(chosen, [rows, view_seed], [*dtypes, tf.float32])
-        for tensor, like in zip(tensors, kept_shapes, strict=True):
+        outputs = [*[dtype] * len(shapes), tf.float32]
+        *tensors, target = tf.numpy_function(chosen, [rows, view_seed], outputs)
+        for tensor, like in zip(tensors, shapes, strict=True):
             tensor.set_shape((None, *like))
         target.set_shape((None, num_classes))
         tensors = [tf.cast(tensor, tf.float32) for tensor in tensors]
         return (tensors[0] if single else tuple(tensors)), target
 
-    kept_shapes = [tensor.shape[2:] for tensor in kept.tensors]
-    single, num_classes = kept.single, targets.shape[1]
+    shapes, single, num_classes = kept.shapes, kept.single, targets.shape[1]
     gathered = order.map(take, num_parallel_calls=2)
     gathered.held_by_kerastl = held
     return weighted(gathered, class_weights).prefetch(2)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import functools
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.augment import AS_IT_IS
 from kerastl.data.stream import Images
+from kerastl.features.shelf import reading_ahead, shelf_of
+from kerastl.features.store import Store
 from kerastl.models.classifier import feature_model, parts_of
 from kerastl.models.fold import fold_batch_norm
 from kerastl.models.frozen import prove_inert
@@ -93,12 +95,63 @@ def predict_probabilities(
     )
 
 
+def stored_features(
+    model: keras.Model, images: Images, store: Store, *, batch_size: int
+) -> Callable[..., NDArray[np.float32]]:
+    """Return the function from rows of images to features, kept in the store for later runs.
+
+    Args:
+        model: From float32 (batch, height, width, 3) to float32 (batch, num_features).
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        store: `kerastl.features.shelf.NO_STORE` to keep nothing.
+        batch_size: Images per step; has no influence on the features.
+
+    Returns:
+        From int64 rows, a description for the progress bar and, if it is not the images as they
+        are, the name of a view and its function, to float32 (number of rows, num_features).
+
+    Example:
+        >>> from kerastl.features.shelf import NO_STORE
+        >>> pixels = keras.Input((2, 2, 3))
+        >>> model = keras.Model(pixels, keras.layers.Flatten()(pixels))
+        >>> images = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+        >>> features_of = stored_features(model, images, NO_STORE, batch_size=2)
+        >>> features_of(np.array([1]), "Flattening").shape
+        (1, 12)
+    """
+    shelf = shelf_of(model, images, store)
+    # Once, and only if something is not kept yet: it takes a second for a large network.
+    forward = functools.cache(lambda: trace_forward(model, images.shape[1:]))
+
+    def features_of(
+        rows: NDArray[np.int64],
+        description: str,
+        view: tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] | None = None,
+    ) -> NDArray[np.float32]:
+        name, change = view or (AS_IT_IS, lambda pixels: pixels)
+
+        def make(pixels: NDArray[np.uint8], _rows: slice) -> NDArray[np.float32]:
+            features: NDArray[np.float32] = forward()(tf.constant(change(pixels))).numpy()
+            return features
+
+        return shelf.rows(
+            rows,
+            {"kind": "features", "view": name},
+            make=make,
+            row_shape=(model.output_shape[-1],),
+            dtype=np.float32,
+            batch_size=batch_size,
+            description=description,
+        )
+
+    return features_of
+
+
 def run_in_batches(
     model: keras.Model,
     images: Images,
     *,
     rows: NDArray[np.int64] | None = None,
-    view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     batch_size: int,
     description: str,
 ) -> NDArray[np.float32]:
@@ -108,7 +161,6 @@ def run_in_batches(
         model: From float32 (batch, height, width, 3) to (batch, width_of_output).
         images: uint8 of shape (n, height, width, 3); only a batch of it is copied at a time.
         rows: int64: which of them; all when not given.
-        view: What becomes of each batch first, such as its mirror images.
         batch_size: Images per step.
         description: For the progress bar.
     """
@@ -116,12 +168,13 @@ def run_in_batches(
     outputs = np.empty((len(rows), model.output_shape[-1]), np.float32)
 
     traced = trace_forward(model, images.shape[1:])
-    with track(description, total=len(rows)) as advance:
-        start = 0
-        for read in read_ahead(images, rows, batch_size):
-            batch = read if view is None else view(read)
+    with (
+        track(description, total=len(rows)) as advance,
+        reading_ahead(images, rows) as read,
+    ):
+        for start in range(0, len(rows), batch_size):
+            batch = read(slice(start, start + batch_size))
             outputs[start : start + len(batch)] = traced(tf.constant(batch)).numpy()
-            start += len(batch)
             advance(len(batch))
     return outputs
 
@@ -142,24 +195,3 @@ def trace_forward(
 
     # Traced here once: TensorFlow warns of retracing when short runs follow each other.
     return forward.get_concrete_function()
-
-
-def read_ahead(
-    images: Images, rows: NDArray[np.int64], batch_size: int
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield images in batches, the next batch being read while the model works on this one.
-
-    Args:
-        images: uint8 of shape (n, height, width, 3).
-        rows: int64: which of them.
-        batch_size: Images per batch.
-    """
-    starts = range(0, len(rows), batch_size)
-    with ThreadPoolExecutor(1) as reader:
-        ahead: deque[Future[NDArray[np.uint8]]] = deque()
-        for start in starts:
-            ahead.append(reader.submit(images.__getitem__, rows[start : start + batch_size]))
-            if len(ahead) > 2:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()

@@ -23,7 +23,7 @@ USE_LOCK = "use.lock"
 # Of the free space on the disk: the run folder, the system and others need some too.
 _DISK_FRACTION = 0.8
 # Of the memory, for rows that cannot be kept in files: images and the model need some too.
-_MEMORY_FRACTION = 0.25
+_MEMORY_FRACTION = 1 / 3
 
 _DROPPED = "dropped-"
 

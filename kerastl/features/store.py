@@ -187,6 +187,23 @@ def _reserve(
         logger.info("Dropped %d of the arrays in %s to make room.", len(dropped), directory)
 
 
+def find_store(choice: str, *, largest_bytes: int) -> Store:
+    """Return the store that a user chose.
+
+    Args:
+        choice: A folder; "auto" for `default_directory()`, "none" to keep nothing.
+        largest_bytes: See `open_store`.
+
+    Example:
+        >>> find_store("none", largest_bytes=2**30).directory is None
+        True
+    """
+    if choice == "none":
+        return open_store(None, largest_bytes=largest_bytes)
+    directory = default_directory() if choice == "auto" else Path(choice).expanduser()
+    return open_store(directory, largest_bytes=largest_bytes)
+
+
 def default_directory() -> Path:
     """Return where kerastl keeps what it can compute again.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +26,15 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
-from kerastl.features.extract import folded_feature_model, predict_probabilities, run_in_batches
+from kerastl.features.extract import (
+    folded_feature_model,
+    predict_probabilities,
+    stored_features,
+)
 from kerastl.features.precision import Precision, choose_precision
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
+from kerastl.features.shelf import NO_STORE
+from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
 from kerastl.models.frozen import prove_inert
@@ -89,6 +95,7 @@ def probe_then_fine_tune(
     imbalance: str = NONE,
     batch_size: int = 32,
     precision: str = "float32",
+    store: Store = NO_STORE,
     seed: int = 0,
 ) -> Experiment:
     """Fit the head on frozen features, fine-tune from there, keep the better, in place.
@@ -110,6 +117,7 @@ def probe_then_fine_tune(
         batch_size: Images per step of the frozen part.
         precision: Of the features that the probe is fitted on: "float32", "bfloat16" or "auto",
             see `kerastl.features.precision`. Answers are computed in float32.
+        store: Where what the frozen part computes is kept for later runs.
         seed: Of the folds and the head.
 
     Returns:
@@ -135,6 +143,7 @@ def probe_then_fine_tune(
         class_weights=weights,
         batch_size=batch_size,
         precision=precision,
+        store=store,
         seed=seed,
     )
     ask = functools.partial(predict_probabilities, classifier, images, batch_size=batch_size)
@@ -153,6 +162,7 @@ def probe_then_fine_tune(
             phase=phase,
             class_weights=weights,
             balanced=imbalance == SAMPLING,
+            store=store,
         )
         readers[FINE_TUNED] = lambda rows: ask(
             rows=rows, description="Testing the fine-tuned model"
@@ -162,9 +172,7 @@ def probe_then_fine_tune(
 
     # From here on nothing is decided any more but by validation; the test split is read.
     tested, test = answers_to_test(classifier, readers, images, test, model_weights=model_weights)
-    answers = {
-        name: _answers(labels[val], validated[name], tested[name], weights) for name in readers
-    }
+    answers = _answers(labels[val], validated, tested, weights)
     kept = min(answers, key=lambda name: answers[name].validation_loss)
     classifier.set_weights(model_weights[kept])
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
@@ -190,10 +198,11 @@ def _fit_frozen(
     train: NDArray[np.int64],
     val: NDArray[np.int64],
     groups: NDArray[np.str_] | None,
-    views: Sequence[View],
+    views: Mapping[str, View],
     class_weights: NDArray[np.float32] | None,
     batch_size: int,
     precision: str,
+    store: Store,
     seed: int,
 ) -> tuple[Probe, Callable[[NDArray[np.int64], str], NDArray[np.float32]], Precision]:
     """Fit the head in place; return the probe, the function from rows to its answers, and how."""
@@ -205,6 +214,7 @@ def _fit_frozen(
         num_views=len(views),
         batch_size=batch_size,
         precision=precision,
+        store=store,
         seed=seed,
     )
     # The head meets the mirror images now, not in the first steps of fine-tuning: unprepared,
@@ -212,7 +222,7 @@ def _fit_frozen(
     features = np.concatenate(
         [
             features_of(train, f"Extracting features ({number} of {len(views)})", view)
-            for number, view in enumerate(views, start=1)
+            for number, view in enumerate(views.items(), start=1)
         ]
     )
     known = np.concatenate([labels[train]] * len(views))
@@ -263,6 +273,7 @@ def _feature_reader(
     num_views: int,
     batch_size: int,
     precision: str,
+    store: Store,
     seed: int,
 ) -> tuple[Callable[..., NDArray[np.float32]], Precision]:
     """Return the function from rows to features, and the precision of those with a view."""
@@ -286,17 +297,14 @@ def _feature_reader(
         dtype=chosen.dtype,
     )
 
+    fast_of = exact_of = stored_features(fast, images, store, batch_size=batch_size)
+    if exact is not fast:
+        exact_of = stored_features(exact, images, store, batch_size=batch_size)
+
     def features_of(
-        rows: NDArray[np.int64], what: str, view: View | None = None
+        rows: NDArray[np.int64], what: str, view: tuple[str, View] | None = None
     ) -> NDArray[np.float32]:
-        return run_in_batches(
-            exact if view is None else fast,
-            images,
-            rows=rows,
-            view=view,
-            batch_size=batch_size,
-            description=what,
-        )
+        return (exact_of if view is None else fast_of)(rows, what, view)
 
     return features_of, chosen
 
@@ -324,13 +332,19 @@ def one_hot(labels: NDArray[Any], *, num_classes: int) -> NDArray[np.float32]:
 
 def _answers(
     labels: NDArray[Any],
-    validation: NDArray[np.float32],
-    test: NDArray[np.float32],
+    validated: dict[str, NDArray[np.float32]],
+    tested: dict[str, NDArray[np.float32]],
     class_weights: NDArray[np.float32] | None,
-) -> Answers:
-    """Return the answers of one model with the loss that it is compared by."""
-    loss = log_loss_nats(labels, validation, class_weights=class_weights)
-    return Answers(validation, test, loss)
+) -> dict[str, Answers]:
+    """Return the answers of each model with the loss that it is compared by."""
+    return {
+        name: Answers(
+            validation,
+            tested[name],
+            log_loss_nats(labels, validation, class_weights=class_weights),
+        )
+        for name, validation in validated.items()
+    }
 
 
 def _adjust(

@@ -15,6 +15,8 @@ from kerastl.data.batches import training_batches
 from kerastl.data.stream import Images
 from kerastl.errors import ConfigError
 from kerastl.features.border_views import extract_views, view_batches
+from kerastl.features.shelf import shelf_of
+from kerastl.features.store import Store
 from kerastl.models.frozen import TrainingView
 
 
@@ -47,6 +49,7 @@ def choose_material(
     mix: str,
     seed: int,
     num_views: int,
+    store: Store,
     balanced: bool,
     class_weights: NDArray[np.float32] | None,
 ) -> Material:
@@ -64,6 +67,7 @@ def choose_material(
         seed: Decides order, draws and views.
         num_views: Views of each training image that are kept; 0 for new pixels in every
             epoch, through the frozen part.
+        store: Where what leaves the frozen part is kept for later runs.
         balanced: Whether an epoch draws every class equally often.
         class_weights: float32 of shape (num_classes,): of the training loss.
 
@@ -93,9 +97,10 @@ def choose_material(
         )
     if mix != "none":
         raise ConfigError(f"Kept views cannot be blended: mix={mix!r} needs num_views=0.")
+    shelf = shelf_of(view.frozen, images, store)
     kept = extract_views(
         view.frozen,
-        images,
+        shelf,
         train_rows,
         augment=augment,
         num_views=num_views,
@@ -104,7 +109,7 @@ def choose_material(
     )
     val_kept = extract_views(
         view.frozen,
-        images,
+        shelf,
         val_rows,
         batch_size=batch_size,
         description="Running the frozen part (val)",
@@ -121,5 +126,5 @@ def choose_material(
         view.suffix,
         batches,
         validation=lambda: val_kept.batches(batch_size),
-        sample=kept.take(0, slice(0, batch_size)),
+        sample=kept.take(slice(0, batch_size)),
     )

@@ -23,6 +23,8 @@ from kerastl.data.stream import Images
 from kerastl.errors import ConfigError, FrozenPartError
 from kerastl.features.border_views import bytes_per_view
 from kerastl.features.probe import Probe
+from kerastl.features.shelf import NO_STORE
+from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import (
@@ -196,6 +198,7 @@ def fine_tune(
     phase: Phase,
     class_weights: NDArray[np.float32] | None = None,
     balanced: bool = False,
+    store: Store = NO_STORE,
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best epoch by validation.
 
@@ -210,6 +213,7 @@ def fine_tune(
         class_weights: float32 of shape (num_classes,): of the validation loss that chooses the
             epoch and, unless `balanced`, of the training loss.
         balanced: Whether an epoch draws every class equally often; its training loss is plain.
+        store: Where what leaves the frozen part is kept for later runs.
 
     Returns:
         History, best epoch and what the check of the frozen part found.
@@ -247,6 +251,7 @@ def fine_tune(
         mix=phase.mix,
         seed=phase.seed,
         num_views=plan.num_views,
+        store=store,
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )

@@ -6,6 +6,7 @@ import pytest
 
 from kerastl.errors import ConfigError, FrozenPartError
 from kerastl.features.border_views import bytes_per_view, extract_views, view_batches
+from kerastl.features.shelf import NO_STORE, shelf_of
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.models.frozen import prove_rejoined, training_view
@@ -102,15 +103,16 @@ def test_the_frozen_part_runs_once_per_view(images, monkeypatch):
     from kerastl.features import border_views
 
     seen = []
-    read_ahead = border_views.read_ahead
-    monkeypatch.setattr(
-        border_views,
-        "read_ahead",
-        lambda images, rows, size: seen.append(len(rows)) or read_ahead(images, rows, size),
-    )
+    trace = border_views._trace
+
+    def counting(*arguments):
+        traced = trace(*arguments)
+        return lambda pixels, seed: seen.append(len(pixels)) or traced(pixels, seed)
+
+    monkeypatch.setattr(border_views, "_trace", counting)
     _, result = tuned(images, 3, augment="light", patience_epochs=9)
     assert len(result.history) == 4
-    assert seen == [len(TRAIN), len(VAL)]  # read once; each batch then in three views
+    assert sum(seen) == 3 * len(TRAIN) + len(VAL)
     assert result.plan.num_views == 3
 
 
@@ -131,19 +133,19 @@ def test_training_on_views_learns_and_moves_only_what_is_above(images):
 def test_suffix_on_kept_tensors_is_the_classifier(images, two_tensors):
     classifier = make_classifier(two_tensors=two_tensors, hidden_units=5)
     view = training_view(classifier, border=border_of(classifier, two_tensors=two_tensors))
-    kept = extract_views(view.frozen, images, VAL, batch_size=5)
-    assert len(kept.tensors) == (2 if two_tensors else 1)
+    kept = extract_views(view.frozen, shelf_of(view.frozen, images, NO_STORE), VAL, batch_size=5)
+    assert len(kept.shapes) == (2 if two_tensors else 1)
     assert kept.num_bytes == len(VAL) * bytes_per_view(view.frozen)
     answers = np.concatenate([view.suffix(batch, training=False) for batch in kept.batches(5)])
     np.testing.assert_allclose(answers, classifier(images[VAL].astype(np.float32)), atol=1e-5)
     prove_rejoined(
-        view.suffix, reference=classifier, inputs=kept.take(0, ROWS[:4]), pixels=images[VAL[:4]]
+        view.suffix, reference=classifier, inputs=kept.take(ROWS[:4]), pixels=images[VAL[:4]]
     )
     with pytest.raises(FrozenPartError, match="--views live"):
         prove_rejoined(
             view.suffix,
             reference=classifier,
-            inputs=kept.take(0, ROWS[1:5]),
+            inputs=kept.take(ROWS[1:5]),
             pixels=images[VAL[:4]],
         )
 
@@ -155,12 +157,13 @@ def identity():
 
 def test_views_are_drawn_from_the_policy_and_the_seed(images):
     frozen = identity()
+    shelf = shelf_of(frozen, images, NO_STORE)
     one, same, other = (
-        extract_views(frozen, images, VAL, augment="light", num_views=3, seed=seed).tensors[0]
+        extract_views(frozen, shelf, VAL, augment="light", num_views=3, seed=seed).views
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, same)
-    np.testing.assert_array_equal(one[0], images[VAL])  # the first view is the image
+    np.testing.assert_array_equal(one[0], images[VAL].reshape(len(VAL), -1))  # the image itself
     assert not np.array_equal(one[1], one[2])
     np.testing.assert_array_equal(one[0], other[0])
     assert not np.array_equal(one[1:], other[1:])
@@ -168,7 +171,8 @@ def test_views_are_drawn_from_the_policy_and_the_seed(images):
 
 def test_every_epoch_draws_order_and_views_anew(images):
     frozen = identity()
-    kept = extract_views(frozen, images, TRAIN, augment="light", num_views=4)
+    shelf = shelf_of(frozen, images, NO_STORE)
+    kept = extract_views(frozen, shelf, TRAIN, augment="light", num_views=4)
     weights = np.array([1, 2, 3], np.float32)
 
     def epochs(seed):
@@ -182,7 +186,7 @@ def test_every_epoch_draws_order_and_views_anew(images):
         np.testing.assert_array_equal(weight, weights[target.argmax(axis=1)])
     assert not np.array_equal(first[0][0], second[0][0])
     drawn = np.concatenate([x for x, _, _ in first])
-    flat = kept.tensors[0].reshape(4, len(TRAIN), -1)
+    flat = np.stack(kept.views)
     found = [
         {view for view in range(4) if (flat[view] == x.ravel()).all(axis=1).any()} for x in drawn
     ]
