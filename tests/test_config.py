@@ -26,6 +26,8 @@ EVERYTHING = {
     "test_fraction": 0.22,
     "fold": "2/5",
     "cache": "disk",
+    "feature_cache": "/fast/disk",
+    "feature_cache_gib": 2.5,
     "unreadable_fraction": 0.25,
     "backbone": "ResNet50",
     "weights": "none",

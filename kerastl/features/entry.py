@@ -92,7 +92,7 @@ def kept_rows(
                 directory, found, make, reserve=reserve, description=description, stack=descriptors
             )
         else:
-            logger.info("All %s rows were computed by an earlier run.", f"{layout.count:,}")
+            logger.info("%s: kept by an earlier run.", description)
         with _files_work():
             mapped = mmap.mmap(data, layout.total_bytes, access=mmap.ACCESS_READ)
         # The array holds the map, and the map holds the lock, whatever is sliced from them.

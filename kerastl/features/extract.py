@@ -16,7 +16,7 @@ from kerastl.features.shelf import reading_ahead, shelf_of
 from kerastl.features.store import Store
 from kerastl.models.classifier import feature_model, parts_of
 from kerastl.models.fold import fold_batch_norm
-from kerastl.models.frozen import prove_inert
+from kerastl.models.frozen import PROOF_IMAGES, prove_inert
 from kerastl.progress import track
 
 
@@ -66,7 +66,9 @@ def extract_features(
         FrozenPartError: The proof failed.
     """
     model = folded_feature_model(classifier, dtype=dtype)
-    prove_inert(model, reference=feature_model(classifier), pixels=images[:batch_size], dtype=dtype)
+    prove_inert(
+        model, reference=feature_model(classifier), pixels=images[:PROOF_IMAGES], dtype=dtype
+    )
     return run_in_batches(model, images, batch_size=batch_size, description="Extracting features")
 
 
@@ -96,7 +98,12 @@ def predict_probabilities(
 
 
 def stored_features(
-    model: keras.Model, images: Images, store: Store, *, batch_size: int
+    model: keras.Model,
+    images: Images,
+    store: Store,
+    *,
+    batch_size: int,
+    prove: Callable[[], object] | None = None,
 ) -> Callable[..., NDArray[np.float32]]:
     """Return the function from rows of images to features, kept in the store for later runs.
 
@@ -105,6 +112,8 @@ def stored_features(
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         store: `kerastl.features.shelf.NO_STORE` to keep nothing.
         batch_size: Images per step; has no influence on the features.
+        prove: Called before the model is used for the first time. What is kept was proven by the
+            run that computed it, with the same network and the same code.
 
     Returns:
         From int64 rows, a description for the progress bar and, if it is not the images as they
@@ -120,8 +129,13 @@ def stored_features(
         (1, 12)
     """
     shelf = shelf_of(model, images, store)
-    # Once, and only if something is not kept yet: it takes a second for a large network.
-    forward = functools.cache(lambda: trace_forward(model, images.shape[1:]))
+
+    # Once, and only if something is not kept yet: it takes seconds for a large network.
+    @functools.cache
+    def forward() -> Callable[[tf.Tensor], tf.Tensor]:
+        if prove is not None:
+            prove()
+        return trace_forward(model, images.shape[1:])
 
     def features_of(
         rows: NDArray[np.int64],

@@ -56,7 +56,7 @@ def make_room(entries: Path, *, needed_bytes: int, largest_bytes: int) -> tuple[
         shutil.rmtree(left)
     found = sorted((*_used_and_size(path), path) for path in entries.iterdir() if path.is_dir())
     over_bound = sum(size for _, size, _ in found) + needed_bytes - largest_bytes
-    over_disk = needed_bytes - int(_DISK_FRACTION * shutil.disk_usage(entries).free)
+    over_disk = needed_bytes - disk_room(entries)
     surplus = max(over_bound, over_disk)
     dropped: list[Path] = []
     with ExitStack() as locks:
@@ -106,7 +106,7 @@ def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
         return np.empty(shape, layout.dtype)
     for directory in (*directories, Path(tempfile.gettempdir())):
         try:
-            if needed > _DISK_FRACTION * shutil.disk_usage(directory).free:
+            if needed > disk_room(directory):
                 continue
             with tempfile.TemporaryFile(dir=directory) as file:
                 # Taken at once: a disk that fills up later would kill the process (SIGBUS).
@@ -119,6 +119,15 @@ def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
         f"{tempfile.gettempdir()!r} has room for it. Make room, name a folder on a larger disk "
         "in the variables KERASTL_CACHE and TMPDIR, or choose a smaller image size."
     )
+
+
+def disk_room(directory: Path) -> int:
+    """Return how much of a disk may be taken, in bytes.
+
+    Args:
+        directory: A folder on it.
+    """
+    return int(_DISK_FRACTION * shutil.disk_usage(directory).free)
 
 
 def size_text(num_bytes: int) -> str:

@@ -24,7 +24,7 @@ from kerastl.features.digests import content_key
 from kerastl.features.entry import Make, kept_rows, made_rows
 from kerastl.features.journal import VERSION, Layout
 from kerastl.features.locks import alone
-from kerastl.features.room import NotKeptError, make_room, room_for, size_text
+from kerastl.features.room import NotKeptError, disk_room, make_room, room_for, size_text
 from kerastl.progress import track
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,13 @@ class Store:
 
     directory: Path | None
     largest_bytes: int
+
+    @property
+    def room_bytes(self) -> int:
+        """What new arrays may take: the bound, or what the disk has room for if that is less."""
+        if self.directory is None:
+            return 0
+        return min(self.largest_bytes, disk_room(self.directory))
 
     def rows(
         self,

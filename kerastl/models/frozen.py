@@ -33,6 +33,9 @@ FOLD_TOLERANCE = 1e-3
 # with random ones (2026-11); independent features of the same spread are 1.4 apart.
 BFLOAT16_TOLERANCE = 0.5
 
+# Images of a batch that proves something in inference mode: determinism and agreement show in a
+# few, each of which has thousands of numbers.
+PROOF_IMAGES = 8
 
 FROZEN = "frozen"
 

@@ -37,7 +37,7 @@ from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
-from kerastl.models.frozen import prove_inert
+from kerastl.models.frozen import PROOF_IMAGES, prove_inert
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
 from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune, fit_head
@@ -290,16 +290,20 @@ def _feature_reader(
         logger.info("Features in %s: %s.", chosen.dtype, chosen.reason)
     # Validation and test see what will be served, which is float32.
     exact = fast if chosen.dtype == "float32" else folded_feature_model(classifier)
-    prove_inert(
-        fast,
-        reference=feature_model(classifier),
-        pixels=images[train[:batch_size]],
-        dtype=chosen.dtype,
-    )
 
-    fast_of = exact_of = stored_features(fast, images, store, batch_size=batch_size)
+    def features_by(model: keras.Model, dtype: str) -> Callable[..., NDArray[np.float32]]:
+        prove = functools.partial(
+            prove_inert,
+            model,
+            reference=feature_model(classifier),
+            pixels=images[train[:PROOF_IMAGES]],
+            dtype=dtype,
+        )
+        return stored_features(model, images, store, batch_size=batch_size, prove=prove)
+
+    fast_of = exact_of = features_by(fast, chosen.dtype)
     if exact is not fast:
-        exact_of = stored_features(exact, images, store, batch_size=batch_size)
+        exact_of = features_by(exact, "float32")
 
     def features_of(
         rows: NDArray[np.int64], what: str, view: tuple[str, View] | None = None

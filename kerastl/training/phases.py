@@ -28,6 +28,7 @@ from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import (
+    PROOF_IMAGES,
     TrainingView,
     prove_frozen,
     prove_inert,
@@ -59,7 +60,8 @@ class Phase:
         seed: Decides order and augmentation.
         views: Views of each image of which the frozen part's output is kept, or "auto" or "live",
             see `kerastl.training.view_plan`.
-        memory_bytes: What kept views may take; a third of the machine's when not given.
+        memory_bytes: What kept views may take. When not given, what the store may hold and the
+            disk has room for, or a third of the machine's memory, whichever is more.
     """
 
     epochs: int
@@ -225,7 +227,7 @@ def fine_tune(
     view = training_view(classifier, border=border)
     steps = math.ceil(len(train_rows) / phase.batch_size)
     first = train_rows[: phase.batch_size]
-    sample = images[first]
+    sample = images[first[:PROOF_IMAGES]]
     difference = prove_inert(view.frozen, reference=view.reference, pixels=sample)
     plan = plan_views(
         phase.views,
@@ -235,7 +237,7 @@ def fine_tune(
         num_train=len(train_rows),
         num_val=len(val_rows),
         view_bytes=0 if border is None else bytes_per_view(view.frozen),
-        budget_bytes=_room_for_views(images) if phase.memory_bytes is None else phase.memory_bytes,
+        **_room_for_views(images, store, phase.memory_bytes),
     )
     if plan.num_views:
         plan = _proven(plan, view, classifier, sample, asked=phase.views)
@@ -284,11 +286,18 @@ def fine_tune(
     )
 
 
-def _room_for_views(images: Images) -> int:
-    """Return how much memory kept views may take beside the pixels: two thirds for both."""
+def _room_for_views(images: Images, store: Store, given_bytes: int | None) -> dict[str, Any]:
+    """Return how much room kept views may take, and where."""
+    if given_bytes is not None:
+        return {"budget_bytes": given_bytes, "place": "memory"}
     in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
     pixels = math.prod(images.shape) if in_memory else 0
-    return max(0, min(memory_bytes() // 3, 2 * memory_bytes() // 3 - pixels))
+    # Two thirds for both.
+    memory = max(0, min(memory_bytes() // 3, 2 * memory_bytes() // 3 - pixels))
+    # Mapped from files: the system keeps of them in memory what it has room for.
+    if store.room_bytes >= memory:
+        return {"budget_bytes": store.room_bytes, "place": "disk"}
+    return {"budget_bytes": memory, "place": "memory"}
 
 
 def _proven(

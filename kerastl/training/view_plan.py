@@ -26,7 +26,7 @@ class ViewPlan:
     Attributes:
         num_views: Views of each training image that are kept; 0 to run the frozen part on new
             pixels in every epoch.
-        num_bytes: Memory that they take, those of validation included.
+        num_bytes: What they take, those of validation included.
         words: The choice and its reason, one line.
     """
 
@@ -45,6 +45,7 @@ def plan_views(
     num_val: int,
     view_bytes: int,
     budget_bytes: int,
+    place: str = "memory",
 ) -> ViewPlan:
     """Choose between kept views and live pixels.
 
@@ -58,13 +59,14 @@ def plan_views(
         epochs: Longest length of fine-tuning.
         num_train: Training images.
         num_val: Validation images, of which one view is kept.
-        view_bytes: Memory of one view of one image; 0 where nothing is frozen.
-        budget_bytes: Memory that may be taken.
+        view_bytes: Of one view of one image; 0 where nothing is frozen.
+        budget_bytes: What may be taken.
+        place: Of what: "memory" or "disk".
 
     Returns:
         The plan. The first view is the image itself. "auto" takes one view without augmentation,
         else one per epoch, at most `MOST_VIEWS`; live where the policy wants new pixels every
-        time. Fewer views, or live, where memory is short.
+        time. Fewer views, or live, where room is short.
 
     Raises:
         ConfigError: A number of views was asked for where none can be kept.
@@ -105,7 +107,7 @@ def plan_views(
             0,
             0,
             f"The frozen part runs in every epoch: {counted(wanted, 'view')} of each image would "
-            f"take {_size((wanted * num_train + num_val) * view_bytes)} of memory, "
+            f"take {_size((wanted * num_train + num_val) * view_bytes)} of {place}, "
             f"{_size(budget_bytes)} are left.",
         )
     num_bytes = (num_views * num_train + num_val) * view_bytes
@@ -117,7 +119,7 @@ def plan_views(
         num_views,
         num_bytes,
         f"The frozen part runs once over {what}; what leaves it is kept "
-        f"({_size(num_bytes)} of memory{fewer}).",
+        f"({_size(num_bytes)} of {place}{fewer}).",
     )
 
 

@@ -74,7 +74,7 @@ def test_another_key_is_another_entry_and_blocks_stay_as_they_began(store, caplo
     assert ask(store, "b")[1] == BLOCKS
     assert ask(store, "a", block_rows=7)[1] == []
     assert warnings_in(caplog) == []
-    assert caplog.messages == ["All 10 rows were computed by an earlier run."]
+    assert caplog.messages == ["Extracting features: kept by an earlier run."]
 
 
 def test_what_make_raises_goes_on_and_finished_blocks_stay(store, caplog):

@@ -246,3 +246,19 @@ def test_the_plan_says_what_and_why(views, changes, num_views, words):
 def test_views_that_cannot_be_had_are_refused(views, changes, message):
     with pytest.raises(ConfigError, match=message):
         plan_views(views, **{**PLAN, **changes})
+
+
+def test_the_room_for_views_is_that_of_the_disk_or_of_the_memory(images, tmp_path):
+    from kerastl.data.memory import memory_bytes
+    from kerastl.features.store import open_store
+    from kerastl.training.phases import _room_for_views
+
+    third = memory_bytes() // 3
+    assert _room_for_views(images, NO_STORE, None) == {"budget_bytes": third, "place": "memory"}
+    assert _room_for_views(images, NO_STORE, 5) == {"budget_bytes": 5, "place": "memory"}
+    small = open_store(tmp_path, largest_bytes=1000)
+    assert _room_for_views(images, small, None)["place"] == "memory"
+    large = open_store(tmp_path, largest_bytes=2**60)
+    room = _room_for_views(images, large, None)
+    if room["place"] == "disk":  # unless this disk is nearly full
+        assert third <= room["budget_bytes"] < 2**60
