@@ -69,7 +69,14 @@ def extract_features(
     prove_inert(
         model, reference=feature_model(classifier), pixels=images[:PROOF_IMAGES], dtype=dtype
     )
-    return run_in_batches(model, images, batch_size=batch_size, description="Extracting features")
+    return run_in_batches(
+        trace_forward(model, images.shape[1:]),
+        images,
+        np.arange(len(images)),
+        width=model.output_shape[-1],
+        batch_size=batch_size,
+        description="Extracting features",
+    )
 
 
 def predict_probabilities(
@@ -92,9 +99,38 @@ def predict_probabilities(
     Returns:
         float32 of shape (number of rows, num_classes).
     """
-    return run_in_batches(
-        classifier, images, rows=rows, batch_size=batch_size, description=description
-    )
+    ask = probability_reader(classifier, images, batch_size=batch_size)
+    return ask(np.arange(len(images)) if rows is None else rows, description)
+
+
+def probability_reader(
+    classifier: keras.Model, images: Images, *, batch_size: int
+) -> Callable[[NDArray[np.int64], str], NDArray[np.float32]]:
+    """Return the function from rows of images to class probabilities, traced once.
+
+    Args:
+        classifier: From float32 pixels 0..255 to probabilities. Weights that it is given later
+            count.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        batch_size: Images per step.
+
+    Returns:
+        From int64 rows, and a description for the progress bar, to float32 (number of rows,
+        num_classes).
+    """
+    forward = functools.cache(lambda: trace_forward(classifier, images.shape[1:]))
+
+    def ask(rows: NDArray[np.int64], description: str) -> NDArray[np.float32]:
+        return run_in_batches(
+            forward(),
+            images,
+            rows,
+            width=classifier.output_shape[-1],
+            batch_size=batch_size,
+            description=description,
+        )
+
+    return ask
 
 
 def stored_features(
@@ -162,33 +198,32 @@ def stored_features(
 
 
 def run_in_batches(
-    model: keras.Model,
+    forward: Callable[[tf.Tensor], tf.Tensor],
     images: Images,
+    rows: NDArray[np.int64],
     *,
-    rows: NDArray[np.int64] | None = None,
+    width: int,
     batch_size: int,
     description: str,
 ) -> NDArray[np.float32]:
-    """Run a model in inference mode over images and return its one output.
+    """Run a traced model over images and return its one output.
 
     Args:
-        model: From float32 (batch, height, width, 3) to (batch, width_of_output).
+        forward: From `trace_forward`.
         images: uint8 of shape (n, height, width, 3); only a batch of it is copied at a time.
-        rows: int64: which of them; all when not given.
+        rows: int64: which of them.
+        width: Of the output of one image.
         batch_size: Images per step.
         description: For the progress bar.
     """
-    rows = np.arange(len(images)) if rows is None else rows
-    outputs = np.empty((len(rows), model.output_shape[-1]), np.float32)
-
-    traced = trace_forward(model, images.shape[1:])
+    outputs = np.empty((len(rows), width), np.float32)
     with (
         track(description, total=len(rows)) as advance,
         reading_ahead(images, rows) as read,
     ):
         for start in range(0, len(rows), batch_size):
             batch = read(slice(start, start + batch_size))
-            outputs[start : start + len(batch)] = traced(tf.constant(batch)).numpy()
+            outputs[start : start + len(batch)] = forward(tf.constant(batch)).numpy()
             advance(len(batch))
     return outputs
 

@@ -260,6 +260,7 @@ def prove_frozen(
     must_not_move: Sequence[keras.Variable],
     inputs: Any,
     targets: NDArray[np.float32],
+    like: tf.data.Dataset | None = None,
 ) -> None:
     """Run one real training step, compare every frozen variable bit for bit, take the step back.
 
@@ -268,6 +269,8 @@ def prove_frozen(
         must_not_move: Everything that belongs to the frozen part, statistics included.
         inputs: One batch of what the model takes: pixels 0..255, or border tensors.
         targets: float32 of shape (batch, num_classes).
+        like: The batches that are about to be trained on: the step is then the very graph that
+            trains, and need not be traced again.
 
     Raises:
         FrozenPartError: A frozen variable moved, or no trainable variable did.
@@ -278,8 +281,7 @@ def prove_frozen(
     restored += model.optimizer.variables
     saved = [np.array(variable.numpy()) for variable in restored]
     before = [np.array(variable.numpy()) for variable in must_not_move]
-    batch = keras.tree.map_structure(lambda part: tf.cast(part, tf.float32), inputs)
-    model.train_on_batch(batch, tf.convert_to_tensor(targets))
+    model.fit(_one_batch(inputs, targets, like), epochs=1, shuffle=False, verbose=0)
     try:
         _check_still(must_not_move, before)
         moved = [
@@ -294,6 +296,20 @@ def prove_frozen(
     finally:
         for variable, value in zip(restored, saved, strict=True):
             variable.assign(value)
+
+
+def _one_batch(
+    inputs: Any, targets: NDArray[np.float32], like: tf.data.Dataset | None
+) -> tf.data.Dataset:
+    """Return a data set of one batch, with the element specification of another one."""
+    parts = keras.tree.map_structure(lambda part: tf.cast(part, tf.float32), inputs)
+    batch: tuple[Any, ...] = (tuple(parts) if isinstance(parts, list) else parts, targets)
+    if like is None:
+        return tf.data.Dataset.from_tensors(batch)
+    if len(like.element_spec) > len(batch):
+        batch = (*batch, np.ones(len(targets), np.float32))
+    one = tf.data.Dataset.from_generator(lambda: [batch], output_signature=like.element_spec)
+    return one.apply(tf.data.experimental.assert_cardinality(1))
 
 
 def _check_still(variables: Sequence[keras.Variable], before: list[NDArray[Any]]) -> None:

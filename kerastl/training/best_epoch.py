@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.errors import DataError
@@ -124,6 +126,20 @@ class BestEpoch(keras.callbacks.Callback):
 
     def _forward_all(self) -> NDArray[np.float32]:
         """Return the probabilities of the validation images."""
-        return np.concatenate(
-            [np.asarray(self.model.predict_on_batch(batch)) for batch in self._inputs()]
-        )
+        return np.concatenate([self._forward(batch).numpy() for batch in self._inputs()])
+
+    @functools.cached_property
+    def _forward(self) -> Callable[[Any], Any]:
+        """The model in inference mode, traced once for batches of any size."""
+        inputs = self.model.inputs
+        specs = [tf.TensorSpec((None, *one.shape[1:]), tf.float32) for one in inputs]
+
+        @tf.function(input_signature=specs)
+        def forward(*batch: Any) -> Any:
+            return self.model(list(batch) if len(batch) > 1 else batch[0], training=False)
+
+        def call(batch: Any) -> Any:
+            parts = batch if isinstance(batch, list) else [batch]
+            return forward(*(tf.cast(part, tf.float32) for part in parts))
+
+        return call

@@ -28,7 +28,7 @@ from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
 from kerastl.features.extract import (
     folded_feature_model,
-    predict_probabilities,
+    probability_reader,
     stored_features,
 )
 from kerastl.features.precision import Precision, choose_precision
@@ -146,7 +146,7 @@ def probe_then_fine_tune(
         store=store,
         seed=seed,
     )
-    ask = functools.partial(predict_probabilities, classifier, images, batch_size=batch_size)
+    ask = probability_reader(classifier, images, batch_size=batch_size)
     readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
     validated = {PROBE: answer(val, "Validating the probe")}
     model_weights = {PROBE: classifier.get_weights()}
@@ -164,10 +164,8 @@ def probe_then_fine_tune(
             balanced=imbalance == SAMPLING,
             store=store,
         )
-        readers[FINE_TUNED] = lambda rows: ask(
-            rows=rows, description="Testing the fine-tuned model"
-        )
-        validated[FINE_TUNED] = ask(rows=val, description="Validating the fine-tuned model")
+        readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
+        validated[FINE_TUNED] = ask(val, "Validating the fine-tuned model")
         model_weights[FINE_TUNED] = classifier.get_weights()
 
     # From here on nothing is decided any more but by validation; the test split is read.

@@ -37,7 +37,7 @@ from kerastl.models.frozen import (
 )
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
-from kerastl.training.material import choose_material
+from kerastl.training.material import Material, choose_material
 from kerastl.training.recipes import warmup_steps
 from kerastl.training.view_plan import AUTO, ViewPlan, plan_views
 
@@ -260,21 +260,13 @@ def fine_tune(
     model = material.model
     _compile(model, phase, total_steps=steps * phase.epochs)
     prove_frozen(
-        model, must_not_move=view.must_not_move, inputs=material.sample, targets=targets[first]
+        model,
+        must_not_move=view.must_not_move,
+        inputs=material.sample,
+        targets=targets[first],
+        like=material.batches,
     )
-    with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = BestEpoch(
-            material.validation,
-            targets[val_rows],
-            learning_rate=phase.learning_rate,
-            patience_epochs=phase.patience_epochs,
-            epoch_steps=steps,
-            class_weights=class_weights,
-            advance=advance,
-        )
-        model.fit(
-            material.batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
-        )
+    keeper = _fit(material, targets[val_rows], phase, steps=steps, class_weights=class_weights)
     keeper.restore(model)
     return PhaseResult(
         history=tuple(keeper.history),
@@ -284,6 +276,31 @@ def fine_tune(
         largest_difference=difference,
         plan=plan,
     )
+
+
+def _fit(
+    material: Material,
+    val_targets: NDArray[np.float32],
+    phase: Phase,
+    *,
+    steps: int,
+    class_weights: NDArray[np.float32] | None,
+) -> BestEpoch:
+    """Train for the epochs of a phase, in place; return what kept the best one."""
+    with track("Fine-tuning", total=phase.epochs * steps) as advance:
+        keeper = BestEpoch(
+            material.validation,
+            val_targets,
+            learning_rate=phase.learning_rate,
+            patience_epochs=phase.patience_epochs,
+            epoch_steps=steps,
+            class_weights=class_weights,
+            advance=advance,
+        )
+        material.model.fit(
+            material.batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
+        )
+    return keeper
 
 
 def _room_for_views(images: Images, store: Store, given_bytes: int | None) -> dict[str, Any]:
