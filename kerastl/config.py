@@ -173,6 +173,10 @@ class FitConfig(DataOptions):
     patience_epochs: Annotated[int, Parameter(group=_TRAINING)] = 5
     """Fine-tuning stops after so many epochs without a better validation loss."""
 
+    max_minutes: Annotated[float | None, Parameter(group=_TRAINING)] = None
+    """Training ends so many minutes after the start, with the best so far: fine-tuning is cut short
+    or left out. The probe is always fitted, and testing and the report come after."""
+
     batch_size: Annotated[int, Parameter(group=_TRAINING)] = 32
     """Images per step."""
 
@@ -283,6 +287,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "l2": (0, 1e3),
     "fine_tune_epochs": (0, 100_000),
     "patience_epochs": (1, 100_000),
+    "max_minutes": (0, 1e6),
     "batch_size": (1, 65536),
     "learning_rate": (1e-12, 10),
     "weight_decay": (0, 10),
@@ -311,6 +316,7 @@ _FRACTIONAL = {
     "l1",
     "l2",
     "learning_rate",
+    "max_minutes",
     "weight_decay",
 }
 

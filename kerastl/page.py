@@ -241,6 +241,10 @@ def _model_summary(record: Record) -> ModelSummary:
             "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
             "Views": phase.plan.words,
         }
+        if phase.cut_short:
+            settings["Cut short"] = phase.cut_short
+    elif recipe is not None:
+        settings["Cut short"] = f"{recipe.deadline.words}: no time was left to fine-tune."
     return ModelSummary(
         backbone=network.name,
         weights=network.weights,

@@ -25,6 +25,7 @@ from kerastl.data.sources import ImageTable, load_table, subset
 from kerastl.data.splits import split_rows
 from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_kinds, unserved_words
+from kerastl.deadline import NEVER, Deadline, deadline_after
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ConfigError, ExportError, KerasTLError
@@ -93,7 +94,7 @@ def run(
             message says what and what to do. Nothing is left under a final name, unless
             only the export failed: then the run folder is complete.
     """
-    started = time.monotonic()
+    started, deadline = time.monotonic(), deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     find_augmentation(config.augment)
     own_table = table is not None
@@ -113,7 +114,7 @@ def run(
         table = subset(table, pixels.rows)
         splits = split_table(table, config)
         audit = quick_audit(table, pixels.images, splits, config)
-        phase = find_phase(config, network)
+        phase = find_phase(config, network, deadline=deadline)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=phase)
         experiment = train(network, table, pixels.images, splits, config, phase=phase)
@@ -298,12 +299,13 @@ def warn_in_time(
             logger.warning("%s", too_strong)
 
 
-def find_phase(config: FitConfig, network: Network) -> Phase | None:
+def find_phase(config: FitConfig, network: Network, *, deadline: Deadline = NEVER) -> Phase | None:
     """Return how fine-tuning goes, or None where nothing is unfrozen.
 
     Args:
         config: All options.
         network: The backbone, whose size decides the learning rate when nobody does.
+        deadline: When it must end.
 
     Raises:
         ConfigError: Views are to be kept of a frozen part that there is not.
@@ -326,6 +328,7 @@ def find_phase(config: FitConfig, network: Network) -> Phase | None:
         mix=config.mix,
         seed=config.seed,
         views=config.views,
+        deadline=deadline,
     )
 
 

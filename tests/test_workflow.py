@@ -381,3 +381,10 @@ def test_interrupted_runs_leave_nothing_under_a_final_name(painter, tmp_path, st
         assert process.returncode == 130
         assert "Traceback" not in err
         assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_run_without_time_to_fine_tune_says_so(colour_folder, tmp_path):
+    config = FitConfig(str(colour_folder), **SMALL, out=str(tmp_path / "run"), max_minutes=0)
+    result = kerastl.run(config)
+    assert result.kept == "probe"
+    assert "no time was left to fine-tune" in (tmp_path / "run" / "report.html").read_text()

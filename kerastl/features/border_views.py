@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
 from kerastl.data.batches import epoch_order, weighted
+from kerastl.deadline import NEVER, Deadline
 from kerastl.features.shelf import Shelf
 
 
@@ -114,6 +115,7 @@ def extract_views(
     num_views: int = 1,
     seed: int = 0,
     batch_size: int = 32,
+    deadline: Deadline = NEVER,
     description: str = "Running the frozen part",
 ) -> BorderViews:
     """Run the frozen part once over some views of each image.
@@ -129,7 +131,11 @@ def extract_views(
         num_views: Views of each image, from 1.
         seed: Decides the views.
         batch_size: Images per step; has an influence on which views are drawn.
+        deadline: When it must have ended. What is done until then is kept in the store.
         description: For the progress bar.
+
+    Raises:
+        TimeUpError: The deadline passed.
 
     Example:
         >>> pixels = keras.Input((8, 8, 3))
@@ -149,6 +155,7 @@ def extract_views(
 
     def extract(view: int) -> NDArray[Any]:
         def make(pixels: NDArray[np.uint8], chosen: slice) -> NDArray[Any]:
+            deadline.check()
             # A seed below 0 is the image itself.
             number = view * len(rows) + chosen.start if view else -1
             answer: NDArray[Any] = forward()(pixels, tf.constant([seed, number], tf.int64)).numpy()

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.deadline import NEVER, Deadline
 from kerastl.errors import DataError
 from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
@@ -28,10 +29,12 @@ class BestEpoch(keras.callbacks.Callback):
         epoch_steps: Steps of an epoch.
         class_weights: float32 of shape (num_classes,): of the validation loss.
         advance: Called with 1 after each step.
+        deadline: Ends the phase, in the middle of an epoch too, once one step was made.
 
     Attributes:
         history: One row per epoch, see `kerastl.training.phases.PhaseResult`.
         best_epoch: From 1.
+        out_of_time: Whether the deadline ended the phase.
     """
 
     def __init__(
@@ -44,10 +47,13 @@ class BestEpoch(keras.callbacks.Callback):
         epoch_steps: int,
         class_weights: NDArray[np.float32] | None,
         advance: Advance,
+        deadline: Deadline = NEVER,
     ) -> None:
         super().__init__()
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
+        self.out_of_time = False
+        self._deadline = deadline
         self._inputs = inputs
         self._targets = targets
         self._learning_rate = learning_rate
@@ -79,6 +85,8 @@ class BestEpoch(keras.callbacks.Callback):
                 f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
                 f"Try --learning-rate {self._learning_rate / 10:g}."
             )
+        if self._deadline.passed:  # what the epoch has reached is measured like the others
+            self.out_of_time = self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row of history."""

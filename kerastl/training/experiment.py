@@ -26,6 +26,7 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
+from kerastl.deadline import TimeUpError
 from kerastl.features.extract import (
     folded_feature_model,
     probability_reader,
@@ -152,7 +153,7 @@ def probe_then_fine_tune(
     model_weights = {PROBE: classifier.get_weights()}
     result = None
     if phase is not None:
-        result = fine_tune(
+        result = _fine_tuned_in_time(
             classifier,
             images,
             targets,
@@ -164,6 +165,7 @@ def probe_then_fine_tune(
             balanced=imbalance == SAMPLING,
             store=store,
         )
+    if result is not None:
         readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
         validated[FINE_TUNED] = ask(val, "Validating the fine-tuned model")
         model_weights[FINE_TUNED] = classifier.get_weights()
@@ -186,6 +188,17 @@ def probe_then_fine_tune(
         precision=chosen,
         class_weights=weights,
     )
+
+
+def _fine_tuned_in_time(
+    classifier: keras.Model, *arguments: Any, phase: Phase, **options: Any
+) -> PhaseResult | None:
+    """Fine-tune, or leave it if there is no time for a single step."""
+    try:
+        return fine_tune(classifier, *arguments, phase=phase, **options)
+    except TimeUpError:
+        logger.warning("%s: no time was left to fine-tune.", phase.deadline.words)
+        return None
 
 
 def _fit_frozen(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.batches import training_batches
 from kerastl.data.stream import Images
+from kerastl.deadline import Deadline
 from kerastl.errors import ConfigError
 from kerastl.features.border_views import extract_views, view_batches
 from kerastl.features.shelf import shelf_of
@@ -50,6 +51,7 @@ def choose_material(
     seed: int,
     num_views: int,
     store: Store,
+    deadline: Deadline,
     balanced: bool,
     class_weights: NDArray[np.float32] | None,
 ) -> Material:
@@ -68,11 +70,13 @@ def choose_material(
         num_views: Views of each training image that are kept; 0 for new pixels in every
             epoch, through the frozen part.
         store: Where what leaves the frozen part is kept for later runs.
+        deadline: When training must end.
         balanced: Whether an epoch draws every class equally often.
         class_weights: float32 of shape (num_classes,): of the training loss.
 
     Raises:
         ConfigError: Views are to be kept of pixels that are mixed.
+        TimeUpError: The deadline passed before the frozen part was done.
     """
     if not num_views:
         batches = training_batches(
@@ -106,12 +110,14 @@ def choose_material(
         num_views=num_views,
         seed=seed,
         batch_size=batch_size,
+        deadline=deadline,
     )
     val_kept = extract_views(
         view.frozen,
         shelf,
         val_rows,
         batch_size=batch_size,
+        deadline=deadline,
         description="Running the frozen part (val)",
     )
     batches = view_batches(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
+from kerastl.deadline import NEVER, Deadline
 from kerastl.errors import ConfigError, FrozenPartError
 from kerastl.features.border_views import bytes_per_view
 from kerastl.features.probe import Probe
@@ -62,6 +63,7 @@ class Phase:
             see `kerastl.training.view_plan`.
         memory_bytes: What kept views may take. When not given, what the store may hold and the
             disk has room for, or a third of the machine's memory, whichever is more.
+        deadline: When it must end, in the middle of an epoch too.
     """
 
     epochs: int
@@ -75,6 +77,7 @@ class Phase:
     seed: int = 0
     views: int | str = AUTO
     memory_bytes: int | None = None
+    deadline: Deadline = NEVER
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class PhaseResult:
         largest_difference: Of the frozen part's outputs to the classifier's own layers,
             in standard deviations, on the batch of the check.
         plan: How the frozen part was run.
+        cut_short: What the deadline did, one sentence; empty if it did nothing.
     """
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
@@ -100,6 +104,7 @@ class PhaseResult:
     num_folded: int
     largest_difference: float
     plan: ViewPlan
+    cut_short: str = ""
 
 
 def assign_probe(classifier: keras.Model, probe: Probe) -> None:
@@ -223,7 +228,9 @@ def fine_tune(
     Raises:
         FrozenPartError: The frozen part moves or acts at random; nothing was trained.
         DataError: The loss is not a number.
+        TimeUpError: The deadline passed before the first step; nothing was trained.
     """
+    phase.deadline.check()
     view = training_view(classifier, border=border)
     steps = math.ceil(len(train_rows) / phase.batch_size)
     first = train_rows[: phase.batch_size]
@@ -254,6 +261,7 @@ def fine_tune(
         seed=phase.seed,
         num_views=plan.num_views,
         store=store,
+        deadline=phase.deadline,
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
@@ -275,7 +283,20 @@ def fine_tune(
         num_folded=view.num_folded,
         largest_difference=difference,
         plan=plan,
+        cut_short=_cut_short(keeper, phase),
     )
+
+
+def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
+    """Say what the deadline did, in the log too."""
+    if not keeper.out_of_time:
+        return ""
+    words = (
+        f"{phase.deadline.words}: fine-tuning stopped in epoch {len(keeper.history)} of "
+        f"{phase.epochs}."
+    )
+    logger.warning("%s", words)
+    return words
 
 
 def _fit(
@@ -296,6 +317,7 @@ def _fit(
             epoch_steps=steps,
             class_weights=class_weights,
             advance=advance,
+            deadline=phase.deadline,
         )
         material.model.fit(
             material.batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
