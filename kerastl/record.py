@@ -165,12 +165,14 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
     )
 
 
-def environment(*, seconds: float) -> dict[str, Any]:
+def environment(experiment: Experiment, *, seconds: float) -> dict[str, Any]:
     """Return what ran where: versions, hardware, precision, and how long.
 
     Args:
+        experiment: What was computed.
         seconds: How long the run has taken.
     """
+    features, phase = experiment.precision, experiment.phase
     packages = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")
     gpus = tf.config.list_physical_devices("GPU")
     return {
@@ -181,7 +183,9 @@ def environment(*, seconds: float) -> dict[str, Any]:
         "processor_count": os.cpu_count(),
         "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
         "precision": keras.config.dtype_policy().name,
-        "xla": "off" if not gpus else "auto",
+        "precision_of_probe_features": f"{features.dtype} ({features.reason})",
+        # Of the training step; a frozen part runs once, and compiling it would not pay.
+        "xla": "not trained" if phase is None else phase.xla.words,
         "seconds": round(seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

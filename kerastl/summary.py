@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from kerastl.data.imbalance import LARGE_RATIO, LOGIT_ADJUST, NONE
 from kerastl.data.wording import counted
 from kerastl.deploy.savedmodel import ExportResult
@@ -48,11 +50,23 @@ def summary_lines(
             f"The largest class has {facts['class_ratio']:.1f} times as many images as the "
             f"smallest: --imbalance {LOGIT_ADJUST} finds more of the rare ones."
         )
+    lines.append(_computed(record))
     lines.append(f"Run folder: {folder} (open {folder / REPORT})")
     if export is not None:
         lines.append(f"SavedModel: {export.path} (proven on {export.parity.num_images} images)")
     lines.append(f"Took {seconds:.0f} s. Try: python -m kerastl.predict {folder} IMAGES")
     return tuple(lines)
+
+
+def _computed(record: Record) -> str:
+    """Return what ran in which precision, and whether XLA compiled it."""
+    phase = record.experiment.phase
+    words = f"Computed in {keras.config.dtype_policy().name}"
+    if record.experiment.precision.dtype != "float32":
+        words += f", the probe's training features in {record.experiment.precision.dtype}"
+    if phase is None:
+        return f"{words}."
+    return f"{words}; XLA {phase.xla.words}."
 
 
 def _measures(test: dict[str, Any], *, uneven: bool) -> str:

@@ -36,6 +36,7 @@ from kerastl.models.frozen import (
     prove_rejoined,
     training_view,
 )
+from kerastl.models.xla import Xla, xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.material import Material, choose_material
@@ -95,6 +96,7 @@ class PhaseResult:
         largest_difference: Of the frozen part's outputs to the classifier's own layers,
             in standard deviations, on the batch of the check.
         plan: How the frozen part was run.
+        xla: Whether the training step was compiled.
         cut_short: What the deadline did, one sentence; empty if it did nothing.
     """
 
@@ -104,6 +106,7 @@ class PhaseResult:
     num_folded: int
     largest_difference: float
     plan: ViewPlan
+    xla: Xla
     cut_short: str = ""
 
 
@@ -283,6 +286,7 @@ def fine_tune(
         num_folded=view.num_folded,
         largest_difference=difference,
         plan=plan,
+        xla=xla_of(model),
         cut_short=_cut_short(keeper, phase),
     )
 
