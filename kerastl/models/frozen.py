@@ -260,7 +260,7 @@ def prove_frozen(
     must_not_move: Sequence[keras.Variable],
     inputs: Any,
     targets: NDArray[np.float32],
-    like: tf.data.Dataset | None = None,
+    weighted: bool = False,
 ) -> None:
     """Run one real training step, compare every frozen variable bit for bit, take the step back.
 
@@ -269,8 +269,8 @@ def prove_frozen(
         must_not_move: Everything that belongs to the frozen part, statistics included.
         inputs: One batch of what the model takes: pixels 0..255, or border tensors.
         targets: float32 of shape (batch, num_classes).
-        like: The batches that are about to be trained on: the step is then the very graph that
-            trains, and need not be traced again.
+        weighted: Whether the batches that are about to be trained on have a third part, the
+            weights of images. The step is then the very graph that trains, and is traced once.
 
     Raises:
         FrozenPartError: A frozen variable moved, or no trainable variable did.
@@ -281,7 +281,7 @@ def prove_frozen(
     restored += model.optimizer.variables
     saved = [np.array(variable.numpy()) for variable in restored]
     before = [np.array(variable.numpy()) for variable in must_not_move]
-    model.fit(_one_batch(inputs, targets, like), epochs=1, shuffle=False, verbose=0)
+    model.fit(_one_batch(inputs, targets, weighted=weighted), shuffle=False, verbose=0)
     try:
         _check_still(must_not_move, before)
         moved = [
@@ -298,18 +298,14 @@ def prove_frozen(
             variable.assign(value)
 
 
-def _one_batch(
-    inputs: Any, targets: NDArray[np.float32], like: tf.data.Dataset | None
-) -> tf.data.Dataset:
-    """Return a data set of one batch, with the element specification of another one."""
+def _one_batch(inputs: Any, targets: NDArray[np.float32], *, weighted: bool) -> tf.data.Dataset:
+    """Return a data set of one batch, of the same specification as the batches of training."""
     parts = keras.tree.map_structure(lambda part: tf.cast(part, tf.float32), inputs)
     batch: tuple[Any, ...] = (tuple(parts) if isinstance(parts, list) else parts, targets)
-    if like is None:
-        return tf.data.Dataset.from_tensors(batch)
-    if len(like.element_spec) > len(batch):
+    if weighted:
         batch = (*batch, np.ones(len(targets), np.float32))
-    one = tf.data.Dataset.from_generator(lambda: [batch], output_signature=like.element_spec)
-    return one.apply(tf.data.experimental.assert_cardinality(1))
+    # Slices and then a batch: so its size is unknown, as theirs is.
+    return tf.data.Dataset.from_tensor_slices(batch).batch(len(targets))
 
 
 def _check_still(variables: Sequence[keras.Variable], before: list[NDArray[Any]]) -> None:

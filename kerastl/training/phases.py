@@ -275,7 +275,7 @@ def fine_tune(
         must_not_move=view.must_not_move,
         inputs=material.sample,
         targets=targets[first],
-        like=material.batches,
+        weighted=len(material.batches.element_spec) == 3,
     )
     keeper = _fit(material, targets[val_rows], phase, steps=steps, class_weights=class_weights)
     keeper.restore(model)

@@ -356,3 +356,31 @@ def test_mixed_images_teach_too(classifier, images, mix):
     assert min(losses) < 0.7 * losses[0]
     assert all(0 <= row["accuracy"] <= 1 for row in result.history)
     assert result.history[-1]["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "weights", [None, np.array([1, 2, 3], np.float32)], ids=["plain", "weights"]
+)
+@pytest.mark.parametrize("views", ["live", 1])
+def test_the_step_that_is_proven_is_the_step_that_trains(classifier, images, views, weights):
+    """The training step is traced once: the graph of the proof is that of the training."""
+    traced = []
+    train_step = keras.Model.train_step
+
+    def counting(self, data):
+        traced.append(self.name)
+        return train_step(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "train_step", counting)
+        fine_tune(
+            classifier,
+            images,
+            one_hot(LABELS, num_classes=3),
+            train_rows=np.flatnonzero(SPLITS == "train"),
+            val_rows=np.flatnonzero(SPLITS == "val"),
+            border=borders(classifier.get_layer("two_blocks"), r"conv0")[0],
+            phase=Phase(epochs=2, learning_rate=1e-3, batch_size=8, augment="none", views=views),
+            class_weights=weights,
+        )
+    assert len(traced) == 1
