@@ -116,12 +116,13 @@ class FitConfig(DataOptions):
     none (read again in every epoch). auto takes the first that has room."""
 
     feature_cache: Annotated[str, Parameter(group=_DATA, negative="")] = "auto"
-    """Folder where the frozen part's answers are kept, so that another run on the same images
-    starts to train at once, whatever else it changes. auto: $KERASTL_CACHE or
-    ~/.cache/kerastl; none: nothing is kept. It may be deleted at any time."""
+    """Folder where the frozen part's answers are kept: another run with the same images in the
+    same split starts to train at once. A new or empty folder; auto is $KERASTL_CACHE or
+    ~/.cache/kerastl, none keeps nothing. It may be deleted at any time."""
 
     feature_cache_gib: Annotated[float, Parameter(group=_DATA)] = 10.0
-    """What that folder may hold, in GiB; what was not used longest is dropped."""
+    """What that folder may hold, in GiB; beyond it, what was used longest ago is dropped. 0 keeps
+    nothing."""
 
     unreadable_fraction: Annotated[float, Parameter(group=_DATA)] = 0.1
     """Part of the images that may be unreadable; they are left out and named in
@@ -175,7 +176,8 @@ class FitConfig(DataOptions):
 
     max_minutes: Annotated[float | None, Parameter(group=_TRAINING)] = None
     """Training ends so many minutes after the start, with the best so far: fine-tuning is cut short
-    or left out. The probe is always fitted, and testing and the report come after."""
+    (its rate then has not fallen as planned: prefer fewer epochs) or left out. The probe is
+    always fitted, and testing and the report come after."""
 
     batch_size: Annotated[int, Parameter(group=_TRAINING)] = 32
     """Images per step."""
@@ -248,6 +250,10 @@ class FitConfig(DataOptions):
                     f"`{name}` must be one of {', '.join(choices)}; received {name}={received!r}."
                     f"{did_you_mean(received, choices)}"
                 )
+        if not str(self.feature_cache).strip():
+            raise ConfigError(
+                "`feature_cache` must be a folder, auto or none; received an empty name."
+            )
         if isinstance(self.views, int) and self.mix != "none":
             raise ConfigError(
                 f"`views` cannot be {self.views} with mix={self.mix!r}, which blends new pixels in "

@@ -29,7 +29,8 @@ from kerastl.deadline import NEVER, Deadline, deadline_after
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.errors import ConfigError, ExportError, KerasTLError
-from kerastl.features.store import find_store
+from kerastl.features.shelf import NO_STORE
+from kerastl.features.store import Store, find_store
 from kerastl.findings import finding_lines
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import Network, build_network
@@ -97,6 +98,7 @@ def run(
     started, deadline = time.monotonic(), deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     find_augmentation(config.augment)
+    store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
     own_table = table is not None
     table = table or read_table(config)
     check_imbalance(config.imbalance, multi_label=table.multi_label)
@@ -117,7 +119,7 @@ def run(
         phase = find_phase(config, network, deadline=deadline)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=phase)
-        experiment = train(network, table, pixels.images, splits, config, phase=phase)
+        experiment = train(network, table, pixels.images, splits, config, phase=phase, store=store)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -363,6 +365,7 @@ def train(
     config: FitConfig,
     *,
     phase: Phase | None,
+    store: Store = NO_STORE,
 ) -> Experiment:
     """Build the classifier, fit the probe, fine-tune, keep the better.
 
@@ -373,6 +376,7 @@ def train(
         splits: Of shape (n,).
         config: All options.
         phase: How to fine-tune; None for the probe alone.
+        store: Where what the frozen part computes is kept for later runs.
     """
     classifier = build(network, table, config)
     return probe_then_fine_tune(
@@ -387,6 +391,6 @@ def train(
         imbalance=config.imbalance,
         batch_size=config.batch_size,
         precision=config.precision,
-        store=find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30)),
+        store=store,
         seed=config.seed,
     )

@@ -133,3 +133,9 @@ def test_broken_files(tmp_path, text, advice):
         read_config(path)
     with pytest.raises(ConfigError, match=r"--print-config > config\.yaml"):
         read_config(tmp_path / "absent.yaml")
+
+
+def test_an_empty_name_is_no_folder():
+    """As of an unset variable of a shell: the current folder would be taken."""
+    with pytest.raises(ConfigError, match="received an empty name"):
+        FitConfig("photos", feature_cache=" ")

@@ -23,3 +23,20 @@ def memory_bytes() -> int:
         if text.isdigit():
             return min(machine, int(text))
     return machine
+
+
+def free_memory_bytes() -> int:
+    """Return the memory that can be taken without swapping, in bytes; all of it if unknown.
+
+    Example:
+        >>> 0 < free_memory_bytes() <= memory_bytes()
+        True
+    """
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:  # not Linux
+        return memory_bytes()
+    kibibytes = dict(line.split(":", 1) for line in text.splitlines()).get("MemAvailable")
+    if kibibytes is None:
+        return memory_bytes()
+    return min(memory_bytes(), 1024 * int(kibibytes.split()[0]))

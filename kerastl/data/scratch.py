@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 # Larger pieces are rare, and would lie idle in every thread.
-_LARGEST_KEPT_BYTES = 8 << 20
+_LARGEST_KEPT_BYTES = 4 << 20
 
 _kept = threading.local()
 

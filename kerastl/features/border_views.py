@@ -172,6 +172,7 @@ def extract_views(
             dtype=dtype,
             batch_size=batch_size,
             description=f"{description} ({view + 1} of {num_views})",
+            while_waiting=deadline.check,
         )
 
     views = tuple(extract(view) for view in range(num_views))

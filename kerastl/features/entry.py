@@ -7,9 +7,11 @@ dropped. `fill.lock` is held by the one process that computes what is missing; t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import mmap
 import os
+import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,6 +36,9 @@ Make = Callable[[slice], NDArray[Any]]
 Reserve = Callable[[int, Callable[[], None]], None]
 
 _ROWS, _JOURNAL, _FILL_LOCK = "rows.bin", "journal", "fill.lock"
+
+# For one batch of images through a large network on a slow machine.
+_PATIENCE_SECONDS = 60.0
 
 # What is read at once to be checked: stays in the processor's cache.
 _CHECK_BYTES = 2**20
@@ -63,7 +68,13 @@ class Survey:
 
 
 def kept_rows(
-    directory: Path, layout: Layout, make: Make, *, reserve: Reserve, description: str
+    directory: Path,
+    layout: Layout,
+    make: Make,
+    *,
+    reserve: Reserve,
+    description: str,
+    while_waiting: Callable[[], None],
 ) -> NDArray[Any]:
     """Return the rows of an entry, computing the blocks that are missing or damaged.
 
@@ -73,6 +84,7 @@ def kept_rows(
         make: From a slice of rows to these rows.
         reserve: Makes room in the store and takes it.
         description: For the progress bar.
+        while_waiting: Called again and again while another process computes the rows.
 
     Returns:
         Read-only, mapped from the file. The entry is in use as long as the array lives.
@@ -89,7 +101,13 @@ def kept_rows(
             found = _survey(directory, layout, data)
         if found.missing or found.is_damaged:
             data = _complete(
-                directory, found, make, reserve=reserve, description=description, stack=descriptors
+                directory,
+                found,
+                make,
+                reserve=reserve,
+                description=description,
+                stack=descriptors,
+                while_waiting=while_waiting,
             )
         else:
             logger.info("%s: kept by an earlier run.", description)
@@ -169,15 +187,22 @@ def _complete(
     reserve: Reserve,
     description: str,
     stack: ExitStack,
+    while_waiting: Callable[[], None],
 ) -> int:
     """Make what is missing, one process at a time; return the descriptor of the rows."""
     with ExitStack() as lock:
         with _files_work():
-            lock.enter_context(alone(directory / _FILL_LOCK, before_waiting=_say_waiting))
+            lock.enter_context(
+                alone(
+                    directory / _FILL_LOCK,
+                    before_waiting=functools.partial(_say_waiting, description),
+                    while_waiting=_patience(directory / _JOURNAL, while_waiting),
+                )
+            )
             data = _open_rows(directory, stack)
             found = _survey(directory, before.layout, data, known=before)
             if not found.missing and not found.is_damaged:
-                logger.info("Another process has computed the rows meanwhile.")
+                logger.info("%s: computed by another process meanwhile.", description)
                 return data
             if found.is_new:
                 # Others may have the old file mapped: theirs stays as it is.
@@ -190,7 +215,7 @@ def _complete(
                 write_journal(directory / _JOURNAL, found.layout, found.good)
             journal = os.open(directory / _JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             stack.callback(os.close, journal)
-        _say_missing(found)
+        _say_missing(found, description)
         with track(description, total=found.layout.count) as advance:
             advance(sum(_num_rows(found.layout, block) for block in found.good))
             for block in found.missing:
@@ -202,18 +227,44 @@ def _complete(
     return data
 
 
-def _say_waiting() -> None:
-    logger.info("Waiting: another process computes the same rows.")
+def _say_waiting(description: str) -> None:
+    logger.info("%s: waiting for another process that computes the same.", description)
 
 
-def _say_missing(found: Survey) -> None:
+def _patience(journal: Path, while_waiting: Callable[[], None]) -> Callable[[], None]:
+    """Return what is called while another process fills the entry: it ends a wait for nothing."""
+    known_size, since = -1, 0.0
+
+    def wait() -> None:
+        nonlocal known_size, since
+        while_waiting()
+        size = journal.stat().st_size if journal.exists() else 0
+        if size != known_size:
+            known_size, since = size, time.monotonic()
+        elif time.monotonic() - since > _PATIENCE_SECONDS:
+            raise NotKeptError(
+                f"another process computes the same, but has not gone on for "
+                f"{_PATIENCE_SECONDS:.0f} seconds"
+            )
+
+    return wait
+
+
+def _say_missing(found: Survey, description: str) -> None:
     """Say in one line why less than all, or more than nothing, is computed."""
     count = f"{found.layout.count:,}"
     todo = f"{sum(_num_rows(found.layout, block) for block in found.missing):,}"
     if found.is_damaged:
-        logger.warning("Stored rows were damaged: %s of %s are computed again.", todo, count)
+        logger.warning(
+            "%s: what an earlier run kept is damaged, %s of %s rows are computed again.",
+            description,
+            todo,
+            count,
+        )
     elif found.good:
-        logger.info("An earlier run was stopped: %s of %s rows are left to compute.", todo, count)
+        logger.info(
+            "%s: an earlier run was stopped, %s of %s rows are left.", description, todo, count
+        )
 
 
 def _num_rows(layout: Layout, block: int) -> int:

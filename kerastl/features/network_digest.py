@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,7 +13,9 @@ def digest_network(network: keras.Model) -> str:
     """Return a digest of a network in inference mode; the same in every process.
 
     Names of layers do not count, because Keras numbers the layers of a process and not those of
-    a model; which layer goes where does, and so does the file in which a user's layer is defined.
+    a model; which layer goes where does. A network with a user's own layer or function has no
+    digest: what such code does can change (with a global variable, a helper that it calls)
+    while its description stays.
 
     Args:
         network: Any model that Keras can serialise.
@@ -24,7 +24,7 @@ def digest_network(network: keras.Model) -> str:
         64 hexadecimal digits.
 
     Raises:
-        TypeError: A layer cannot be serialised.
+        TypeError: A layer cannot be serialised, or is the user's own code.
 
     Example:
         >>> def build(units):
@@ -43,7 +43,9 @@ def digest_network(network: keras.Model) -> str:
     # Of a user's layer: anything may go wrong in its `get_config`.
     except Exception as error:
         raise TypeError(f"The network cannot be described: {error}") from error
-    return content_key(structure=structure, weights=digest_variables(network.variables))
+    # The state of a random generator has no influence on inference.
+    counted = [v for v in network.variables if not v.path.endswith("seed_generator_state")]
+    return content_key(structure=structure, weights=digest_variables(counted))
 
 
 def _structure(part: Any, numbers: dict[str, int]) -> Any:
@@ -58,8 +60,8 @@ def _structure(part: Any, numbers: dict[str, int]) -> Any:
             return _model_structure(part)
         if "keras_history" in part:
             part = {**part, "keras_history": _tensors(part["keras_history"], numbers)}
-        described = {str(name): _structure(value, numbers) for name, value in part.items()}
-        return {**described, "source": _source(part)} if "class_name" in part else described
+        _refuse_own_code(part)
+        return {str(name): _structure(value, numbers) for name, value in part.items()}
     if isinstance(part, (list, tuple)):
         return [_structure(value, numbers) for value in part]
     if part is None or isinstance(part, (str, int, float, bytes)):
@@ -67,18 +69,20 @@ def _structure(part: Any, numbers: dict[str, int]) -> Any:
     raise TypeError(f"{type(part).__name__} {part!r:.60} is no text and no number")
 
 
-def _source(described: dict[str, Any]) -> bytes | None:
-    """Return the code behind a user's own class: a description does not change with it."""
-    module = described.get("module")
+def _refuse_own_code(described: dict[str, Any]) -> None:
+    """Raise for a class or function that comes neither from Keras nor from this package."""
+    name, module = described.get("class_name"), described.get("module")
+    if name is None:
+        return
     registered = keras.saving.get_registered_object(described.get("registered_name"))
     if registered is not None:
         module = registered.__module__
-    if module is None or module.partition(".")[0] in ("keras", "kerastl", "builtins"):
-        return None
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        raise TypeError(f"{described['class_name']} is defined in no file")
-    return Path(file).read_bytes()
+    root = (module or "").partition(".")[0]
+    if name in ("function", "__lambda__") or (root and root not in ("keras", "kerastl")):
+        what = described.get("config") if name == "function" else name
+        raise TypeError(f"{what} is your own code, and changes in it cannot be seen")
+    if registered is None and described.get("registered_name") and module is None:
+        raise TypeError(f"{name} is not known to Keras")
 
 
 def _model_structure(config: dict[str, Any]) -> dict[str, Any]:

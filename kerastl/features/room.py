@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.memory import memory_bytes
+from kerastl.data.memory import free_memory_bytes, memory_bytes
 from kerastl.errors import DataError
 from kerastl.features.journal import Layout
 from kerastl.features.locks import hold_alone
@@ -26,6 +27,9 @@ _DISK_FRACTION = 0.8
 _MEMORY_FRACTION = 1 / 3
 
 _DROPPED = "dropped-"
+# Nothing else is ever deleted.
+_ENTRY = re.compile(r"[0-9a-f]{64}")
+_LEFT = re.compile(_DROPPED + _ENTRY.pattern)
 
 
 class NotKeptError(Exception):
@@ -52,9 +56,11 @@ def make_room(entries: Path, *, needed_bytes: int, largest_bytes: int) -> tuple[
     """
     if needed_bytes > largest_bytes:
         raise NotKeptError(f"it may take {size_text(largest_bytes)} in all")
-    for left in entries.glob(f"{_DROPPED}*"):  # by a process that was killed just then
-        shutil.rmtree(left)
-    found = sorted((*_used_and_size(path), path) for path in entries.iterdir() if path.is_dir())
+    for path in entries.iterdir():
+        if _LEFT.fullmatch(path.name):  # by a process that was killed just then
+            shutil.rmtree(path)
+    ours = (path for path in entries.iterdir() if _ENTRY.fullmatch(path.name))
+    found = sorted((*_used_and_size(path), path) for path in ours)
     over_bound = sum(size for _, size, _ in found) + needed_bytes - largest_bytes
     over_disk = needed_bytes - disk_room(entries)
     surplus = max(over_bound, over_disk)
@@ -102,7 +108,8 @@ def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
         DataError: There is room nowhere.
     """
     shape, needed = (layout.count, *layout.row_shape), layout.total_bytes
-    if needed <= _MEMORY_FRACTION * memory_bytes():
+    # Of what is free, not only of all: several arrays may come one after the other.
+    if needed <= min(_MEMORY_FRACTION * memory_bytes(), free_memory_bytes() // 2):
         return np.empty(shape, layout.dtype)
     for directory in (*directories, Path(tempfile.gettempdir())):
         try:
@@ -117,7 +124,8 @@ def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
     raise DataError(
         f"What the frozen part computes takes {size_text(needed)}, and neither memory nor "
         f"{tempfile.gettempdir()!r} has room for it. Make room, name a folder on a larger disk "
-        "in the variables KERASTL_CACHE and TMPDIR, or choose a smaller image size."
+        "with --feature-cache or in the variable TMPDIR, choose a smaller image size, or keep "
+        "nothing of fine-tuning's frozen part with --views live."
     )
 
 

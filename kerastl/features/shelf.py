@@ -55,6 +55,7 @@ class Shelf:
         dtype: DTypeLike,
         batch_size: int,
         description: str,
+        while_waiting: Callable[[], None] = lambda: None,
     ) -> NDArray[Any]:
         """Return what the network gives for some images, from the store if it is there.
 
@@ -68,6 +69,7 @@ class Shelf:
             dtype: Of that.
             batch_size: Images per batch; a batch is what is lost when a run is killed.
             description: For the progress bar.
+            while_waiting: Called again and again while another process computes the same.
 
         Returns:
             Of shape (number of rows, *row_shape), read-only.
@@ -81,6 +83,7 @@ class Shelf:
                 make=lambda chosen: make(read(chosen), chosen),
                 block_rows=batch_size,
                 description=description,
+                while_waiting=while_waiting,
             )
 
     def _key(self, rows: NDArray[np.int64], parts: Mapping[str, object]) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kerastl.errors import ConfigError
 from kerastl.features.digests import content_key
 from kerastl.features.entry import Make, kept_rows, made_rows
 from kerastl.features.journal import VERSION, Layout
@@ -34,6 +35,7 @@ _BLOCK_BYTES = 8 * 2**20
 _MOST_BLOCK_ROWS = 1024
 
 # Backup programs leave out folders that begin with this: https://bford.info/cachedir/
+_TAG_NAME = "CACHEDIR.TAG"
 _CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Made by kerastl. May be deleted.\n"
 
 
@@ -54,7 +56,10 @@ class Store:
         """What new arrays may take: the bound, or what the disk has room for if that is less."""
         if self.directory is None:
             return 0
-        return min(self.largest_bytes, disk_room(self.directory))
+        try:
+            return min(self.largest_bytes, disk_room(self.directory))
+        except OSError:  # deleted meanwhile
+            return 0
 
     def rows(
         self,
@@ -66,6 +71,7 @@ class Store:
         make: Make,
         block_rows: int | None = None,
         description: str = "Extracting features",
+        while_waiting: Callable[[], None] = lambda: None,
     ) -> NDArray[Any]:
         """Return rows that were computed by an earlier run, or compute and keep them.
 
@@ -82,6 +88,8 @@ class Store:
             block_rows: Rows that are made, written and checked at once; about 8 MiB, at most
                 1,024 rows, when not given. Rows that are stored keep the number they began with.
             description: For the progress bar.
+            while_waiting: Called again and again while another process computes the same rows;
+                what it raises goes on to the caller.
 
         Returns:
             Read-only, of shape (count, *row_shape). Mapped from the store, where it stays as
@@ -123,10 +131,18 @@ class Store:
                 if layout.total_bytes > self.largest_bytes:  # and then no file is made at all
                     raise NotKeptError(f"it may take {size_text(self.largest_bytes)} in all")
                 entry = self.directory / "rows" / name
-                return kept_rows(entry, layout, make, reserve=reserve, description=description)
+                return kept_rows(
+                    entry,
+                    layout,
+                    make,
+                    reserve=reserve,
+                    description=description,
+                    while_waiting=while_waiting,
+                )
             except NotKeptError as error:
                 logger.warning(
-                    "%s are not kept for later runs in %s: %s.",
+                    "%s: %s are not kept for later runs in %s: %s.",
+                    description,
                     size_text(layout.total_bytes),
                     self.directory,
                     error,
@@ -154,6 +170,9 @@ def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) 
         largest_bytes: What all arrays together may take on the disk. The ones that were used
             least recently are dropped to stay below, but never one that a process is using.
 
+    Raises:
+        ConfigError: The folder holds something that kerastl did not make.
+
     Example:
         >>> open_store(None, largest_bytes=0).rows(
         ...     "key", count=2, row_shape=(), dtype=int, make=lambda rows: np.zeros(2, int)
@@ -165,10 +184,8 @@ def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) 
     folder = Path(directory).absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _take_possession(folder)
         (folder / "rows").mkdir(mode=0o700, exist_ok=True)
-        tag = folder / "CACHEDIR.TAG"
-        if not tag.exists():
-            tag.write_bytes(_CACHE_TAG)
         _reserve(folder, largest_bytes, 0)
     except OSError as error:
         logger.warning(
@@ -178,6 +195,24 @@ def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) 
         )
         return Store(None, largest_bytes)
     return Store(folder, largest_bytes)
+
+
+def _take_possession(folder: Path) -> None:
+    """Mark an empty folder as ours; refuse one that holds anything of somebody else's."""
+    tag = folder / _TAG_NAME
+    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith(_TAG_NAME))
+    # Asked after that: another process makes the tag before anything else.
+    if tag.exists() and tag.read_bytes().startswith(_CACHE_TAG):
+        return
+    if tag.exists() or foreign:
+        raise ConfigError(
+            f"The folder of the feature cache must be new or empty, because what is in it gets "
+            f"deleted; received {str(folder)!r}, which holds {(foreign or [_TAG_NAME])[0]!r}. Name "
+            "another one, such as --feature-cache ~/features, or --feature-cache none."
+        )
+    partial = folder / f"{_TAG_NAME}.{os.getpid()}"
+    partial.write_bytes(_CACHE_TAG)
+    partial.rename(tag)
 
 
 def _reserve(
@@ -199,16 +234,31 @@ def find_store(choice: str, *, largest_bytes: int) -> Store:
 
     Args:
         choice: A folder; "auto" for `default_directory()`, "none" to keep nothing.
-        largest_bytes: See `open_store`.
+        largest_bytes: See `open_store`; 0 to keep nothing, and leave alone what there is.
+
+    Raises:
+        ConfigError: The folder that was named cannot be used.
 
     Example:
         >>> find_store("none", largest_bytes=2**30).directory is None
         True
     """
-    if choice == "none":
-        return open_store(None, largest_bytes=largest_bytes)
-    directory = default_directory() if choice == "auto" else Path(choice).expanduser()
-    return open_store(directory, largest_bytes=largest_bytes)
+    if choice == "none" or not largest_bytes:
+        return open_store(None, largest_bytes=0)
+    try:
+        directory = default_directory() if choice == "auto" else Path(choice).expanduser()
+    except RuntimeError as error:  # no home directory, as in many containers
+        if choice != "auto":
+            raise ConfigError(f"`feature_cache` {choice!r} cannot be used: {error}") from None
+        logger.warning("Nothing is kept for later runs: %s", error)
+        return open_store(None, largest_bytes=0)
+    store = open_store(directory, largest_bytes=largest_bytes)
+    if store.directory is None and choice != "auto":
+        raise ConfigError(
+            f"`feature_cache` must name a folder that can be written to, auto or none; received "
+            f"{choice!r}."
+        )
+    return store
 
 
 def default_directory() -> Path:

@@ -58,6 +58,7 @@ class BestEpoch(keras.callbacks.Callback):
         self._targets = targets
         self._learning_rate = learning_rate
         self._patience_epochs = patience_epochs
+        self._epoch_steps = epoch_steps
         self._middle_step = (epoch_steps - 1) // 2
         self._middle_rate = learning_rate
         self._class_weights = class_weights
@@ -67,11 +68,11 @@ class BestEpoch(keras.callbacks.Callback):
         self._step = 0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the rate that the middle step of the epoch is taken with.
+        """Note the rate that the middle step of the epoch is taken with, if it comes so far.
 
         After an epoch the optimizer gives the rate of the next step: 0 at the end of a phase.
         """
-        if batch == self._middle_step:
+        if batch in (0, self._middle_step):
             self._middle_rate = float(self.model.optimizer.learning_rate)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -85,7 +86,9 @@ class BestEpoch(keras.callbacks.Callback):
                 f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
                 f"Try --learning-rate {self._learning_rate / 10:g}."
             )
-        if self._deadline.passed:  # what the epoch has reached is measured like the others
+        is_last = self._step == self._epoch_steps * (self.params or {}).get("epochs", 0)
+        if self._deadline.passed and not is_last:
+            # What the epoch has reached is measured like the others.
             self.out_of_time = self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -89,7 +89,7 @@ class PhaseResult:
         history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
             val_accuracy, learning_rate, val_loss_kind ("plain" or "class-weighted"). Losses in
             nats per image; the rate is that of the epoch's middle step, half of its steps
-            before and after.
+            before and after (of its first step where the deadline came before the middle).
         best_epoch: The epoch with the smallest validation loss, from 1.
         num_trainable: Numbers that the phase trained.
         num_folded: BatchNorm layers of the frozen part that were folded.

@@ -5,15 +5,16 @@ import gc
 import logging
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from kerastl.errors import DataError
+from kerastl.errors import ConfigError, DataError
 from kerastl.features import journal, room
-from kerastl.features.store import default_directory, open_store
+from kerastl.features.store import default_directory, find_store, open_store
 
 COUNT, WIDTH, BLOCK_ROWS = 10, 3, 4
 TRUTH = np.random.default_rng(0).normal(size=(COUNT, WIDTH)).astype(np.float32)
@@ -87,7 +88,9 @@ def test_what_make_raises_goes_on_and_finished_blocks_stay(store, caplog):
         store.rows("key", count=10, row_shape=(3,), dtype="f4", make=make, block_rows=4)
     caplog.set_level(logging.INFO)
     assert ask(store)[1] == BLOCKS[1:]
-    assert caplog.messages == ["An earlier run was stopped: 6 of 10 rows are left to compute."]
+    assert caplog.messages == [
+        "Extracting features: an earlier run was stopped, 6 of 10 rows are left."
+    ]
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 3)), np.zeros((3, 3), np.float32)], ids=str)
@@ -178,7 +181,8 @@ def test_any_flipped_bit_of_the_journal_is_noticed(store, caplog):
 def test_a_journal_without_its_beginning_costs_all(store, caplog, change):
     ask(store)
     assert damaged(store, "journal", change((entry_of(store) / "journal").read_bytes())) == BLOCKS
-    assert warnings_in(caplog) == ["Stored rows were damaged: 10 of 10 are computed again."]
+    (warning,) = warnings_in(caplog)
+    assert warning.endswith("kept is damaged, 10 of 10 rows are computed again.")
 
 
 def test_garbage_behind_the_journal_is_removed(store, caplog):
@@ -251,8 +255,8 @@ def test_an_array_in_use_is_not_dropped(tmp_path, caplog):
     kept = ask(store, "a", truth=ROWS)[0][3:]  # a part of it is use, too
     assert ask(store, "b", truth=ROWS)[1] != []
     assert warnings_in(caplog) == [
-        f"32.0 KiB are not kept for later runs in {tmp_path}: it has no room (the rest of it is "
-        "in use)."
+        f"Extracting features: 32.0 KiB are not kept for later runs in {tmp_path}: it has no room "
+        "(the rest of it is in use)."
     ]
     assert ask(store, "a", truth=ROWS)[1] == []
     np.testing.assert_array_equal(kept, ROWS[3:])
@@ -317,7 +321,7 @@ def test_room_without_a_store(tmp_path, monkeypatch):
     assert isinstance(in_file, np.memmap)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(room, "_DISK_FRACTION", 0.0)
-    with pytest.raises(DataError, match=r"20 bytes, and neither memory nor .* KERASTL_CACHE"):
+    with pytest.raises(DataError, match=r"20 bytes, and neither memory nor .* --feature-cache"):
         room.room_for(layout, (tmp_path,))
 
 
@@ -342,7 +346,7 @@ def test_a_folder_that_goes_during_the_run(store, caplog):
 
 def test_leftovers_of_a_process_that_was_killed_while_dropping(store):
     ask(store)
-    entry_of(store).rename(store.directory / "rows" / "dropped-x")
+    entry_of(store).rename(store.directory / "rows" / ("dropped-" + "0" * 64))
     open_store(store.directory, largest_bytes=2**20)
     assert list((store.directory / "rows").iterdir()) == []
 
@@ -363,3 +367,54 @@ def test_default_directory(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert default_directory() == Path(expected)
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "rows", "CACHEDIR.TAG"])
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path, name):
+    (tmp_path / name).mkdir() if name == "rows" else (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="must be new or empty"):
+        open_store(tmp_path, largest_bytes=2**20)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_only_entries_are_ever_deleted(store):
+    ask(store)
+    rows = store.directory / "rows"
+    for name in ("dropped-frames", "survey", "dropped-" + "a" * 63, "A" * 64):
+        (rows / name).mkdir()
+        (rows / name / "table.bin").write_bytes(bytes(10_000))
+    left_by_a_killed_process = rows / ("dropped-" + "a" * 64)
+    left_by_a_killed_process.mkdir()
+    gc.collect()
+    open_store(store.directory, largest_bytes=1)
+    assert {path.name for path in rows.iterdir()} == {
+        "dropped-frames", "survey", "dropped-" + "a" * 63, "A" * 64,
+    }  # fmt: skip
+
+
+def test_a_folder_that_is_deleted_meanwhile_has_no_room_and_keeps_nothing(store, caplog):
+    shutil.rmtree(store.directory)
+    assert store.room_bytes == 0
+    assert ask(store)[1] == BLOCKS
+    assert "are not kept for later runs" in caplog.text
+
+
+def test_what_a_user_names_must_work_and_what_nobody_named_need_not(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="must name a folder that can be written to"):
+        find_store(str(tmp_path / "file"), largest_bytes=2**20)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        find_store("~nobody-has-this-name/x", largest_bytes=2**20)
+    monkeypatch.setenv("KERASTL_CACHE", str(tmp_path / "file"))
+    assert find_store("auto", largest_bytes=2**20).directory is None
+    assert "Nothing is kept for later runs" in caplog.text
+    monkeypatch.setattr(
+        "kerastl.features.store.default_directory", lambda: Path("~no-such-user/x").expanduser()
+    )
+    assert find_store("auto", largest_bytes=2**20).directory is None
+
+
+def test_room_of_nothing_leaves_alone_what_there_is(store):
+    ask(store)
+    assert find_store(str(store.directory), largest_bytes=0).directory is None
+    assert ask(store)[1] == []

@@ -10,6 +10,7 @@ import pytest
 from kerastl import deadline as clock
 from kerastl.deadline import NEVER, TimeUpError, deadline_after
 from kerastl.features import border_views
+from kerastl.features.locks import alone
 from kerastl.features.shelf import shelf_of
 from kerastl.features.store import open_store
 from kerastl.models.blocks import borders
@@ -120,3 +121,46 @@ def test_the_probe_is_always_there(images, caplog):
     assert experiment.kept == PROBE
     assert FINE_TUNED not in experiment.answers
     assert "--max-minutes 0: no time was left to fine-tune." in caplog.text
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """A store, and a key whose rows another process has begun to compute and does not go on."""
+    store = open_store(tmp_path / "cache", largest_bytes=2**24)
+    ask = {"count": 2, "row_shape": (3,), "dtype": np.float32, "block_rows": 1}
+
+    def stop(rows):
+        if rows.start:
+            raise KeyboardInterrupt
+        return np.zeros((1, 3), np.float32)
+
+    with pytest.raises(KeyboardInterrupt):
+        store.rows("key", **ask, make=stop)
+    (entry,) = (store.directory / "rows").iterdir()
+    with alone(entry / "fill.lock"):
+        yield lambda **options: store.rows(
+            "key", **ask, make=lambda rows: np.ones((1, 3), np.float32), **options
+        )
+
+
+def test_a_wait_for_another_process_ends_with_the_deadline(busy):
+    with pytest.raises(TimeUpError):
+        busy(while_waiting=deadline_after(0.005).check)
+
+
+def test_a_wait_for_a_process_that_does_not_go_on_ends(busy, monkeypatch, caplog):
+    monkeypatch.setattr("kerastl.features.entry._PATIENCE_SECONDS", 0.3)
+    np.testing.assert_array_equal(busy(), np.ones((2, 3)))
+    assert "has not gone on for" in caplog.text
+
+
+def test_the_last_step_is_not_cut_short(images, ticks):
+    """2 epochs of 6 steps: the deadline passes in the twelfth."""
+    result = tuned(images, minutes=1 + 12, epochs=2, views="live")
+    assert (len(result.history), result.cut_short) == (2, "")
+
+
+def test_an_epoch_that_is_cut_early_has_the_rate_of_its_first_step(images, ticks):
+    result = tuned(images, minutes=2, views="live", learning_rate=1e-2)
+    (row,) = result.history
+    assert row["learning_rate"] < 1e-2  # still warming up
