@@ -69,15 +69,17 @@ def run_keras(folder: Path, name: str, *, head_epochs: int, epochs: int) -> None
     size, base = network.image_size, network.backbone
 
     def part(subset: str, fraction: float) -> tf.data.Dataset:
-        return keras.utils.image_dataset_from_directory(
-            folder,
-            image_size=size,
-            batch_size=32,
-            seed=0,
-            subset=subset,
-            validation_split=fraction,
-            verbose=False,
-        ).prefetch(tf.data.AUTOTUNE)
+        with contextlib.redirect_stdout(io.StringIO()):  # it counts files, verbose or not
+            dataset = keras.utils.image_dataset_from_directory(
+                folder,
+                image_size=size,
+                batch_size=32,
+                seed=0,
+                subset=subset,
+                validation_split=fraction,
+                verbose=False,
+            )
+        return dataset.prefetch(tf.data.AUTOTUNE)
 
     held_out = part("validation", TEST + VAL)
     num_test = round(len(held_out) * TEST / (TEST + VAL))
