@@ -204,7 +204,7 @@ class FitConfig(DataOptions):
     ] = "auto"
     """How many views of each training image, itself and varied ones, run through the frozen part,
     once, for fine-tuning to choose from in every epoch; live runs it in every epoch over new
-    ones. auto takes up to 4, or live where the policy needs it or memory is short."""
+    ones. auto takes up to 4, or live where the policy needs it or room is short."""
 
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Parameter(group=_TRAINING)] = (
         "float32"

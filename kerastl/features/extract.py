@@ -23,7 +23,8 @@ from kerastl.progress import track
 def folded_feature_model(classifier: keras.Model, *, dtype: str = "float32") -> keras.Model:
     """Return the classifier up to the pooled features, with BatchNorm folded into convolutions.
 
-    In float32 the same numbers but for rounding, 1.2 to 2.7 times as fast on a CPU.
+    In float32 the same numbers but for rounding, 1.1 to 2.7 times as fast on a CPU
+    (`benchmarks/frozen_forward.py`).
 
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
