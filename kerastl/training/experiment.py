@@ -41,7 +41,8 @@ from kerastl.models.classifier import HIDDEN, feature_model, parts_of
 from kerastl.models.frozen import PROOF_IMAGES, prove_inert
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
-from kerastl.training.phases import Phase, PhaseResult, assign_probe, fine_tune, fit_head
+from kerastl.training.head import assign_probe, fit_head
+from kerastl.training.phases import Phase, PhaseResult, fine_tune
 
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 

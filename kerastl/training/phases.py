@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
 from kerastl.deadline import NEVER, Deadline
-from kerastl.errors import ConfigError, FrozenPartError
+from kerastl.errors import FrozenPartError
 from kerastl.features.border_views import bytes_per_view
-from kerastl.features.probe import Probe
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
-from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import (
     PROOF_IMAGES,
     TrainingView,
@@ -39,8 +37,8 @@ from kerastl.models.frozen import (
 from kerastl.models.xla import Xla, xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.compilation import compile_for_training
 from kerastl.training.material import Material, choose_material
-from kerastl.training.recipes import warmup_steps
 from kerastl.training.view_plan import AUTO, ViewPlan, plan_views
 
 logger = logging.getLogger(__name__)
@@ -108,93 +106,6 @@ class PhaseResult:
     plan: ViewPlan
     xla: Xla
     cut_short: str = ""
-
-
-def assign_probe(classifier: keras.Model, probe: Probe) -> None:
-    """Make the probe the last Dense layer of the classifier, in place.
-
-    Args:
-        classifier: With no hidden layer in its head.
-        probe: Fitted on the classifier's features.
-
-    Raises:
-        ConfigError: The head has a hidden layer, so that the probe does not fit.
-    """
-    output = parts_of(classifier).output
-    if tuple(output.kernel.shape) != probe.kernel.shape:
-        raise ConfigError(
-            f"The probe has shape {probe.kernel.shape} but the last Dense layer takes "
-            f"{tuple(output.kernel.shape)}: a head with `hidden_units` cannot hold the probe. "
-            "Build it with hidden_units=0."
-        )
-    output.kernel.assign(probe.kernel)
-    output.bias.assign(probe.bias)
-
-
-def fit_head(
-    classifier: keras.Model,
-    features: NDArray[np.float32],
-    targets: NDArray[np.float32],
-    val_features: NDArray[np.float32],
-    val_targets: NDArray[np.float32],
-    *,
-    epochs: int = 100,
-    patience_epochs: int = 10,
-    learning_rate: float = 1e-3,
-    batch_size: int = 64,
-    seed: int = 0,
-    class_weights: NDArray[np.float32] | None = None,
-) -> keras.Model:
-    """Train a head with a hidden layer on frozen features, in place; keep its best epoch.
-
-    Args:
-        classifier: Made by `kerastl.models.classifier.build_classifier`.
-        features: float32 of shape (n, num_features), of the training rows.
-        targets: float32 of shape (n, num_classes).
-        val_features: float32 of shape (num_val, num_features).
-        val_targets: float32 of shape (num_val, num_classes).
-        epochs: Longest length.
-        patience_epochs: Ends after so many epochs without a better validation loss.
-        learning_rate: Of Adam.
-        batch_size: Rows per step.
-        seed: Of the shuffling.
-        class_weights: float32 of shape (num_classes,): of the loss, on training and validation.
-
-    Returns:
-        The head as a model from features to probabilities; it shares the classifier's
-        variables.
-    """
-    inputs = keras.Input((features.shape[1],), name="features")
-    x = inputs
-    for layer in parts_of(classifier).head:
-        layer.trainable = True
-        x = layer(x)
-    head = keras.Model(inputs, x, name="head")
-    multi_label = parts_of(classifier).output.activation is keras.activations.sigmoid
-    head.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy" if multi_label else "categorical_crossentropy",
-    )
-    training: tuple[NDArray[np.float32], ...] = (features, targets)
-    validation: tuple[NDArray[np.float32], ...] = (val_features, val_targets)
-    if class_weights is not None:
-        training = (*training, targets @ class_weights)
-        validation = (*validation, val_targets @ class_weights)
-    batches = (
-        tf.data.Dataset.from_tensor_slices(training)
-        .shuffle(len(features), seed=seed)
-        .batch(batch_size)
-    )
-    stop = keras.callbacks.EarlyStopping(patience=patience_epochs, restore_best_weights=True)
-    head.fit(
-        batches,
-        epochs=epochs,
-        validation_data=validation,
-        shuffle=False,  # the data set shuffles itself
-        callbacks=[stop],
-        verbose=0,
-    )
-    return head
 
 
 def fine_tune(
@@ -269,7 +180,13 @@ def fine_tune(
         class_weights=None if balanced else class_weights,
     )
     model = material.model
-    _compile(model, phase, total_steps=steps * phase.epochs)
+    compile_for_training(
+        model,
+        learning_rate=phase.learning_rate,
+        weight_decay=phase.weight_decay,
+        clip_norm=phase.clip_norm,
+        total_steps=steps * phase.epochs,
+    )
     prove_frozen(
         model,
         must_not_move=view.must_not_move,
@@ -360,33 +277,3 @@ def _proven(
             raise
         return ViewPlan(0, 0, f"The frozen part runs in every epoch: {error}")
     return plan
-
-
-def _compile(model: keras.Model, phase: Phase, *, total_steps: int) -> None:
-    """Compile with a new optimizer: state of an earlier phase belongs to other variables."""
-    warmup = warmup_steps(total_steps=total_steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        # Not 0: a first step that moves nothing could prove nothing (`prove_frozen`).
-        initial_learning_rate=phase.learning_rate / warmup,
-        warmup_target=phase.learning_rate,
-        warmup_steps=warmup,
-        decay_steps=max(1, total_steps - warmup),
-    )
-    optimizer = keras.optimizers.AdamW(
-        rate, weight_decay=phase.weight_decay, global_clipnorm=phase.clip_norm
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if model.layers[-1].activation is keras.activations.sigmoid:  # several labels per image
-        loss: Any = keras.losses.BinaryCrossentropy()
-        # Of an image all labels, as the metrics of a run count it.
-        accuracy: Any = keras.metrics.MeanMetricWrapper(_all_labels_right, name="accuracy")
-    else:
-        loss = keras.losses.CategoricalCrossentropy()
-        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
-
-
-def _all_labels_right(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Return 1 for each image whose labels are all right, else 0."""
-    same = tf.equal(probabilities >= 0.5, targets >= 0.5)
-    return tf.cast(tf.reduce_all(same, axis=-1), tf.float32)
