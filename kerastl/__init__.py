@@ -45,7 +45,7 @@ _PUBLIC = {
     "predict_probabilities": "kerastl.features.extract",
     "fit_probe": "kerastl.features.probe",
     "Phase": "kerastl.training.phases",
-    "assign_probe": "kerastl.training.phases",
+    "assign_probe": "kerastl.training.head",
     "fine_tune": "kerastl.training.phases",
     "classification_metrics": "kerastl.evaluation.metrics",
     "multi_label_metrics": "kerastl.evaluation.metrics",

@@ -160,8 +160,7 @@ def fine_tune(
         view_bytes=0 if border is None else bytes_per_view(view.frozen),
         **_room_for_views(images, store, phase.memory_bytes),
     )
-    if plan.num_views:
-        plan = _proven(plan, view, classifier, sample, asked=phase.views)
+    plan = _proven(plan, view, classifier, sample, asked=phase.views)
     logger.info("%s", plan.words)
     material = choose_material(
         view,
@@ -195,7 +194,6 @@ def fine_tune(
         weighted=len(material.batches.element_spec) == 3,
     )
     keeper = _fit(material, targets[val_rows], phase, steps=steps, class_weights=class_weights)
-    keeper.restore(model)
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
@@ -228,7 +226,7 @@ def _fit(
     steps: int,
     class_weights: NDArray[np.float32] | None,
 ) -> BestEpoch:
-    """Train for the epochs of a phase, in place; return what kept the best one."""
+    """Train for the epochs of a phase, keep the best, in place; return what knows it."""
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
         keeper = BestEpoch(
             material.validation,
@@ -243,6 +241,7 @@ def _fit(
         material.model.fit(
             material.batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
         )
+    keeper.restore(material.model)
     return keeper
 
 
@@ -269,6 +268,8 @@ def _proven(
     asked: int | str,
 ) -> ViewPlan:
     """Return the plan if both parts together are the classifier; "auto" gives way if not."""
+    if not plan.num_views:
+        return plan
     crossing = view.frozen(tf.cast(sample, tf.float32), training=False)
     try:
         prove_rejoined(view.suffix, reference=classifier, inputs=crossing, pixels=sample)
