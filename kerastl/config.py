@@ -116,9 +116,10 @@ class FitConfig(DataOptions):
     none (read again in every epoch). auto takes the first that has room."""
 
     feature_cache: Annotated[str, Parameter(group=_DATA, negative="")] = "auto"
-    """Folder where the frozen part's answers are kept: another run with the same images in the
-    same split starts to train at once. A new or empty folder; auto is $KERASTL_CACHE or
-    ~/.cache/kerastl, none keeps nothing. It may be deleted at any time."""
+    """Folder where the frozen part's answers are kept, image by image: another run with the same
+    images starts to train at once, whatever their labels and split, and with some more only those
+    are computed. A new or empty folder; auto is $KERASTL_CACHE or ~/.cache/kerastl, none keeps
+    nothing. It may be deleted at any time."""
 
     feature_cache_gib: Annotated[float, Parameter(group=_DATA)] = 10.0
     """What that folder may hold, in GiB; beyond it, what was used longest ago is dropped. 0 keeps

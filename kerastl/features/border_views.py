@@ -10,6 +10,7 @@ FreezeOut, Brock et al. 2017, arXiv:1706.04983, says what skipping its forward p
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import weakref
 from collections.abc import Iterator
@@ -21,10 +22,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.augment import AUGMENTATIONS, find_augmentation
+from kerastl.data.augment import augment_each, find_augmentation
 from kerastl.data.batches import epoch_order, weighted
 from kerastl.deadline import NEVER, Deadline
+from kerastl.features.digests import digest_image
 from kerastl.features.shelf import Shelf
+from kerastl.features.stored_rows import StoredRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +35,13 @@ class BorderViews:
     """What left the frozen part for several views of n images.
 
     Attributes:
-        views: One array per view, of shape (n, numbers of an image): in each row all tensors
-            that cross the border, one after the other.
+        views: For each view rows of shape (n, numbers of an image): in each row all tensors that
+            cross the border, one after the other.
         shapes: Of each of these tensors, for one image.
         single: Whether a model takes one tensor, not a list of them.
     """
 
-    views: tuple[NDArray[Any], ...]
+    views: tuple[StoredRows, ...]
     shapes: tuple[tuple[int, ...], ...]
     single: bool
 
@@ -120,8 +123,8 @@ def extract_views(
 ) -> BorderViews:
     """Run the frozen part once over some views of each image.
 
-    The first view is the image itself; the others are drawn from the policy, the same ones for
-    the same seed.
+    The first view is the image itself; the others are drawn from the policy, for an image always
+    the same ones with the same seed, whatever is beside it.
 
     Args:
         frozen: From float32 pixels 0..255 to one tensor or a list of tensors.
@@ -130,7 +133,7 @@ def extract_views(
         augment: Name of a policy, see `kerastl.data.augment`.
         num_views: Views of each image, from 1.
         seed: Decides the views.
-        batch_size: Images per step; has an influence on which views are drawn.
+        batch_size: Images per step.
         deadline: When it must have ended. What is done until then is kept in the store.
         description: For the progress bar.
 
@@ -153,17 +156,16 @@ def extract_views(
     dtype = np.result_type(*(tf.as_dtype(tensor.dtype).as_numpy_dtype for tensor in tensors))
     forward = functools.cache(lambda: _trace(frozen, shelf.images.shape[1:], augment, dtype))
 
-    def extract(view: int) -> NDArray[Any]:
-        def make(pixels: NDArray[np.uint8], chosen: slice) -> NDArray[Any]:
+    def extract(view: int) -> StoredRows:
+        def make(pixels: NDArray[np.uint8]) -> NDArray[Any]:
             deadline.check()
-            # A seed below 0 is the image itself.
-            number = view * len(rows) + chosen.start if view else -1
-            answer: NDArray[Any] = forward()(pixels, tf.constant([seed, number], tf.int64)).numpy()
+            seeds = np.array([_view_seed(image, view=view, seed=seed) for image in pixels])
+            answer: NDArray[Any] = forward()(pixels, seeds, tf.constant(view > 0)).numpy()
             return answer
 
         parts: dict[str, object] = {"kind": "border", "view": view}
-        if view:  # what is drawn depends on the batch as well
-            parts |= {"augment": augment, "seed": seed, "batch_size": batch_size}
+        if view:
+            parts |= {"augment": augment, "seed": seed}
         return shelf.rows(
             rows,
             parts,
@@ -172,27 +174,32 @@ def extract_views(
             dtype=dtype,
             batch_size=batch_size,
             description=f"{description} ({view + 1} of {num_views})",
-            while_waiting=deadline.check,
         )
 
     views = tuple(extract(view) for view in range(num_views))
     return BorderViews(views, shapes, single=not isinstance(frozen.output, list))
 
 
+def _view_seed(image: NDArray[np.uint8], *, view: int, seed: int) -> NDArray[np.int64]:
+    """Return int64 of shape (2,), from the image: its place in the data decides nothing."""
+    digest = hashlib.sha256(f"{seed} {view} ".encode() + digest_image(image)).digest()
+    return np.frombuffer(digest[:16], "<i8")
+
+
 def _trace(frozen: keras.Model, image_shape: tuple[int, ...], augment: str, dtype: Any) -> Any:
-    """Return a graph from pixels and a seed to all tensors of each image in one row."""
-    apply = AUGMENTATIONS[augment]
+    """Return a graph from pixels and seeds to all tensors of each image in one row."""
 
     @tf.function(
         input_signature=[
             tf.TensorSpec((None, *image_shape), tf.uint8),
-            tf.TensorSpec((2,), tf.int64),
+            tf.TensorSpec((None, 2), tf.int64),
+            tf.TensorSpec((), tf.bool),
         ]
     )
-    def forward(pixels: tf.Tensor, view_seed: tf.Tensor) -> tf.Tensor:
+    def forward(pixels: tf.Tensor, seeds: tf.Tensor, varied: tf.Tensor) -> tf.Tensor:
         plain = tf.cast(pixels, tf.float32)
-        varied = tf.cond(view_seed[1] < 0, lambda: plain, lambda: apply(plain, view_seed))
-        answers = keras.tree.flatten(frozen(tf.ensure_shape(varied, plain.shape), training=False))
+        images = tf.cond(varied, lambda: augment_each(plain, seeds, policy=augment), lambda: plain)
+        answers = keras.tree.flatten(frozen(tf.ensure_shape(images, plain.shape), training=False))
         flat = [tf.reshape(tf.cast(one, dtype), [-1, math.prod(one.shape[1:])]) for one in answers]
         return tf.concat(flat, axis=1)
 

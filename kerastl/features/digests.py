@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,10 +53,10 @@ def content_key(**parts: object) -> str:
     return digest.hexdigest()
 
 
-def digest_images(images: Images, rows: NDArray[np.int64] | None = None) -> str:
-    """Return a digest of images, read some at a time by all processors.
+def digest_images(images: Images, rows: NDArray[np.int64] | None = None) -> list[bytes]:
+    """Return a digest of each image, read some at a time by all processors.
 
-    It depends on their pixels, their size and their order, not on where they are kept: an
+    It depends on its pixels and its size, not on where it is kept or what is beside it: an
     array and a stream of the same images are the same.
 
     Args:
@@ -63,38 +64,82 @@ def digest_images(images: Images, rows: NDArray[np.int64] | None = None) -> str:
         rows: int64: which of them, in which order; all when not given.
 
     Returns:
-        64 hexadecimal digits.
+        32 bytes for each, in the order of the rows.
+
+    Raises:
+        TypeError: Images are not uint8.
 
     Example:
-        >>> images = np.zeros((4, 2, 2, 3), np.uint8)
-        >>> digest_images(images) == digest_images(images, np.array([3, 2, 1, 0]))
+        >>> images = np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3)
+        >>> digest_images(images, np.array([2])) == digest_images(images)[2:3]
         True
-        >>> digest_images(images) == digest_images(images[:3])
-        False
+        >>> len(set(digest_images(images)))
+        4
     """
     chosen = np.arange(images.shape[0]) if rows is None else rows
-    row_shape = tuple(int(size) for size in images.shape[1:])
-    digest = hashlib.sha256(b"kerastl images 1")
-    _add(digest.update, (len(chosen), row_shape), "images")
 
-    def digests_of(chunk: NDArray[np.int64]) -> bytes:
-        """Digest each row: what is read at once then leaves no trace in the result."""
-        some = np.ascontiguousarray(images[_slice_or_rows(chunk)])
-        if some.dtype != np.uint8:
-            raise TypeError(f"Images must be uint8; received {some.dtype}.")
-        return b"".join(hashlib.sha256(one).digest() for one in some)
+    def digests_of(chunk: NDArray[np.int64]) -> list[bytes]:
+        return [digest_image(image) for image in images[_slice_or_rows(chunk)]]
 
-    step = max(_CHUNK_BYTES // max(int(np.prod(row_shape)), 1), 1)
+    step = max(_CHUNK_BYTES // max(int(np.prod(images.shape[1:])), 1), 1)
     num_threads = os.cpu_count() or 1
+    found: list[bytes] = []
     with ThreadPoolExecutor(num_threads) as threads:
-        ahead: deque[Future[bytes]] = deque()
+        ahead: deque[Future[list[bytes]]] = deque()
         for start in range(0, len(chosen), step):
             if len(ahead) > num_threads:
-                digest.update(ahead.popleft().result())
+                found += ahead.popleft().result()
             ahead.append(threads.submit(digests_of, chosen[start : start + step]))
         for future in ahead:
-            digest.update(future.result())
-    return digest.hexdigest()
+            found += future.result()
+    return found
+
+
+class KnownDigests:
+    """Digests of images that were asked for before: reading them again may take long.
+
+    Images must not change while this is used.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Images], dict[int, bytes]]] = {}
+
+    def of(self, images: Images, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return what `digest_images` does.
+
+        Args:
+            images: uint8 of shape (n, height, width, 3), an array or a stream. The same object
+                as before, not an equal one.
+            rows: int64: which of them.
+
+        Example:
+            >>> known, images = KnownDigests(), np.zeros((3, 2, 2, 3), np.uint8)
+            >>> known.of(images, np.array([1])) == digest_images(images, np.array([1]))
+            True
+        """
+        seen, known = self._known.get(id(images), (None, {}))
+        if seen is None or seen() is not images:
+            known = {}
+            self._known[id(images)] = weakref.ref(images), known
+        new = np.array([row for row in rows.tolist() if row not in known], np.int64)
+        known.update(zip(new.tolist(), digest_images(images, new), strict=True))
+        return [known[row] for row in rows.tolist()]
+
+
+def digest_image(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a digest of one image, of 32 bytes.
+
+    Args:
+        pixels: uint8 of shape (height, width, 3).
+
+    Raises:
+        TypeError: The image is not uint8.
+    """
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"Images must be uint8; received {pixels.dtype}.")
+    digest = hashlib.sha256(b"kerastl image 2" + str(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
 
 
 def digest_variables(variables: Iterable[Any]) -> str:

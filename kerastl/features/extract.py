@@ -181,11 +181,11 @@ def stored_features(
     ) -> NDArray[np.float32]:
         name, change = view or (AS_IT_IS, lambda pixels: pixels)
 
-        def make(pixels: NDArray[np.uint8], _rows: slice) -> NDArray[np.float32]:
+        def make(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
             features: NDArray[np.float32] = forward()(tf.constant(change(pixels))).numpy()
             return features
 
-        return shelf.rows(
+        kept = shelf.rows(
             rows,
             {"kind": "features", "view": name},
             make=make,
@@ -194,6 +194,8 @@ def stored_features(
             batch_size=batch_size,
             description=description,
         )
+        features: NDArray[np.float32] = kept[:]
+        return features
 
     return features_of
 
@@ -220,11 +222,12 @@ def run_in_batches(
     outputs = np.empty((len(rows), width), np.float32)
     with (
         track(description, total=len(rows)) as advance,
-        reading_ahead(images, rows) as read,
+        reading_ahead(images) as read,
     ):
         for start in range(0, len(rows), batch_size):
-            batch = read(slice(start, start + batch_size))
-            outputs[start : start + len(batch)] = forward(tf.constant(batch)).numpy()
+            stop = start + batch_size
+            batch = read(rows[start:stop], rows[stop : stop + batch_size])
+            outputs[start:stop] = forward(tf.constant(batch)).numpy()
             advance(len(batch))
     return outputs
 

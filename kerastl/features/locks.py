@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # Each further one needs another process that drops the entry just then.
 _MOST_ATTEMPTS = 100
-
-_SECONDS_BETWEEN_ATTEMPTS = 0.1
 
 
 def hold_shared(path: Path) -> int:
@@ -74,45 +71,21 @@ def hold_alone(path: Path) -> int | None:
 
 
 @contextmanager
-def alone(
-    path: Path,
-    *,
-    before_waiting: Callable[[], None] = lambda: None,
-    while_waiting: Callable[[], None] | None = None,
-) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made if missing, inside the `with` block.
 
     Args:
-        path: The lock file.
-        before_waiting: Called if another process or thread holds the lock.
-        while_waiting: Called several times a second until the lock is free; it may raise. Without
-            it the wait is as long as the other one's work.
+        path: The lock file. Others may hold its lock; the wait is as long as their work.
 
     Raises:
         OSError: The file cannot be made or locked.
     """
     descriptor = _open(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            before_waiting()
-            while not _taken(descriptor, at_once=while_waiting is not None):
-                if while_waiting is not None:
-                    while_waiting()
-                time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-
-
-def _taken(descriptor: int, *, at_once: bool) -> bool:
-    """Take the lock; at once, or not at all."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _open(path: Path) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 
 from kerastl.data.memory import free_memory_bytes, memory_bytes
 from kerastl.errors import DataError
-from kerastl.features.journal import Layout
 from kerastl.features.locks import hold_alone
+
+# What takes room that was made.
+Take = Callable[[], None]
 
 # Shared by all who use an entry; its time of change is when the entry was used last.
 USE_LOCK = "use.lock"
@@ -28,7 +32,7 @@ _MEMORY_FRACTION = 1 / 3
 
 _DROPPED = "dropped-"
 # Nothing else is ever deleted.
-_ENTRY = re.compile(r"[0-9a-f]{64}")
+_ENTRY = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{32})?")
 _LEFT = re.compile(_DROPPED + _ENTRY.pattern)
 
 
@@ -97,20 +101,23 @@ def _used_and_size(entry: Path) -> tuple[float, int]:
     return used, size
 
 
-def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
+def room_for(
+    shape: tuple[int, ...], dtype: np.dtype[Any], directories: tuple[Path, ...]
+) -> NDArray[Any]:
     """Return room for rows that goes with the process: in memory, else in a file without name.
 
     Args:
-        layout: What the rows are.
+        shape: Of all rows together.
+        dtype: Of the numbers.
         directories: Where such a file may be, in this order.
 
     Raises:
         DataError: There is room nowhere.
     """
-    shape, needed = (layout.count, *layout.row_shape), layout.total_bytes
+    needed = math.prod(shape) * dtype.itemsize
     # Of what is free, not only of all: several arrays may come one after the other.
     if needed <= min(_MEMORY_FRACTION * memory_bytes(), free_memory_bytes() // 2):
-        return np.empty(shape, layout.dtype)
+        return np.empty(shape, dtype)
     for directory in (*directories, Path(tempfile.gettempdir())):
         try:
             if needed > disk_room(directory):
@@ -118,7 +125,7 @@ def room_for(layout: Layout, directories: tuple[Path, ...]) -> NDArray[Any]:
             with tempfile.TemporaryFile(dir=directory) as file:
                 # Taken at once: a disk that fills up later would kill the process (SIGBUS).
                 os.posix_fallocate(file.fileno(), 0, needed)
-                return np.memmap(file, np.uint8, mode="r+").view(layout.dtype).reshape(shape)
+                return np.memmap(file, np.uint8, mode="r+").view(dtype).reshape(shape)
         except OSError:
             continue
     raise DataError(

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import tensorflow as tf
 from numpy.typing import DTypeLike, NDArray
 
 from kerastl.data.stream import Images
-from kerastl.features.digests import content_key, digest_images
+from kerastl.features.digests import content_key
 from kerastl.features.network_digest import digest_network
 from kerastl.features.store import Store, open_store
+from kerastl.features.stored_rows import StoredRows
 
 logger = logging.getLogger(__name__)
 
@@ -43,62 +44,53 @@ class Shelf:
     images: Images
     store: Store
     network: str
-    _known: dict[bytes, str] = field(default_factory=dict, repr=False)
 
     def rows(
         self,
         rows: NDArray[np.int64],
         parts: Mapping[str, object],
         *,
-        make: Callable[[NDArray[np.uint8], slice], NDArray[Any]],
+        make: Callable[[NDArray[np.uint8]], NDArray[Any]],
         row_shape: tuple[int, ...],
         dtype: DTypeLike,
         batch_size: int,
         description: str,
-        while_waiting: Callable[[], None] = lambda: None,
-    ) -> NDArray[Any]:
-        """Return what the network gives for some images, from the store if it is there.
+    ) -> StoredRows:
+        """Return what the network gives for some images, from the store where it is there.
 
         Args:
             rows: int64: which images.
             parts: All that the result depends on beside images and network, see
                 `kerastl.features.digests.content_key`.
-            make: From a batch of images, and the slice of `rows` that it is, to what the network
-                gives for them. Only called for what is not kept yet.
+            make: From some of the images to what the network gives for them: for each what it
+                would give for it alone, but for rounding. Called for what is not kept yet.
             row_shape: Of what it gives for one image.
             dtype: Of that.
             batch_size: Images per batch; a batch is what is lost when a run is killed.
             description: For the progress bar.
-            while_waiting: Called again and again while another process computes the same.
 
         Returns:
             Of shape (number of rows, *row_shape), read-only.
         """
-        with reading_ahead(self.images, rows) as read:
+        kept = bool(self.network)
+        with reading_ahead(self.images) as read:
             return self.store.rows(
-                self._key(rows, parts),
-                count=len(rows),
+                self._key(parts) if kept else "",
+                self.store.image_digests.of(self.images, rows) if kept else len(rows),
                 row_shape=row_shape,
                 dtype=dtype,
-                make=lambda chosen: make(read(chosen), chosen),
-                block_rows=batch_size,
+                make=lambda places, following: make(read(rows[places], rows[following])),
+                batch_rows=batch_size,
                 description=description,
-                while_waiting=while_waiting,
             )
 
-    def _key(self, rows: NDArray[np.int64], parts: Mapping[str, object]) -> str:
-        """Return the key of all that decides the result."""
-        if not self.network:
-            return ""
-        name = np.asarray(rows, np.int64).tobytes()
-        if name not in self._known:
-            self._known[name] = digest_images(self.images, rows)
+    def _key(self, parts: Mapping[str, object]) -> str:
+        """Return the key of all that decides the result beside the image."""
         return content_key(
             code=_code_digest(),
             keras=keras.__version__,
             tensorflow=tf.__version__,
             network=self.network,
-            images=self._known[name],
             **parts,
         )
 
@@ -116,7 +108,7 @@ def shelf_of(network: keras.Model, images: Images, store: Store) -> Shelf:
         >>> pixels = keras.Input((2, 2, 3))
         >>> network = keras.Model(pixels, keras.layers.Flatten()(pixels))
         >>> shelf = shelf_of(network, np.ones((5, 2, 2, 3), np.uint8), NO_STORE)
-        >>> def make(pixels, _rows):
+        >>> def make(pixels):
         ...     return network(pixels).numpy()
         >>> shelf.rows(
         ...     np.arange(3), {"kind": "flat"}, make=make, row_shape=(12,), dtype="float32",
@@ -146,32 +138,28 @@ def _code_digest() -> str:
 
 @contextmanager
 def reading_ahead(
-    images: Images, rows: NDArray[np.int64]
-) -> Iterator[Callable[[slice], NDArray[np.uint8]]]:
-    """Give a function that reads slices of rows; while its caller works, the next one is read.
+    images: Images,
+) -> Iterator[Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]]:
+    """Give a function that reads rows; while its caller works on them, others are read.
+
+    It takes the rows that are wanted, and those that will probably be wanted next.
 
     Args:
         images: uint8 of shape (n, height, width, 3).
-        rows: int64: which of them the slices count in.
 
     Example:
-        >>> with reading_ahead(np.zeros((5, 2, 2, 3), np.uint8), np.arange(5)) as read:
-        ...     [len(read(slice(start, start + 2))) for start in (0, 2, 4)]
-        [2, 2, 1]
+        >>> with reading_ahead(np.zeros((5, 2, 2, 3), np.uint8)) as read:
+        ...     [len(read(np.arange(2), np.arange(2, 5))), len(read(np.arange(2, 5), np.arange(0)))]
+        [2, 3]
     """
-    ahead: dict[tuple[int, int], Future[NDArray[np.uint8]]] = {}
+    ahead: dict[bytes, Future[NDArray[np.uint8]]] = {}
     with ThreadPoolExecutor(1) as reader:
 
-        def submit(start: int, stop: int) -> Future[NDArray[np.uint8]]:
-            return reader.submit(images.__getitem__, rows[start:stop])
-
-        def read(chosen: slice) -> NDArray[np.uint8]:
-            start, stop, _ = chosen.indices(len(rows))
-            future = ahead.pop((start, stop), None) or submit(start, stop)
+        def read(rows: NDArray[np.int64], following: NDArray[np.int64]) -> NDArray[np.uint8]:
+            future = ahead.pop(rows.tobytes(), None) or reader.submit(images.__getitem__, rows)
             ahead.clear()
-            following = stop, min(2 * stop - start, len(rows))
-            if following[0] < following[1]:
-                ahead[following] = submit(*following)
+            if len(following):
+                ahead[following.tobytes()] = reader.submit(images.__getitem__, following)
             return future.result()
 
         yield read

@@ -1,38 +1,34 @@
 """What the frozen part computed, kept on the disk for later runs.
 
     <directory>/CACHEDIR.TAG, store.lock
-    <directory>/rows/<key of content, layout and version>/use.lock, fill.lock, journal, rows.bin
+    <directory>/rows/<key of all but the image>-<digits>/use.lock, fill.lock, records, rows.bin
 
 Nothing in it is needed: any of it may be deleted at any time, and is computed again.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from kerastl.errors import ConfigError
-from kerastl.features.digests import content_key
-from kerastl.features.entry import Make, kept_rows, made_rows
-from kerastl.features.journal import VERSION, Layout
+from kerastl.features.collection import Collection
+from kerastl.features.completion import Completion, Make
+from kerastl.features.digests import KnownDigests, content_key
 from kerastl.features.locks import alone
-from kerastl.features.room import NotKeptError, disk_room, make_room, room_for, size_text
-from kerastl.progress import track
+from kerastl.features.records import VERSION
+from kerastl.features.room import Take, disk_room, make_room
+from kerastl.features.stored_rows import StoredRows
 
 logger = logging.getLogger(__name__)
-
-# Written and checked at once, lost at most when a run is killed.
-_BLOCK_BYTES = 8 * 2**20
-_MOST_BLOCK_ROWS = 1024
 
 # Backup programs leave out folders that begin with this: https://bford.info/cachedir/
 _TAG_NAME = "CACHEDIR.TAG"
@@ -46,10 +42,13 @@ class Store:
     Attributes:
         directory: Where they are; None if nothing is kept.
         largest_bytes: Of all of them together.
+        image_digests: Of images that were looked up before. They must not change while the store
+            is in use.
     """
 
     directory: Path | None
     largest_bytes: int
+    image_digests: KnownDigests = field(default_factory=KnownDigests, repr=False)
 
     @property
     def room_bytes(self) -> int:
@@ -64,101 +63,85 @@ class Store:
     def rows(
         self,
         key: str,
+        names: Sequence[bytes] | int,
         *,
-        count: int,
         row_shape: tuple[int, ...],
         dtype: DTypeLike,
         make: Make,
-        block_rows: int | None = None,
+        batch_rows: int = 32,
         description: str = "Extracting features",
-        while_waiting: Callable[[], None] = lambda: None,
-    ) -> NDArray[Any]:
-        """Return rows that were computed by an earlier run, or compute and keep them.
+    ) -> StoredRows:
+        """Return rows that were computed by earlier runs, or compute and keep them.
+
+        Each row is kept by itself: what is asked for together and in which order does not
+        count. Several processes that want the same rows share the work.
 
         What cannot be kept is computed for this run alone, and one line of the log says why.
 
         Args:
-            key: From `content_key`: everything that the rows depend on.
-            count: Number of rows.
+            key: From `content_key`: all that the rows depend on beside their names.
+            names: 32 bytes for each row, that stand for what it alone depends on, see
+                `kerastl.features.digests.digest_images`. Rows of one name are computed once. The
+                number of rows where nothing can be kept anyway.
             row_shape: Of each.
             dtype: Of the numbers, such as float32 or `ml_dtypes.bfloat16`.
-            make: From a slice of rows to an array of shape (rows in the slice, *row_shape).
-                Called in order for the blocks that are not stored; what it raises goes on to
-                the caller, and the blocks before are kept.
-            block_rows: Rows that are made, written and checked at once; about 8 MiB, at most
-                1,024 rows, when not given. Rows that are stored keep the number they began with.
+            make: From places in `names`, and those that will probably be asked for next, each
+                int64 of shape (m,), to an array of shape (m, *row_shape). Called for what is not
+                there; what it raises goes on to the caller, and the rows before are kept.
+            batch_rows: Rows that are made and kept at once; what is lost by a kill.
             description: For the progress bar.
-            while_waiting: Called again and again while another process computes the same rows;
-                what it raises goes on to the caller.
 
         Returns:
-            Read-only, of shape (count, *row_shape). Mapped from the store, where it stays as
-            long as the array or anything sliced from it lives.
+            Read-only, of shape (number of names, *row_shape). Mapped from the store, where it
+            stays as long as this or anything sliced from it lives.
 
         Raises:
             DataError: Neither the store nor memory nor the disk has room.
 
         Example:
             >>> import tempfile
-            >>> def make(rows):
-            ...     print("computing", rows.start, rows.stop)
-            ...     return np.full((rows.stop - rows.start, 2), 7, np.float32)
-            >>> key = content_key(images="digest", border=3)
-            >>> what = dict(count=3, row_shape=(2,), dtype=np.float32, make=make)
+            >>> from hashlib import sha256
+            >>> def make(places, _following):
+            ...     print("computing", places)
+            ...     return np.full((len(places), 2), 7, np.float32)
+            >>> names = [sha256(image).digest() for image in (b"first", b"second", b"third")]
+            >>> what = dict(row_shape=(2,), dtype=np.float32, make=make)
+            >>> key = content_key(border=3)
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     first = open_store(folder, largest_bytes=2**20).rows(key, **what)
-            ...     second = open_store(folder, largest_bytes=2**20).rows(key, **what)
-            computing 0 3
+            ...     first = open_store(folder, largest_bytes=2**20).rows(key, names[:2], **what)
+            ...     second = open_store(folder, largest_bytes=2**20).rows(key, names, **what)
+            computing [0 1]
+            computing [2]
             >>> second.shape
             (3, 2)
         """
         kind = np.dtype(dtype).newbyteorder("=")
         row_bytes = int(np.prod(row_shape)) * kind.itemsize
-        if block_rows is None:
-            block_rows = min(_BLOCK_BYTES // max(row_bytes, 1), _MOST_BLOCK_ROWS)
-        layout = Layout(count, tuple(row_shape), kind, max(block_rows, 1))
-        if self.directory is not None and layout.total_bytes:
-            name = content_key(
-                key=key,
-                version=VERSION,
-                count=count,
-                row_shape=layout.row_shape,
-                dtype=kind.name,
-                byte_order=sys.byteorder,
-            )
-            reserve = functools.partial(_reserve, self.directory, self.largest_bytes)
-            try:
-                if layout.total_bytes > self.largest_bytes:  # and then no file is made at all
-                    raise NotKeptError(f"it may take {size_text(self.largest_bytes)} in all")
-                entry = self.directory / "rows" / name
-                return kept_rows(
-                    entry,
-                    layout,
-                    make,
-                    reserve=reserve,
-                    description=description,
-                    while_waiting=while_waiting,
+        with ExitStack() as stack:
+            collection = None
+            if self.directory is not None and not isinstance(names, int) and names and row_bytes:
+                name = content_key(
+                    key=key,
+                    version=VERSION,
+                    row_shape=tuple(row_shape),
+                    dtype=kind.name,
+                    byte_order=sys.byteorder,
                 )
-            except NotKeptError as error:
-                logger.warning(
-                    "%s: %s are not kept for later runs in %s: %s.",
-                    description,
-                    size_text(layout.total_bytes),
-                    self.directory,
-                    error,
-                )
-        return self._unkept(layout, make, description)
+                collection = Collection(self.directory / "rows", name, row_bytes=row_bytes)
+                stack.callback(collection.close)
+            return Completion(
+                range(names) if isinstance(names, int) else names,
+                row_shape=tuple(row_shape),
+                dtype=kind,
+                collection=collection,
+                directories=() if self.directory is None else (self.directory,),
+                description=description,
+            ).run(make, batch_rows=max(batch_rows, 1), reserve=self._reserve)
 
-    def _unkept(self, layout: Layout, make: Make, description: str) -> NDArray[Any]:
-        """Return the rows, computed for this process alone."""
-        rows = room_for(layout, () if self.directory is None else (self.directory,))
-        with track(description, total=layout.count) as advance:
-            for block in range(layout.num_blocks):
-                chosen = layout.rows_of(block)
-                rows[chosen] = made_rows(make, layout, chosen)
-                advance(chosen.stop - chosen.start)
-        rows.flags.writeable = False
-        return rows
+    def _reserve(self, needed_bytes: int, take: Take) -> None:
+        """Make room and take it while no other process does the same."""
+        assert self.directory is not None
+        _make_room(self.directory, self.largest_bytes, needed_bytes, take)
 
 
 def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) -> Store:
@@ -175,9 +158,9 @@ def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) 
 
     Example:
         >>> open_store(None, largest_bytes=0).rows(
-        ...     "key", count=2, row_shape=(), dtype=int, make=lambda rows: np.zeros(2, int)
-        ... )
-        array([0, 0])
+        ...     "key", 2, row_shape=(1,), dtype=int, make=lambda _places, _: np.zeros((2, 1), int)
+        ... ).shape
+        (2, 1)
     """
     if directory is None:
         return Store(None, largest_bytes)
@@ -186,7 +169,7 @@ def open_store(directory: str | os.PathLike[str] | None, *, largest_bytes: int) 
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _take_possession(folder)
         (folder / "rows").mkdir(mode=0o700, exist_ok=True)
-        _reserve(folder, largest_bytes, 0)
+        _make_room(folder, largest_bytes, 0)
     except OSError as error:
         logger.warning(
             "Nothing is kept for later runs: %s cannot be used (%s).",
@@ -215,8 +198,8 @@ def _take_possession(folder: Path) -> None:
     partial.rename(tag)
 
 
-def _reserve(
-    directory: Path, largest_bytes: int, needed_bytes: int, take: Callable[[], None] | None = None
+def _make_room(
+    directory: Path, largest_bytes: int, needed_bytes: int, take: Take | None = None
 ) -> None:
     """Make room and take it while no other process does the same."""
     with alone(directory / "store.lock"):

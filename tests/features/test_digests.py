@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kerastl.data.stream import ImageStream
 from kerastl.data.table import table_from_arrays
 from kerastl.features import digests
-from kerastl.features.digests import content_key, digest_images, digest_variables
+from kerastl.features.digests import KnownDigests, content_key, digest_images, digest_variables
 
 # Few different values, so that equal and nearly equal pairs are drawn often.
 SCALARS = st.one_of(
@@ -67,14 +67,16 @@ def test_same_key_in_another_process(hash_seed):
         "import numpy as np\nfrom numpy import array, float32\n"
         "from kerastl.features.digests import content_key, digest_images\n"
         f"print(content_key(**{parts!r}))\n"
-        "print(digest_images(np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)))"
+        "images = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)\n"
+        "print(*(digest.hex() for digest in digest_images(images)))"
     )
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     answer = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     images = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
-    assert answer.stdout.split() == [content_key(**parts), digest_images(images)]
+    expected = [content_key(**parts), *(digest.hex() for digest in digest_images(images))]
+    assert answer.stdout.split() == expected
 
 
 @given(st.data())
@@ -156,15 +158,40 @@ def test_variables_names_shapes_types_and_order_count():
 def test_images_however_they_are_kept_and_read(monkeypatch, chunk_bytes):
     images = np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), np.uint8)
     rows = np.array([5, 3, 22, 0, 1, 2])
-    expected, some = digest_images(images), digest_images(images, rows)
+    expected = digest_images(images)
+    assert len(set(expected)) == 23
     monkeypatch.setattr(digests, "_CHUNK_BYTES", chunk_bytes)
     stream = ImageStream(table_from_arrays(images, np.arange(23) % 3), image_size=(8, 8))
     assert digest_images(images) == digest_images(stream) == expected
+    some = [expected[row] for row in rows]
     assert digest_images(images, rows) == digest_images(stream, rows) == some
     assert digest_images(images[rows]) == some
-    assert digest_images(images, rows[::-1]) != some
-    assert digest_images(images[:, :, :4].reshape(23, 4, 8, 3)) != digest_images(images[:, :4])
-    assert digest_images(images[:0]) != digest_images(images[:0, :4])
+    # The size counts, not the bytes alone.
+    assert not {*digest_images(images[:, :, :4].reshape(23, 4, 8, 3))} & {
+        *digest_images(images[:, :, :4])
+    }
+    assert digest_images(images[:0]) == []
+
+
+def test_known_images_are_not_read_again():
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), np.uint8)
+    known = KnownDigests()
+    asked = []
+
+    class Watched:
+        shape = images.shape
+
+        def __getitem__(self, rows):
+            asked.extend(np.arange(9)[rows].tolist())
+            return images[rows]
+
+    watched = Watched()
+    assert known.of(watched, np.array([4, 2])) == digest_images(images, np.array([4, 2]))
+    assert known.of(watched, np.arange(9)) == digest_images(images)
+    assert sorted(asked) == list(range(9))
+    del watched
+    other = images + 1  # may be where the first one was
+    assert known.of(other, np.arange(2)) == digest_images(other[:2])
 
 
 def test_images_must_be_bytes():

@@ -12,23 +12,29 @@ import pytest
 
 from kerastl.features.store import open_store
 
-from .store_worker import BLOCK_ROWS, COUNT, WIDTH, truth
+from .store_worker import BATCH_ROWS, COUNT, NAMES, WIDTH, truth
 
 WORKER = Path(__file__).with_name("store_worker.py")
-WANTED = hashlib.sha256(truth(slice(0, COUNT)).tobytes()).hexdigest()
-STARTS = list(range(0, COUNT, BLOCK_ROWS))
+ROWS = list(range(COUNT))
 PATIENCE_SECONDS = 60
 
 
+def digest_of(numbers):
+    return hashlib.sha256(truth(numbers).tobytes()).hexdigest()
+
+
+WANTED = digest_of(ROWS)
+
+
 class Workers:
-    """Starts worker processes on one store and reads which blocks they computed."""
+    """Starts worker processes on one store and reads which rows they computed."""
 
     def __init__(self, folder):
         self.directory, self.log = folder / "cache", folder / "log"
         self._running = []
 
-    def start(self, *, seconds=0.0, key="key", largest_bytes=2**22):
-        arguments = [self.directory, self.log, largest_bytes, key, seconds]
+    def start(self, *, seconds=0.0, key="key", largest_bytes=2**22, first=0):
+        arguments = [self.directory, self.log, largest_bytes, key, seconds, first]
         process = subprocess.Popen(
             [sys.executable, WORKER, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -39,11 +45,16 @@ class Workers:
         self._running.append(process)
         return process
 
-    def made(self):
-        """(process, first row) of each block, in the order of time."""
+    def batches(self):
+        """(process, rows) of each batch that was begun, in the order of time."""
         if not self.log.exists():
             return []
-        return [tuple(map(int, line.split())) for line in self.log.read_text().splitlines()]
+        lines = [list(map(int, line.split())) for line in self.log.read_text().splitlines()]
+        return [(process, rows) for process, *rows in lines]
+
+    def made(self, by=None):
+        """Rows that were begun, by one process or by all."""
+        return [row for process, rows in self.batches() for row in rows if by in (None, process)]
 
     def wait_for(self, condition):
         end = time.monotonic() + PATIENCE_SECONDS
@@ -71,34 +82,33 @@ def finish(process):
     return output.strip(), errors
 
 
-def test_a_killed_run_loses_the_block_in_work_and_no_more(workers):
+def test_a_killed_run_loses_the_batch_in_work_and_no_more(workers):
     first = workers.start(seconds=0.05)
-    workers.wait_for(lambda: len(workers.made()) >= 5)
+    workers.wait_for(lambda: len(workers.batches()) >= 5)
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    begun = [start for _, start in workers.made()]
-    assert begun == STARTS[: len(begun)]
-    assert len(begun) < len(STARTS)
+    begun = workers.made()
+    assert begun == ROWS[: len(begun)]
+    assert len(begun) < COUNT
     second = workers.start()
     answer, log = finish(second)
     assert answer == WANTED
-    again = [start for process, start in workers.made() if process == second.pid]
-    # The block in work may have been done but for the time between writing and being killed.
-    assert again in (STARTS[len(begun) - 1 :], STARTS[len(begun) :])
-    assert "an earlier run was stopped" in log
+    # The batch in work may have been done but for the time between writing and being killed.
+    assert workers.made(by=second.pid) in (ROWS[len(begun) - BATCH_ROWS :], ROWS[len(begun) :])
+    assert "of 64 rows are kept by earlier runs" in log
     assert "damaged" not in log
     third = workers.start()
     assert finish(third)[0] == WANTED
-    assert third.pid not in {process for process, _ in workers.made()}
+    assert workers.made(by=third.pid) == []
 
 
 def test_killed_at_any_moment_again_and_again(workers):
     rng = random.Random(0)
     num_kills = 0
-    while len({start for _, start in workers.made()}) < len(STARTS) and num_kills < 12:
+    while len(set(workers.made())) < COUNT and num_kills < 12:
         process = workers.start(seconds=0.004)
-        before = len(workers.made())
-        workers.wait_for(lambda before=before: len(workers.made()) > before)
+        before = len(workers.batches())
+        workers.wait_for(lambda before=before: len(workers.batches()) > before)
         time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.wait()
@@ -107,35 +117,44 @@ def test_killed_at_any_moment_again_and_again(workers):
     answer, log = finish(workers.start())
     assert answer == WANTED
     assert "damaged" not in log
-    # Each kill cost at most one block.
-    assert len(workers.made()) <= len(STARTS) + num_kills
+    # Each kill cost at most one batch.
+    assert len(workers.made()) <= COUNT + num_kills * BATCH_ROWS
 
 
-def test_three_at_once_compute_each_block_once(workers):
-    together = [workers.start(seconds=0.02) for _ in range(3)]
-    logs = []
+def test_several_at_once_share_the_work(workers):
+    together = [workers.start(seconds=0.1) for _ in range(2)]
     for process in together:
-        answer, log = finish(process)
-        assert answer == WANTED
-        logs.append(log)
-    assert sorted(start for _, start in workers.made()) == STARTS
-    assert len({process for process, _ in workers.made()}) == 1
-    assert sum("kept by an earlier run" in log or "meanwhile" in log for log in logs) == 2
+        assert finish(process)[0] == WANTED
+    made = workers.made()
+    assert set(made) == set(ROWS)
+    # Begun by both at the same moment, or where the first one was before the second looked.
+    assert len(made) <= 1.5 * COUNT
+    shares = [len(workers.made(by=process.pid)) for process in together]
+    assert sum(shares) == len(made)
+    third = workers.start()
+    assert finish(third)[0] == WANTED
+    assert workers.made(by=third.pid) == []
 
 
-def test_who_waits_goes_on_where_a_killed_process_was(workers):
+def test_who_shares_with_a_killed_process_finishes_alone(workers):
     first = workers.start(seconds=0.1)
-    workers.wait_for(lambda: len(workers.made()) >= 3)
-    second = workers.start()
-    for line in second.stderr:  # it says so, so it waits now
-        if "waiting" in line:
-            break
+    workers.wait_for(lambda: len(workers.batches()) >= 3)
+    second = workers.start(seconds=0.02)
+    workers.wait_for(lambda: workers.made(by=second.pid))
     first.kill()
     assert first.wait() == -signal.SIGKILL
     assert finish(second)[0] == WANTED
-    made = workers.made()
-    assert {process for process, _ in made} == {first.pid, second.pid}
-    assert len(made) <= len(STARTS) + 1
+    assert len(workers.made()) <= 1.5 * COUNT
+
+
+def test_several_with_other_images_do_not_wait_for_each_other(workers):
+    """Half of the images are the same."""
+    together = [workers.start(seconds=0.02, first=first) for first in (0, COUNT // 2)]
+    for process, first in zip(together, (0, COUNT // 2), strict=True):
+        assert finish(process)[0] == digest_of(range(first, first + COUNT))
+    last = workers.start(first=COUNT // 4)
+    assert finish(last)[0] == digest_of(range(COUNT // 4, COUNT // 4 + COUNT))
+    assert workers.made(by=last.pid) == []
 
 
 def test_what_another_process_uses_is_not_dropped(workers, caplog):
@@ -147,21 +166,21 @@ def test_what_another_process_uses_is_not_dropped(workers, caplog):
     def ask(key):
         made = []
 
-        def make(rows):
-            made.append(rows.start)
-            return truth(rows)
+        def make(places, _following):
+            made.extend(places)
+            return truth(places)
 
-        store.rows(key, count=COUNT, row_shape=(WIDTH,), dtype="f4", make=make, block_rows=4)
+        store.rows(key, NAMES[:COUNT], row_shape=(WIDTH,), dtype="f4", make=make, batch_rows=4)
         return made
 
-    assert ask("other") == STARTS
+    assert ask("other") == ROWS
     assert "in use" in caplog.text
     assert ask("key") == []
     reader.kill()  # the lock goes with the process
     reader.wait()
-    assert ask("other") == STARTS
+    assert ask("other") == ROWS
     assert ask("other") == []
-    assert ask("key") == STARTS
+    assert ask("key") == ROWS
 
 
 def test_processes_that_drop_each_others_entries(workers):

@@ -101,7 +101,7 @@ def test_what_the_frozen_part_did_in_time_is_kept(images, ticks, tmp_path):
         patch.setattr(
             border_views,
             "_trace",
-            lambda *a: lambda pixels, seed: seen.append(len(pixels)) or trace(*a)(pixels, seed),
+            lambda *a: lambda pixels, *rest: seen.append(len(pixels)) or trace(*a)(pixels, *rest),
         )
         border_views.extract_views(frozen, shelf, TRAIN, batch_size=8)
     assert seen == [8, 8, 8]
@@ -123,35 +123,22 @@ def test_the_probe_is_always_there(images, caplog):
     assert "--max-minutes 0: no time was left to fine-tune." in caplog.text
 
 
-@pytest.fixture
-def busy(tmp_path):
-    """A store, and a key whose rows another process has begun to compute and does not go on."""
+def test_nobody_waits_for_a_process_that_does_not_go_on(tmp_path):
     store = open_store(tmp_path / "cache", largest_bytes=2**24)
-    ask = {"count": 2, "row_shape": (3,), "dtype": np.float32, "block_rows": 1}
+    names = [bytes(32), bytes([1] * 32)]
+    ask = {"row_shape": (3,), "dtype": np.float32, "batch_rows": 1}
 
-    def stop(rows):
-        if rows.start:
+    def stop(places, _following):
+        if places[0]:
             raise KeyboardInterrupt
         return np.zeros((1, 3), np.float32)
 
     with pytest.raises(KeyboardInterrupt):
-        store.rows("key", **ask, make=stop)
+        store.rows("key", names, **ask, make=stop)
     (entry,) = (store.directory / "rows").iterdir()
     with alone(entry / "fill.lock"):
-        yield lambda **options: store.rows(
-            "key", **ask, make=lambda rows: np.ones((1, 3), np.float32), **options
-        )
-
-
-def test_a_wait_for_another_process_ends_with_the_deadline(busy):
-    with pytest.raises(TimeUpError):
-        busy(while_waiting=deadline_after(0.005).check)
-
-
-def test_a_wait_for_a_process_that_does_not_go_on_ends(busy, monkeypatch, caplog):
-    monkeypatch.setattr("kerastl.features.entry._PATIENCE_SECONDS", 0.3)
-    np.testing.assert_array_equal(busy(), np.ones((2, 3)))
-    assert "has not gone on for" in caplog.text
+        rows = store.rows("key", names, **ask, make=lambda *_: np.ones((1, 3), np.float32))
+    np.testing.assert_array_equal(rows[:], [[0, 0, 0], [1, 1, 1]])
 
 
 def test_the_last_step_is_not_cut_short(images, ticks):
