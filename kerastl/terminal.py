@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 from cyclopts import App, CycloptsError, Group
 
 from kerastl.errors import KerasTLError
+from kerastl.lean_import import import_keras
 from kerastl.progress import Advance, listen
 
 EXIT_USER_MISTAKE = 2
@@ -164,8 +164,7 @@ def import_tensorflow_quietly() -> None:
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        importlib.import_module("tensorflow")
-        importlib.import_module("keras")
+        import_keras()
     finally:
         os.dup2(kept, 2)
         os.close(kept)
