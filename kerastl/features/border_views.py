@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from kerastl.data.augment import AUGMENTATIONS, find_augmentation
 from kerastl.data.batches import epoch_order, weighted
 from kerastl.deadline import NEVER, Deadline
+from kerastl.features.halving import halving
 from kerastl.features.shelf import Shelf
 
 
@@ -183,20 +184,28 @@ def _trace(frozen: keras.Model, image_shape: tuple[int, ...], augment: str, dtyp
     """Return a graph from pixels and a seed to all tensors of each image in one row."""
     apply = AUGMENTATIONS[augment]
 
+    # Two graphs: what is drawn depends on the batch, which is split below only, when memory is
+    # short.
     @tf.function(
         input_signature=[
             tf.TensorSpec((None, *image_shape), tf.uint8),
             tf.TensorSpec((2,), tf.int64),
         ]
     )
-    def forward(pixels: tf.Tensor, view_seed: tf.Tensor) -> tf.Tensor:
+    def draw(pixels: tf.Tensor, view_seed: tf.Tensor) -> tf.Tensor:
         plain = tf.cast(pixels, tf.float32)
         varied = tf.cond(view_seed[1] < 0, lambda: plain, lambda: apply(plain, view_seed))
-        answers = keras.tree.flatten(frozen(tf.ensure_shape(varied, plain.shape), training=False))
+        return tf.ensure_shape(varied, plain.shape)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.float32)])
+    def run(varied: tf.Tensor) -> tf.Tensor:
+        answers = keras.tree.flatten(frozen(varied, training=False))
         flat = [tf.reshape(tf.cast(one, dtype), [-1, math.prod(one.shape[1:])]) for one in answers]
         return tf.concat(flat, axis=1)
 
-    return forward.get_concrete_function()
+    drawn = draw.get_concrete_function()
+    answered = halving(run.get_concrete_function(), what="running the frozen part")
+    return lambda pixels, view_seed: answered(drawn(pixels, view_seed))
 
 
 def view_batches(
