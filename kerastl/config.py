@@ -183,6 +183,11 @@ class FitConfig(DataOptions):
     batch_size: Annotated[int, Parameter(group=_TRAINING)] = 32
     """Images per step."""
 
+    accumulate_steps: Annotated[int, Parameter(group=_TRAINING)] = 1
+    """In how many parts the images of a step of fine-tuning go through the network; their gradients
+    are added up, so that the result stays the same with less memory. When memory runs out, twice
+    as many parts are taken by themselves."""
+
     learning_rate: Annotated[float | None, Parameter(group=_TRAINING)] = None
     """Highest rate of fine-tuning. Default: 2e-4 for networks of mobile size, else 1e-4."""
 
@@ -261,6 +266,12 @@ class FitConfig(DataOptions):
                 "every epoch. Leave out one of the two."
             )
         super().__post_init__()
+        if self.accumulate_steps > self.batch_size:
+            raise ConfigError(
+                f"`accumulate_steps` must be at most `batch_size`, which is {self.batch_size}; "
+                f"received accumulate_steps={self.accumulate_steps}. It says in how many parts "
+                "these images go through the network."
+            )
 
 
 def data_words(options: DataOptions) -> str:
@@ -296,6 +307,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "patience_epochs": (1, 100_000),
     "max_minutes": (0, 1e6),
     "batch_size": (1, 65536),
+    "accumulate_steps": (1, 65536),
     "learning_rate": (1e-12, 10),
     "weight_decay": (0, 10),
     "seed": (0, 2**31 - 1),

@@ -241,6 +241,8 @@ def _model_summary(record: Record) -> ModelSummary:
             "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
             "Views": phase.plan.words,
         }
+        if phase.out_of_memory:
+            settings["Memory"] = phase.out_of_memory
         if phase.cut_short:
             settings["Cut short"] = phase.cut_short
     elif recipe is not None:

@@ -186,6 +186,8 @@ def environment(experiment: Experiment, *, seconds: float) -> dict[str, Any]:
         "precision_of_probe_features": f"{features.dtype} ({features.reason})",
         # Of the training step; a frozen part runs once, and compiling it would not pay.
         "xla": "not trained" if phase is None else phase.xla.words,
+        "images_at_once": "not trained" if phase is None else phase.images_at_once,
+        **({"out_of_memory": phase.out_of_memory} if phase and phase.out_of_memory else {}),
         "seconds": round(seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -59,14 +59,14 @@ def summary_lines(
 
 
 def _computed(record: Record) -> str:
-    """Return what ran in which precision, and whether XLA compiled it."""
+    """Return what ran in which precision, whether XLA compiled it, and if memory ran out."""
     phase = record.experiment.phase
     words = f"Computed in {keras.config.dtype_policy().name}"
     if record.experiment.precision.dtype != "float32":
         words += f", the probe's training features in {record.experiment.precision.dtype}"
     if phase is None:
         return f"{words}."
-    return f"{words}; XLA {phase.xla.words}."
+    return " ".join(filter(None, (f"{words}; XLA {phase.xla.words}.", phase.out_of_memory)))
 
 
 def _measures(test: dict[str, Any], *, uneven: bool) -> str:

@@ -325,6 +325,7 @@ def find_phase(config: FitConfig, network: Network, *, deadline: Deadline = NEVE
         or default_learning_rate(num_parameters=network.backbone.count_params()),
         weight_decay=config.weight_decay,
         batch_size=config.batch_size,
+        accumulate_steps=config.accumulate_steps,
         patience_epochs=config.patience_epochs,
         augment=config.augment,
         mix=config.mix,

@@ -22,6 +22,7 @@ from kerastl.data.image_reader import can_be_served
 from kerastl.data.imbalance import IMBALANCES
 from kerastl.data.sources import load_table, table_from_arrays
 from kerastl.errors import ConfigError, DataError, ExportError, WeightsError
+from kerastl.models.frozen import prove_frozen
 
 from .data.corpus import BROKEN, write_corpus
 
@@ -396,3 +397,25 @@ def test_a_run_says_what_ran_in_which_precision(finished):
     assert around["precision_of_probe_features"] == "float32 (asked for)"
     assert around["xla"].startswith(("on (", "off ("))
     assert any(line.startswith("Computed in float32; XLA o") for line in finished.summary_lines)
+
+
+def test_a_run_that_was_short_of_memory_says_so(colour_folder, tmp_path, monkeypatch):
+    """In its report, environment and last lines; the options are what they were."""
+    proofs = []
+
+    def prove(model, **options):
+        proofs.append(model)
+        if len(proofs) == 1:
+            raise MemoryError
+        return prove_frozen(model, **options)
+
+    monkeypatch.setattr("kerastl.training.phases.prove_frozen", prove)
+    config = FitConfig(str(colour_folder), **{**SMALL, "batch_size": 8}, out=str(tmp_path / "run"))
+    result = kerastl.run(config)
+    around = json.loads((result.path / "environment.json").read_text())
+    assert around["images_at_once"] == 4
+    assert around["out_of_memory"].startswith("Out of memory with 8 images at once: fine-tuning")
+    assert around["out_of_memory"] in (result.path / "report.html").read_text()
+    assert any(around["out_of_memory"] in line for line in result.summary_lines)
+    again = kerastl.read_config(result.path / "config.yaml")
+    assert (again.batch_size, again.accumulate_steps) == (8, 1)

@@ -18,6 +18,7 @@ from kerastl.deploy.runs import load_run
 from kerastl.deploy.savedmodel import load_savedmodel
 from kerastl.errors import ConfigError, UnreadableImageError
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD
+from kerastl.features.halving import halving
 from kerastl.run_folder import LABELS
 
 
@@ -84,6 +85,7 @@ def open_predictor(path: str | Path) -> Predictor:
 def _run_predictor(path: Path) -> Predictor:
     """Answer with the Keras model of a run folder."""
     run = load_run(path)
+    forward = halving(lambda pixels: run.model(pixels, training=False), what="predicting")
 
     def predict(contents: Sequence[bytes]) -> list[Answer]:
         images: list[Any] = []
@@ -99,7 +101,7 @@ def _run_predictor(path: Path) -> Predictor:
         if not images:
             return [answer for answer in answers if answer is not None]
         pixels = tf.cast(np.stack(images), tf.float32)
-        rows = iter(np.asarray(run.model(pixels, training=False)))
+        rows = iter(np.asarray(forward(pixels)))
         return [
             _best_first(next(rows), run.class_names) if answer is None else answer
             for answer in answers

@@ -26,6 +26,7 @@ from kerastl.data.augment import augment_each, find_augmentation
 from kerastl.data.batches import epoch_order, weighted
 from kerastl.deadline import NEVER, Deadline
 from kerastl.features.digests import digest_image
+from kerastl.features.halving import halving
 from kerastl.features.shelf import Shelf
 from kerastl.features.stored_rows import StoredRows
 
@@ -160,7 +161,7 @@ def extract_views(
         def make(pixels: NDArray[np.uint8]) -> NDArray[Any]:
             deadline.check()
             seeds = np.array([_view_seed(image, view=view, seed=seed) for image in pixels])
-            answer: NDArray[Any] = forward()(pixels, seeds, tf.constant(view > 0)).numpy()
+            answer: NDArray[Any] = forward()(pixels, seeds, np.full(len(pixels), view > 0)).numpy()
             return answer
 
         parts: dict[str, object] = {"kind": "border", "view": view}
@@ -193,17 +194,21 @@ def _trace(frozen: keras.Model, image_shape: tuple[int, ...], augment: str, dtyp
         input_signature=[
             tf.TensorSpec((None, *image_shape), tf.uint8),
             tf.TensorSpec((None, 2), tf.int64),
-            tf.TensorSpec((), tf.bool),
+            tf.TensorSpec((None,), tf.bool),
         ]
     )
     def forward(pixels: tf.Tensor, seeds: tf.Tensor, varied: tf.Tensor) -> tf.Tensor:
         plain = tf.cast(pixels, tf.float32)
-        images = tf.cond(varied, lambda: augment_each(plain, seeds, policy=augment), lambda: plain)
+        images = tf.cond(
+            tf.reduce_any(varied),
+            lambda: augment_each(plain, seeds, policy=augment),
+            lambda: plain,
+        )
         answers = keras.tree.flatten(frozen(tf.ensure_shape(images, plain.shape), training=False))
         flat = [tf.reshape(tf.cast(one, dtype), [-1, math.prod(one.shape[1:])]) for one in answers]
         return tf.concat(flat, axis=1)
 
-    return forward.get_concrete_function()
+    return halving(forward.get_concrete_function(), what="running the frozen part")
 
 
 def view_batches(

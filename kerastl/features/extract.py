@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from kerastl.data.augment import AS_IT_IS
 from kerastl.data.stream import Images
+from kerastl.features.halving import halving, prove_in_memory
 from kerastl.features.shelf import reading_ahead, shelf_of
 from kerastl.features.store import Store
 from kerastl.models.classifier import feature_model, parts_of
 from kerastl.models.fold import fold_batch_norm
-from kerastl.models.frozen import PROOF_IMAGES, prove_inert
+from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.progress import track
 
 
@@ -67,7 +68,7 @@ def extract_features(
         FrozenPartError: The proof failed.
     """
     model = folded_feature_model(classifier, dtype=dtype)
-    prove_inert(
+    prove_in_memory(
         model, reference=feature_model(classifier), pixels=images[:PROOF_IMAGES], dtype=dtype
     )
     return run_in_batches(
@@ -237,6 +238,8 @@ def trace_forward(
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a model in inference mode as a graph, from uint8 batches to float32.
 
+    Where memory runs out, it goes through a batch in parts (`kerastl.features.halving`).
+
     Args:
         model: From float32 (batch, height, width, 3) to one tensor.
         image_shape: (height, width, 3).
@@ -247,4 +250,4 @@ def trace_forward(
         return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
     # Traced here once: TensorFlow warns of retracing when short runs follow each other.
-    return forward.get_concrete_function()
+    return halving(forward.get_concrete_function(), what=f"running {model.name!r}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kerastl.deadline import NEVER, Deadline
 from kerastl.errors import DataError
+from kerastl.features.halving import halving
 from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
 
@@ -149,8 +150,10 @@ class BestEpoch(keras.callbacks.Callback):
         def forward(*batch: Any) -> Any:
             return self.model(list(batch) if len(batch) > 1 else batch[0], training=False)
 
+        answer = halving(forward, what="validating")
+
         def call(batch: Any) -> Any:
             parts = batch if isinstance(batch, list) else [batch]
-            return forward(*(tf.cast(part, tf.float32) for part in parts))
+            return answer(*(tf.cast(part, tf.float32) for part in parts))
 
         return call

@@ -32,13 +32,14 @@ from kerastl.features.extract import (
     probability_reader,
     stored_features,
 )
+from kerastl.features.halving import prove_in_memory
 from kerastl.features.precision import Precision, choose_precision
 from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
-from kerastl.models.frozen import PROOF_IMAGES, prove_inert
+from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
 from kerastl.training.head import assign_probe, fit_head
@@ -305,7 +306,7 @@ def _feature_reader(
 
     def features_by(model: keras.Model, dtype: str) -> Callable[..., NDArray[np.float32]]:
         prove = functools.partial(
-            prove_inert,
+            prove_in_memory,
             model,
             reference=feature_model(classifier),
             pixels=images[train[:PROOF_IMAGES]],

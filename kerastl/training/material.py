@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +28,14 @@ class Material:
 
     Attributes:
         model: The trained model.
-        batches: Of one epoch.
+        batches: Makes the batches of one epoch. Made anew they begin with the same ones, while
+            those that were used go on.
         validation: Gives the inputs of the validation images, batch by batch.
         sample: The inputs of the first training images.
     """
 
     model: keras.Model
-    batches: tf.data.Dataset
+    batches: Callable[[], tf.data.Dataset]
     validation: Callable[[], Iterable[Any]]
     sample: Any
 
@@ -79,7 +81,8 @@ def choose_material(
         TimeUpError: The deadline passed before the frozen part was done.
     """
     if not num_views:
-        batches = training_batches(
+        batches = functools.partial(
+            training_batches,
             images,
             targets,
             train_rows,
@@ -120,7 +123,8 @@ def choose_material(
         deadline=deadline,
         description="Running the frozen part (val)",
     )
-    batches = view_batches(
+    batches = functools.partial(
+        view_batches,
         kept,
         targets[train_rows],
         batch_size=batch_size,

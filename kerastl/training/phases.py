@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 
 from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
+from kerastl.data.wording import counted
 from kerastl.deadline import NEVER, Deadline
 from kerastl.errors import FrozenPartError
 from kerastl.features.border_views import bytes_per_view
+from kerastl.features.halving import SMALLER_INPUT, prove_in_memory, with_fewer_images
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
@@ -30,7 +33,6 @@ from kerastl.models.frozen import (
     PROOF_IMAGES,
     TrainingView,
     prove_frozen,
-    prove_inert,
     prove_rejoined,
     training_view,
 )
@@ -39,6 +41,7 @@ from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.compilation import compile_for_training
 from kerastl.training.material import Material, choose_material
+from kerastl.training.split_step import model_for_steps
 from kerastl.training.view_plan import AUTO, ViewPlan, plan_views
 
 logger = logging.getLogger(__name__)
@@ -63,6 +66,8 @@ class Phase:
         memory_bytes: What kept views may take. When not given, what the store may hold and the
             disk has room for, or a third of the machine's memory, whichever is more.
         deadline: When it must end, in the middle of an epoch too.
+        accumulate_steps: In how many parts the images of a step go through the network to begin
+            with; their gradients are added up, see `kerastl.training.split_step`.
     """
 
     epochs: int
@@ -77,6 +82,7 @@ class Phase:
     views: int | str = AUTO
     memory_bytes: int | None = None
     deadline: Deadline = NEVER
+    accumulate_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,9 @@ class PhaseResult:
         plan: How the frozen part was run.
         xla: Whether the training step was compiled.
         cut_short: What the deadline did, one sentence; empty if it did nothing.
+        images_at_once: Images that went through the network together in a step, at most the
+            batch's.
+        out_of_memory: What was done when memory ran out, one sentence; empty if it did not.
     """
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
@@ -106,6 +115,8 @@ class PhaseResult:
     plan: ViewPlan
     xla: Xla
     cut_short: str = ""
+    images_at_once: int = 0
+    out_of_memory: str = ""
 
 
 def fine_tune(
@@ -141,15 +152,13 @@ def fine_tune(
 
     Raises:
         FrozenPartError: The frozen part moves or acts at random; nothing was trained.
-        DataError: The loss is not a number.
+        DataError: The loss is not a number, or memory runs out with one image at a time.
         TimeUpError: The deadline passed before the first step; nothing was trained.
     """
     phase.deadline.check()
     view = training_view(classifier, border=border)
-    steps = math.ceil(len(train_rows) / phase.batch_size)
-    first = train_rows[: phase.batch_size]
-    sample = images[first[:PROOF_IMAGES]]
-    difference = prove_inert(view.frozen, reference=view.reference, pixels=sample)
+    sample = images[train_rows[: min(phase.batch_size, PROOF_IMAGES)]]
+    difference = prove_in_memory(view.frozen, reference=view.reference, pixels=sample)
     plan = plan_views(
         phase.views,
         augment=phase.augment,
@@ -178,22 +187,15 @@ def fine_tune(
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
-    model = material.model
-    compile_for_training(
-        model,
-        learning_rate=phase.learning_rate,
-        weight_decay=phase.weight_decay,
-        clip_norm=phase.clip_norm,
-        total_steps=steps * phase.epochs,
-    )
-    prove_frozen(
-        model,
+    model, keeper, count = _train(
+        material,
+        targets,
+        phase,
+        train_rows=train_rows,
+        val_rows=val_rows,
         must_not_move=view.must_not_move,
-        inputs=material.sample,
-        targets=targets[first],
-        weighted=len(material.batches.element_spec) == 3,
+        class_weights=class_weights,
     )
-    keeper = _fit(material, targets[val_rows], phase, steps=steps, class_weights=class_weights)
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
@@ -203,7 +205,119 @@ def fine_tune(
         plan=plan,
         xla=xla_of(model),
         cut_short=_cut_short(keeper, phase),
+        images_at_once=count,
+        out_of_memory=_out_of_memory(count, phase, num_train=len(train_rows)),
     )
+
+
+def _train(
+    material: Material,
+    targets: NDArray[np.float32],
+    phase: Phase,
+    *,
+    train_rows: NDArray[np.int64],
+    val_rows: NDArray[np.int64],
+    must_not_move: Sequence[keras.Variable],
+    class_weights: NDArray[np.float32] | None,
+) -> tuple[keras.Model, BestEpoch, int]:
+    """Prove and train in place, with fewer images at once and from the start if memory runs out.
+
+    Half of a training with one step and half with another would be equal too, but for its random
+    draws; a start from the very first weights is one run, as its history says.
+    """
+    steps = math.ceil(len(train_rows) / phase.batch_size)
+    still = {id(variable) for variable in must_not_move}
+    # The random states of Dropout above the border among them.
+    may_move = [variable for variable in material.model.variables if id(variable) not in still]
+    start = [np.array(variable.numpy()) for variable in may_move]
+    first = train_rows[: phase.batch_size]
+
+    def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch]:
+        split = images_at_once < len(first)
+        model = model_for_steps(material.model, images_at_once=images_at_once if split else None)
+        compile_for_training(
+            model,
+            learning_rate=phase.learning_rate,
+            weight_decay=phase.weight_decay,
+            clip_norm=phase.clip_norm,
+            total_steps=steps * phase.epochs,
+        )
+        batches = material.batches()
+        prove_frozen(
+            model,
+            must_not_move=must_not_move,
+            inputs=material.sample,
+            targets=targets[first],
+            weighted=len(batches.element_spec) == 3,
+        )
+        keeper = _fit(
+            model,
+            batches,
+            material.validation,
+            targets[val_rows],
+            phase,
+            steps=steps,
+            class_weights=class_weights,
+        )
+        return model, keeper
+
+    def restore() -> None:
+        for variable, value in zip(may_move, start, strict=True):
+            variable.assign(value)
+        phase.deadline.check()
+
+    (model, keeper), count = with_fewer_images(
+        attempt,
+        _images_to_begin_with(phase, num_train=len(train_rows)),
+        what="fine-tuning",
+        then="their gradients are added up; it starts again",
+        advice=f"{SMALLER_INPUT}, fewer --unfreeze-blocks, or fewer --views",
+        restore=restore,
+    )
+    return model, keeper, count
+
+
+def _images_to_begin_with(phase: Phase, *, num_train: int) -> int:
+    """Return how many images go through the network together as long as memory does not run out."""
+    return math.ceil(min(phase.batch_size, num_train) / phase.accumulate_steps)
+
+
+def _out_of_memory(count: int, phase: Phase, *, num_train: int) -> str:
+    """Say what was done when memory ran out."""
+    begun = _images_to_begin_with(phase, num_train=num_train)
+    if count == begun:
+        return ""
+    return (
+        f"Out of memory with {counted(begun)} at once: fine-tuning took {count} at a time and "
+        f"added up their gradients; a step is still {counted(phase.batch_size)}."
+    )
+
+
+def _fit(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    validation: Callable[[], Iterable[Any]],
+    val_targets: NDArray[np.float32],
+    phase: Phase,
+    *,
+    steps: int,
+    class_weights: NDArray[np.float32] | None,
+) -> BestEpoch:
+    """Train for the epochs of a phase, keep the best, in place; return what knows it."""
+    with track("Fine-tuning", total=phase.epochs * steps) as advance:
+        keeper = BestEpoch(
+            validation,
+            val_targets,
+            learning_rate=phase.learning_rate,
+            patience_epochs=phase.patience_epochs,
+            epoch_steps=steps,
+            class_weights=class_weights,
+            advance=advance,
+            deadline=phase.deadline,
+        )
+        model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
+    keeper.restore(model)
+    return keeper
 
 
 def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
@@ -216,33 +330,6 @@ def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
     )
     logger.warning("%s", words)
     return words
-
-
-def _fit(
-    material: Material,
-    val_targets: NDArray[np.float32],
-    phase: Phase,
-    *,
-    steps: int,
-    class_weights: NDArray[np.float32] | None,
-) -> BestEpoch:
-    """Train for the epochs of a phase, keep the best, in place; return what knows it."""
-    with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = BestEpoch(
-            material.validation,
-            val_targets,
-            learning_rate=phase.learning_rate,
-            patience_epochs=phase.patience_epochs,
-            epoch_steps=steps,
-            class_weights=class_weights,
-            advance=advance,
-            deadline=phase.deadline,
-        )
-        material.model.fit(
-            material.batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper]
-        )
-    keeper.restore(material.model)
-    return keeper
 
 
 def _room_for_views(images: Images, store: Store, given_bytes: int | None) -> dict[str, Any]:
@@ -270,9 +357,16 @@ def _proven(
     """Return the plan if both parts together are the classifier; "auto" gives way if not."""
     if not plan.num_views:
         return plan
-    crossing = view.frozen(tf.cast(sample, tf.float32), training=False)
+
+    def prove(count: int) -> float:
+        pixels = sample[:count]
+        inputs = view.frozen(tf.cast(pixels, tf.float32), training=False)
+        return prove_rejoined(view.suffix, reference=classifier, inputs=inputs, pixels=pixels)
+
     try:
-        prove_rejoined(view.suffix, reference=classifier, inputs=crossing, pixels=sample)
+        with_fewer_images(
+            prove, len(sample), what="the check of the trained part", then="which prove the same"
+        )
     except FrozenPartError as error:
         if asked != AUTO:
             raise
