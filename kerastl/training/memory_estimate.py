@@ -29,6 +29,10 @@ from kerastl.training.view_plan import plan_views
 
 logger = logging.getLogger(__name__)
 
+# What libraries map of their files (0.4 GiB, measured), and what else is loaded and traced in the
+# course of a run (0.2).
+_TO_COME = 600 * 2**20
+
 
 @dataclass(frozen=True)
 class MemoryEstimate:
@@ -185,14 +189,14 @@ def estimate_memory(
         num_trained = 4 * sum(math.prod(v.shape) for v in trained.variables)
         # Two moments, the gradients and their sum, the best epoch's weights and the first ones.
         network += 6 * num_trained
-        step = at_once * (_all(trained) + 2 * _largest(trained))
+        step = at_once * (_kept(trained) + 2 * _largest(trained))
         if frozen is not None and not plan.num_views:
             step += at_once * _live(frozen)
         entered = math.prod(trained.input_shape[1:]) if frozen is None or plan.num_views else 0
         # Batches that wait: two prefetched, one made, one in use.
         work = max(work, step + 4 * 4 * phase.batch_size * (entered or math.prod(images.shape[1:])))
     return MemoryEstimate(
-        libraries=max(0, _resident() - pixels - weights),
+        libraries=max(0, _resident() - pixels - weights) + _TO_COME,
         pixels=pixels,
         network=network,
         work=work,
@@ -221,8 +225,21 @@ def _bytes(tensors: object) -> int:
 
 
 def _all(model: keras.Model) -> int:
-    """Return what all tensors of one image take: training keeps them for the way back."""
+    """Return what all tensors of one image take."""
     return sum(_bytes(operation.output) for operation in _operations(model))
+
+
+def _kept(model: keras.Model) -> int:
+    """Return what training keeps of one image for the way back: what gradients need.
+
+    Not what a convolution gives to a BatchNorm or an addition, which need it no more.
+    """
+    return sum(
+        _bytes(operation.output)
+        for operation in _operations(model)
+        if not isinstance(operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+        or operation.activation is not keras.activations.linear
+    )
 
 
 def _largest(model: keras.Model) -> int:
