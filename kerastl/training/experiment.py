@@ -43,6 +43,7 @@ from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
 from kerastl.training.head import assign_probe, fit_head
+from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phases import Phase, PhaseResult, fine_tune
 
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -134,6 +135,9 @@ def probe_then_fine_tune(
     check_imbalance(imbalance, multi_label=labels.ndim == 2)
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
+    announce_memory(
+        classifier, images, splits, border=border, phase=phase, batch_size=batch_size, store=store
+    )
     weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
     probe, answer, chosen = _fit_frozen(
         classifier,
@@ -153,25 +157,22 @@ def probe_then_fine_tune(
     readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
     validated = {PROBE: answer(val, "Validating the probe")}
     model_weights = {PROBE: classifier.get_weights()}
-    result = None
-    if phase is not None:
-        result = _fine_tuned_in_time(
-            classifier,
-            images,
-            targets,
-            train_rows=train,
-            val_rows=val,
-            border=border,
-            phase=phase,
-            class_weights=weights,
-            balanced=imbalance == SAMPLING,
-            store=store,
-        )
+    result = _fine_tuned_in_time(
+        classifier,
+        images,
+        targets,
+        train_rows=train,
+        val_rows=val,
+        border=border,
+        phase=phase,
+        class_weights=weights,
+        balanced=imbalance == SAMPLING,
+        store=store,
+    )
     if result is not None:
         readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
         validated[FINE_TUNED] = ask(val, "Validating the fine-tuned model")
         model_weights[FINE_TUNED] = classifier.get_weights()
-
     # From here on nothing is decided any more but by validation; the test split is read.
     tested, test = answers_to_test(classifier, readers, images, test, model_weights=model_weights)
     answers = _answers(labels[val], validated, tested, weights)
@@ -193,9 +194,11 @@ def probe_then_fine_tune(
 
 
 def _fine_tuned_in_time(
-    classifier: keras.Model, *arguments: Any, phase: Phase, **options: Any
+    classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
 ) -> PhaseResult | None:
-    """Fine-tune, or leave it if there is no time for a single step."""
+    """Fine-tune, or leave it if nobody asks or there is no time for a single step."""
+    if phase is None:
+        return None
     try:
         return fine_tune(classifier, *arguments, phase=phase, **options)
     except TimeUpError:

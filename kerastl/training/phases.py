@@ -167,7 +167,7 @@ def fine_tune(
         num_train=len(train_rows),
         num_val=len(val_rows),
         view_bytes=0 if border is None else bytes_per_view(view.frozen),
-        **_room_for_views(images, store, phase.memory_bytes),
+        **room_for_views(images, store.room_bytes, phase.memory_bytes),
     )
     plan = _proven(plan, view, classifier, sample, asked=phase.views)
     logger.info("%s", plan.words)
@@ -268,7 +268,7 @@ def _train(
 
     (model, keeper), count = with_fewer_images(
         attempt,
-        _images_to_begin_with(phase, num_train=len(train_rows)),
+        images_to_begin_with(phase, num_train=len(train_rows)),
         what="fine-tuning",
         then="their gradients are added up; it starts again",
         advice=f"{SMALLER_INPUT}, fewer --unfreeze-blocks, or fewer --views",
@@ -277,14 +277,19 @@ def _train(
     return model, keeper, count
 
 
-def _images_to_begin_with(phase: Phase, *, num_train: int) -> int:
-    """Return how many images go through the network together as long as memory does not run out."""
+def images_to_begin_with(phase: Phase, *, num_train: int) -> int:
+    """Return how many images go through the network together as long as memory does not run out.
+
+    Args:
+        phase: How to train.
+        num_train: Training images.
+    """
     return math.ceil(min(phase.batch_size, num_train) / phase.accumulate_steps)
 
 
 def _out_of_memory(count: int, phase: Phase, *, num_train: int) -> str:
     """Say what was done when memory ran out."""
-    begun = _images_to_begin_with(phase, num_train=num_train)
+    begun = images_to_begin_with(phase, num_train=num_train)
     if count == begun:
         return ""
     return (
@@ -332,8 +337,14 @@ def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
     return words
 
 
-def _room_for_views(images: Images, store: Store, given_bytes: int | None) -> dict[str, Any]:
-    """Return how much room kept views may take, and where."""
+def room_for_views(images: Images, store_bytes: int, given_bytes: int | None) -> dict[str, Any]:
+    """Return how much room kept views may take, and where.
+
+    Args:
+        images: uint8 of shape (n, height, width, 3).
+        store_bytes: What the store has room for.
+        given_bytes: What the caller allows, if anything.
+    """
     if given_bytes is not None:
         return {"budget_bytes": given_bytes, "place": "memory"}
     in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
@@ -341,8 +352,8 @@ def _room_for_views(images: Images, store: Store, given_bytes: int | None) -> di
     # Two thirds for both.
     memory = max(0, min(memory_bytes() // 3, 2 * memory_bytes() // 3 - pixels))
     # Mapped from files: the system keeps of them in memory what it has room for.
-    if store.room_bytes >= memory:
-        return {"budget_bytes": store.room_bytes, "place": "disk"}
+    if store_bytes >= memory:
+        return {"budget_bytes": store_bytes, "place": "disk"}
     return {"budget_bytes": memory, "place": "memory"}
 
 
