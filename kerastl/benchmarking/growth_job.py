@@ -24,10 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options: Mapping[str, Any] = json.loads(words[0])
     from kerastl.config import FitConfig
+    from kerastl.errors import KerasTLError
     from kerastl.workflow import run
 
     started = time.perf_counter()
-    run(FitConfig(**options))
+    try:
+        run(FitConfig(**options))
+    except KerasTLError as error:
+        raise SystemExit(" ".join(str(error).split())) from None
     seconds = time.perf_counter() - started
     sys.stdout.write(json.dumps({"job_seconds": seconds, "peak_bytes": peak_memory_bytes()}) + "\n")
 

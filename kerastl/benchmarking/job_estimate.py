@@ -106,12 +106,12 @@ def _training_parts(
     if num_views:
         varied = train * (num_views - 1)
         frozen = (train * num_views + val) * each["frozen"] + varied * each["augment"]
-        parts.append(JobPart(f"Frozen part, {num_views} views", frozen))
+        parts.append(JobPart(f"Frozen part ({num_views} views)", frozen))
         step = each["train"]
     else:
         step = each["train_live"]
     epoch = (train + val / 3) * step
-    parts.append(JobPart(f"Train, {epochs} epochs", epochs * epoch))
+    parts.append(JobPart(f"Train ({epochs} epochs)", epochs * epoch))
     # As it is served, unfolded; that includes decoding, which a fit does not do again.
     parts.append(JobPart("Validate and test", held_out * each.get("predict", each["extract"])))
     return parts

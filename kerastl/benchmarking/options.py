@@ -111,9 +111,9 @@ class BenchmarkOptions:
                     f"`{name}` must be a whole number from {low:,} to {high:,}; received "
                     f"{name}={value!r}."
                 )
-        if self.data is None and self.images < 2 * self.classes:
+        if self.data is None and self.images < 3 * self.classes:
             raise ConfigError(
-                f"`images` must be at least twice `classes`; received images={self.images} and "
+                f"`images` must be at least 3 times `classes`; received images={self.images} and "
                 f"classes={self.classes}."
             )
         object.__setattr__(self, "backbone", find_backbone(self.backbone).name)

@@ -94,12 +94,13 @@ def job_text(job: JobEstimate) -> str:
     """
     longest = sorted(job.parts, key=lambda part: part.seconds, reverse=True)[:3]
     shares = ", ".join(
-        f"{100 * part.seconds / job.seconds:.0f} % {part.title[0].lower()}{part.title[1:]}"
+        f"{part.title[0].lower()}{part.title[1:]} {100 * part.seconds / job.seconds:.0f} %"
         for part in longest
     )
     return (
-        f"A fit of {job.images:,} images would take about {seconds_text(job.seconds)} and its "
-        f"fixed part: {shares}."
+        f"A fit of {job.images:,} images with --export would take about "
+        f"{seconds_text(job.seconds)}, and what every run takes to start, check and report. Most "
+        f"of it: {shares}."
     )
 
 
