@@ -46,7 +46,7 @@ def stages_figure(timings: Sequence[Timing]) -> Figure:
                 [row] * len(one.seconds),
                 "o",
                 color=BLUE,
-                alpha=0.35,
+                alpha=0.5,
                 markersize=5,
                 markeredgewidth=0,
             )
@@ -89,7 +89,7 @@ def job_figure(job: JobEstimate) -> Figure:
         for row, part in zip(rows, job.parts, strict=True):
             share = f"{100 * part.seconds / job.seconds:.0f}%"
             _beside(axes, part.seconds, row, f"{seconds_text(part.seconds)}, {share}")
-        axes.set_xlim(0, 1.3 * max(part.seconds for part in job.parts))
+        axes.set_xlim(0, 1.42 * max(part.seconds for part in job.parts))
         axes.set_ylim(len(rows) - 0.4, -0.6)
     return figure
 

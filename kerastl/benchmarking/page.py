@@ -14,6 +14,7 @@ from kerastl.benchmarking.words import (
     HEADER,
     job_text,
     limit_text,
+    noise_text,
     number_text,
     seconds_text,
     slope_text,
@@ -80,6 +81,7 @@ def make_benchmark_page(
         "System": machine.platform,
         "Versions": ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
         "Limit": limit_text(result.limits),
+        "bfloat16": "" if _has_bfloat16(result) else "not faster than float32 here: not measured",
     }
     growth = [
         {
@@ -104,6 +106,7 @@ def make_benchmark_page(
         rows=[stage_cells(one) for one in result.timings],
         headline=_headline(result),
         job=job_text(result.job),
+        noise=noise_text(result.timings),
         job_seconds=seconds_text(result.job.seconds),
         stages_picture=pictures[0],
         job_picture=pictures[1],
@@ -111,6 +114,11 @@ def make_benchmark_page(
         facts={name: text for name, text in facts.items() if text},
         took=seconds_text(result.seconds),
     )
+
+
+def _has_bfloat16(result: BenchmarkResult) -> bool:
+    """Tell whether the machine is fast in bfloat16, so that it was measured."""
+    return any(one.precision == "bfloat16" for one in result.limits)
 
 
 def _headline(result: BenchmarkResult) -> list[tuple[str, str, str]]:

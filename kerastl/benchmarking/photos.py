@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import fft
 
 from kerastl.data.stream import in_threads
+from kerastl.errors import DataError
 from kerastl.progress import track
 
 # (width, height) of an ImageNet photograph, the common size of data sets from the web.
@@ -45,6 +46,9 @@ def write_photos(
         num_classes: Classes.
         size: (width, height) in pixels.
         seed: Same seed, same images.
+
+    Raises:
+        DataError: They cannot be written.
     """
     colours = np.random.default_rng(seed).normal(0, _CLASS_CONTRAST, (num_classes, 3))
     for label in range(num_classes):
@@ -59,7 +63,13 @@ def write_photos(
             content, "JPEG", quality=_QUALITY
         )
         path = folder / class_folder(label) / f"{number:06}.jpg"
-        path.write_bytes(content.getvalue())
+        try:
+            path.write_bytes(content.getvalue())
+        except OSError as error:
+            raise DataError(
+                f"The images to measure with cannot be written in {str(folder)!r}: "
+                f"{error.strerror or error}. Make room there, or point TMPDIR to another folder."
+            ) from error
 
     with track("Making images", total=count) as advance:
         for _ in in_threads(write, range(count)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from kerastl.benchmarking.timing import LimitTiming, Timing
 
 HEADER = ("", "images/s", "best", "spread", "GFLOP/image", "of limit")
 
+# Above this spread, in the median over stages, something else was running.
+_NOISY = 0.25
 # Noise of single runs on a shared machine moves a slope by so much.
 _NEAR = 0.1
 
@@ -104,6 +107,23 @@ def job_text(job: JobEstimate) -> str:
     )
 
 
+def noise_text(timings: Sequence[Timing]) -> str:
+    """Return a warning in a sentence where rounds differ much; else nothing.
+
+    Args:
+        timings: What was measured.
+    """
+    if not timings:
+        return ""
+    spread = statistics.median(one.spread for one in timings)
+    if spread < _NOISY:
+        return ""
+    return (
+        f"The rounds differ by {100 * spread:.0f} % (median over stages), so something else was "
+        "running: the best rounds are nearer to what this machine can do."
+    )
+
+
 def slope_text(slope: Slope, unit: str, *, memory: bool) -> str:
     """Return how something grows, in a sentence.
 
@@ -137,8 +157,8 @@ def verdict_text(slope: Slope) -> str:
         return f"Near linear at the end: {times}."
     if slope.last >= _NEAR:
         return (
-            f"Less than linear, because much of it is fixed: {times}. Larger jobs than these come "
-            "nearer to linear."
+            f"Less than linear, because much of it is fixed: {times}. Larger jobs than these "
+            "should come nearer to linear."
         )
     return f"Hardly any growth in this range: {times}."
 
@@ -197,6 +217,7 @@ def summary_lines(result: BenchmarkResult, page: Path) -> list[str]:
         f"{result.machine.versions['keras']}; measured limit {limit_text(result.limits)}",
         "",
         *table_lines(result.timings),
+        *([noise] if (noise := noise_text(result.timings)) else []),
         "",
         job_text(result.job),
         *growth_lines(result.growth),

@@ -2,6 +2,7 @@
 
 from kerastl.benchmarking.limits import CONVOLUTION, MATMUL, Limit, limit_speed, machine_limits
 from kerastl.benchmarking.timing import Stage, Timing, measure_in_rounds
+from kerastl.benchmarking.words import noise_text
 
 
 def test_rounds_are_interleaved_in_changing_order():
@@ -53,3 +54,13 @@ def test_machine_limits_run():
         limit.run()
         assert limit.operations > 1e9
     assert limit_speed({}, "float32") is None
+
+
+def test_rounds_that_differ_are_told():
+    calm, noisy = (
+        Timing("x", "X", 10, seconds, None, "float32", ())
+        for seconds in ((1.0, 1.1), (1.0, 2.0, 1.5))
+    )
+    assert noise_text([calm, calm, noisy]) == ""
+    assert "differ by 67 % (median over stages), so something else" in noise_text([noisy, noisy])
+    assert noise_text([]) == ""
