@@ -30,17 +30,17 @@ float32 and 787 in bfloat16, both by the convolution.
 import argparse
 import gc
 import statistics
-import time
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from kerastl.benchmarking.limits import CONVOLUTION, MATMUL, machine_limits, seconds_of
 from kerastl.features.extract import folded_feature_model
 from kerastl.models.backbones import build_backbone, find_backbone
-from kerastl.models.blocks import nodes_of
 from kerastl.models.classifier import build_classifier, feature_model, parts_of
+from kerastl.models.operations import operations_per_image
 
 BACKBONES = (
     "ResNet50",
@@ -50,23 +50,8 @@ BACKBONES = (
     "InceptionV3",
     "VGG16",
 )
-SIDE = 2048  # of the square matrices
-
-
-def operations_per_image(backbone: keras.Model) -> float:
-    """Return multiplications and additions of convolutions and dense layers for one image."""
-    total = 0.0
-    for node in nodes_of(backbone):
-        layer = node.operation
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            _, height, width, channels = node.output_tensors[0].shape
-            inside = np.prod(layer.kernel.shape[:2]) * (
-                1 if isinstance(layer, keras.layers.DepthwiseConv2D) else layer.kernel.shape[2]
-            )
-            total += 2.0 * height * width * channels * inside
-        elif isinstance(layer, keras.layers.Dense):
-            total += 2.0 * float(np.prod(layer.kernel.shape))
-    return total
+KINDS = (MATMUL, CONVOLUTION)
+PRECISIONS = ("float32", "bfloat16")
 
 
 def compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -77,33 +62,6 @@ def compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
     return forward
-
-
-def limits() -> dict[str, tuple[Callable[[], tf.Tensor], float]]:
-    """Return what measures the machine's limit in each precision, and its operations."""
-    found = {}
-    for name in ("float32", "bfloat16"):
-        square = tf.cast(tf.random.normal((SIDE, SIDE)), name)
-        maps = tf.cast(tf.random.normal((32, 28, 28, 256)), name)
-        kernel = tf.cast(tf.random.normal((3, 3, 256, 256)), name)
-        product = tf.function(lambda square=square: square @ square)
-        convolution = tf.function(
-            lambda maps=maps, kernel=kernel: tf.nn.conv2d(maps, kernel, 1, "SAME")
-        )
-        found[f"matmul {name}"] = product, 2.0 * SIDE**3
-        found[f"conv {name}"] = convolution, 2.0 * 32 * 28 * 28 * 9 * 256 * 256
-    return found
-
-
-def seconds_of(function: Callable[[], tf.Tensor], *, at_least: float) -> float:
-    """Return the seconds of one call, over as many calls as take `at_least` seconds."""
-    count, started = 0, time.perf_counter()
-    while True:
-        function().numpy()
-        count += 1
-        elapsed = time.perf_counter() - started
-        if elapsed >= at_least:
-            return elapsed / count
 
 
 def measure(name: str, *, batch: int, rounds: int, mixed: bool) -> list[dict[str, float]]:
@@ -135,14 +93,16 @@ def measure(name: str, *, batch: int, rounds: int, mixed: bool) -> list[dict[str
     functions = {label: compiled(model) for label, model in models.items()}
     operations = operations_per_image(parts_of(plain).backbone)
     found = []
-    machine = limits()
+    machine = {f"{one.kind} {one.precision}": one for one in machine_limits(PRECISIONS)}
     for turn in range(-1, rounds):
-        seconds = {label: seconds_of(f, at_least=0.1) for label, (f, _) in machine.items()}
-        speeds = {label: machine[label][1] / seconds[label] for label in machine}
+        speeds = {
+            label: limit.operations / seconds_of(limit.run, at_least_seconds=0.1)
+            for label, limit in machine.items()
+        }
         labels = list(functions)
         for place in range(len(labels)):
             label = labels[(turn + place) % len(labels)]
-            elapsed = seconds_of(lambda f=functions[label]: f(pixels), at_least=0.3)
+            elapsed = seconds_of(lambda f=functions[label]: f(pixels).numpy(), at_least_seconds=0.3)
             speeds[label] = batch / elapsed
         speeds["operations"] = operations
         if turn >= 0:
@@ -164,7 +124,7 @@ def print_rows(name: str, found: list[dict[str, float]]) -> None:
         limit = median_of(
             found,
             lambda s, label=label, precision=precision: (
-                s[label] * s["operations"] / max(s[f"matmul {precision}"], s[f"conv {precision}"])
+                s[label] * s["operations"] / max(s[f"{kind} {precision}"] for kind in KINDS)
             ),
         )
         middle = median_of(found, lambda s, label=label: s[label])
@@ -194,7 +154,7 @@ def main() -> None:
         keras.backend.clear_session()
         gc.collect()
     print("\nLimits, GFLOP/s (best):")
-    for label in (key for key in everything[0] if key.startswith(("matmul", "conv"))):
+    for label in (key for key in everything[0] if key.startswith(KINDS)):
         middle = median_of(everything, lambda s, label=label: s[label]) / 1e9
         print(f"{label} {middle:.0f} ({max(s[label] for s in everything) / 1e9:.0f})")
 

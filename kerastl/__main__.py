@@ -14,6 +14,7 @@ VERBS = {
     "check": "look at images, labels and split before anything is learnt",
     "fit": "train, evaluate and keep an image classifier",
     "predict": "label images with a run folder or a SavedModel",
+    "benchmark": "measure how fast this machine is, stage by stage",
     "export": "write the SavedModel of a run folder and prove that it answers alike",
 }
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"{__version__}\n")
         return
     if verb in ("-h", "--help"):
-        lines = [f"  {name:<8} {line}" for name, line in VERBS.items()]
+        lines = [f"  {name:<9} {line}" for name, line in VERBS.items()]
         sys.stdout.write("\n".join(["Usage: kerastl VERB …", "", *lines, ""]))
         sys.stdout.write("\n`kerastl VERB --help` lists the options of a verb.\n")
         return

@@ -15,23 +15,18 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from cyclopts import Group, Parameter
 
 from kerastl.errors import ConfigError, did_you_mean
-from kerastl.option_values import parse_fold, parse_image_size, parse_unfreeze_blocks, parse_views
+from kerastl.option_values import (
+    one_token,
+    parse_fold,
+    parse_image_size,
+    parse_unfreeze_blocks,
+    parse_views,
+)
 
 _DATA = Group("Data", sort_key=1)
 _MODEL = Group("Model", sort_key=2)
 _TRAINING = Group("Training", sort_key=3)
 _OUTPUT = Group("Output", sort_key=4)
-
-
-def _one_token(parse: Any, metavar: str) -> Parameter:
-    """Read one word of the command line with `parse`."""
-    return Parameter(
-        converter=lambda _type, tokens: parse(tokens[0].value),
-        n_tokens=1,
-        accepts_keys=False,
-        negative="",
-        metavar=metavar,
-    )
 
 
 @Parameter(name="*")
@@ -69,7 +64,7 @@ class DataOptions:
     test_fraction: Annotated[float, Parameter(group=_DATA)] = 0.2
     """Part of the images that is read once, at the end."""
 
-    fold: Annotated[str | None, Parameter(group=_DATA), _one_token(parse_fold, "FOLD/FOLDS")] = None
+    fold: Annotated[str | None, Parameter(group=_DATA), one_token(parse_fold, "FOLD/FOLDS")] = None
     """Cross-validation, such as 2/5: the test split is the second of five parts, in place of
     test_fraction. Runs 1/5 to 5/5 with one seed test every image once."""
 
@@ -137,7 +132,7 @@ class FitConfig(DataOptions):
     """imagenet, none, or a file of weights (.weights.h5, .h5, .keras)."""
 
     image_size: Annotated[
-        tuple[int, int] | None, Parameter(group=_MODEL), _one_token(parse_image_size, "SIZE")
+        tuple[int, int] | None, Parameter(group=_MODEL), one_token(parse_image_size, "SIZE")
     ] = None
     """Size that images are brought to, one number or HEIGHTxWIDTH. Default: the backbone's own."""
 
@@ -164,7 +159,7 @@ class FitConfig(DataOptions):
     unfreeze_blocks: Annotated[
         int | Literal["all"] | None,
         Parameter(group=_TRAINING),
-        _one_token(parse_unfreeze_blocks, "BLOCKS"),
+        one_token(parse_unfreeze_blocks, "BLOCKS"),
     ] = None
     """How many blocks, counted from the top, fine-tuning trains: a number, 0 or all.
     Default: the top half."""
@@ -206,7 +201,7 @@ class FitConfig(DataOptions):
     views: Annotated[
         int | Literal["auto", "live"],
         Parameter(group=_TRAINING),
-        _one_token(parse_views, "VIEWS"),
+        one_token(parse_views, "VIEWS"),
     ] = "auto"
     """How many views of each training image, itself and varied ones, run through the frozen part,
     once, for fine-tuning to choose from in every epoch; live runs it in every epoch over new

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
+from cyclopts import Parameter
+
 from kerastl.errors import ConfigError
+
+
+def one_token(parse: Callable[[Any], Any], metavar: str) -> Parameter:
+    """Return the parameter of an option whose one word is read with `parse`.
+
+    Args:
+        parse: From that word to the value; raises `ConfigError`.
+        metavar: What stands for the word in the help.
+    """
+    return Parameter(
+        converter=lambda _type, tokens: parse(tokens[0].value),
+        n_tokens=1,
+        accepts_keys=False,
+        negative="",
+        metavar=metavar,
+    )
 
 
 def parse_image_size(value: Any) -> tuple[int, int] | None:

@@ -259,14 +259,17 @@ def test_views_that_cannot_be_had_are_refused(views, changes, message):
 def test_the_room_for_views_is_that_of_the_disk_or_of_the_memory(images, tmp_path):
     from kerastl.data.memory import memory_bytes
     from kerastl.features.store import open_store
-    from kerastl.training.phases import _room_for_views
+    from kerastl.training.phases import room_for_views
 
     third = memory_bytes() // 3
-    assert _room_for_views(images, NO_STORE, None) == {"budget_bytes": third, "place": "memory"}
-    assert _room_for_views(images, NO_STORE, 5) == {"budget_bytes": 5, "place": "memory"}
+    assert room_for_views(images, NO_STORE.room_bytes, None) == {
+        "budget_bytes": third,
+        "place": "memory",
+    }
+    assert room_for_views(images, NO_STORE.room_bytes, 5) == {"budget_bytes": 5, "place": "memory"}
     small = open_store(tmp_path, largest_bytes=1000)
-    assert _room_for_views(images, small, None)["place"] == "memory"
+    assert room_for_views(images, small.room_bytes, None)["place"] == "memory"
     large = open_store(tmp_path, largest_bytes=2**60)
-    room = _room_for_views(images, large, None)
+    room = room_for_views(images, large.room_bytes, None)
     if room["place"] == "disk":  # unless this disk is nearly full
         assert third <= room["budget_bytes"] < 2**60
