@@ -40,6 +40,7 @@ def new_app(verb: str, *, help_text: str, usage: str, examples: Sequence[str]) -
         usage=f"Usage: python -m kerastl.{verb} {usage}",
         version_flags=[],
         group_commands=Group("Help", sort_key=99),
+        suppress_keyboard_interrupt=False,  # `run_app` says what Ctrl-C left
     )
 
 
