@@ -1,7 +1,10 @@
 """How much memory a run will take, from the sizes of its parts, before it takes hours to find out.
 
 Calculated, not measured: allocators keep what they may need again, kernels use workspace of their
-own, and what is live at a time depends on the order that the operations happen to run in.
+own, and what is live at a time depends on the order that the operations happen to run in. Against
+the real peak of a run of probe and fine-tuning (96 images of 224 pixels, batches of 32, CPU,
+2026-11): EfficientNetLite0 0.93 and 1.17, MobileNetV2 0.84, 0.97 and, all of it trained, 1.30,
+ResNet50 0.96 and 1.08 times. On GPUs nothing was compared.
 """
 
 from __future__ import annotations

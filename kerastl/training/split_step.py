@@ -5,6 +5,9 @@ the optimizer takes one step with the sum. Keras' own `gradient_accumulation_ste
 not fit: it takes the mean over as many *batches*, equally for a last smaller one, counts across
 the end of an epoch, and would make steps, progress and history those of small batches. Here
 the data, their order, the callbacks and the schedule do not know that a step has parts.
+
+A step of 64 images through all of MobileNetV2 at 224 pixels took 2.5 GiB on a CPU, 16 at a time
+1.0, 4 at a time 0.6 (2026-11).
 """
 
 from __future__ import annotations
