@@ -45,7 +45,7 @@ _PUBLIC = {
     "extract_features": "kerastl.features.extract",
     "predict_probabilities": "kerastl.features.extract",
     "fit_probe": "kerastl.features.probe",
-    "Phase": "kerastl.training.phases",
+    "Phase": "kerastl.training.phase",
     "assign_probe": "kerastl.training.head",
     "fine_tune": "kerastl.training.phases",
     "classification_metrics": "kerastl.evaluation.metrics",

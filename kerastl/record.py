@@ -26,7 +26,7 @@ from kerastl.evaluation.metrics import classification_metrics, multi_label_metri
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
 from kerastl.training.experiment import FINE_TUNED, PROBE, Experiment
-from kerastl.training.phases import Phase
+from kerastl.training.phase import Phase
 
 
 @dataclass(frozen=True)

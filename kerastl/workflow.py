@@ -38,7 +38,7 @@ from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
-from kerastl.training.phases import Phase
+from kerastl.training.phase import Phase
 from kerastl.training.recipes import augmentation_warning, default_learning_rate
 
 logger = logging.getLogger(__name__)

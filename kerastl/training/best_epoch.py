@@ -33,7 +33,7 @@ class BestEpoch(keras.callbacks.Callback):
         deadline: Ends the phase, in the middle of an epoch too, once one step was made.
 
     Attributes:
-        history: One row per epoch, see `kerastl.training.phases.PhaseResult`.
+        history: One row per epoch, see `kerastl.training.phase.PhaseResult`.
         best_epoch: From 1.
         out_of_time: Whether the deadline ended the phase.
     """

@@ -44,7 +44,8 @@ from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
 from kerastl.training.head import assign_probe, fit_head
 from kerastl.training.memory_estimate import announce_memory
-from kerastl.training.phases import Phase, PhaseResult, fine_tune
+from kerastl.training.phase import Phase, PhaseResult
+from kerastl.training.phases import fine_tune
 
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 

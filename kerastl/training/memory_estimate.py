@@ -27,8 +27,8 @@ from kerastl.features.store import Store
 from kerastl.models.blocks import Border, split
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import PROOF_IMAGES
-from kerastl.training.phases import Phase, images_to_begin_with, room_for_views
-from kerastl.training.view_plan import plan_views
+from kerastl.training.phase import Phase, images_to_begin_with
+from kerastl.training.view_plan import plan_views, room_for_views
 
 logger = logging.getLogger(__name__)
 

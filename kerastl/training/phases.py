@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -19,10 +18,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
 from kerastl.data.wording import counted
-from kerastl.deadline import NEVER, Deadline
 from kerastl.errors import FrozenPartError
 from kerastl.features.border_views import bytes_per_view
 from kerastl.features.halving import SMALLER_INPUT, prove_in_memory, with_fewer_images
@@ -36,87 +33,16 @@ from kerastl.models.frozen import (
     prove_rejoined,
     training_view,
 )
-from kerastl.models.xla import Xla, xla_of
+from kerastl.models.xla import xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.compilation import compile_for_training
 from kerastl.training.material import Material, choose_material
+from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.split_step import model_for_steps
-from kerastl.training.view_plan import AUTO, ViewPlan, plan_views
+from kerastl.training.view_plan import AUTO, ViewPlan, plan_views, room_for_views
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What one phase of training does.
-
-    Attributes:
-        epochs: Longest length; the rate falls along a cosine to 0 at its end.
-        learning_rate: Highest rate, reached after the warm-up.
-        weight_decay: Of AdamW, on kernels only.
-        batch_size: Images per step.
-        patience_epochs: Ends after so many epochs without a better validation loss.
-        augment: Name of a policy, see `kerastl.data.augment`.
-        mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
-        clip_norm: Largest global norm of the gradients.
-        seed: Decides order and augmentation.
-        views: Views of each image of which the frozen part's output is kept, or "auto" or "live",
-            see `kerastl.training.view_plan`.
-        memory_bytes: What kept views may take. When not given, what the store may hold and the
-            disk has room for, or a third of the machine's memory, whichever is more.
-        deadline: When it must end, in the middle of an epoch too.
-        accumulate_steps: In how many parts the images of a step go through the network to begin
-            with; their gradients are added up, see `kerastl.training.split_step`.
-    """
-
-    epochs: int
-    learning_rate: float
-    weight_decay: float = 1e-3
-    batch_size: int = 32
-    patience_epochs: int = 5
-    augment: str = "light"
-    mix: str = "none"
-    clip_norm: float = 1.0
-    seed: int = 0
-    views: int | str = AUTO
-    memory_bytes: int | None = None
-    deadline: Deadline = NEVER
-    accumulate_steps: int = 1
-
-
-@dataclass(frozen=True)
-class PhaseResult:
-    """How a phase went; the classifier holds the weights of its best epoch.
-
-    Attributes:
-        history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
-            val_accuracy, learning_rate, val_loss_kind ("plain" or "class-weighted"). Losses in
-            nats per image; the rate is that of the epoch's middle step, half of its steps
-            before and after (of its first step where the deadline came before the middle).
-        best_epoch: The epoch with the smallest validation loss, from 1.
-        num_trainable: Numbers that the phase trained.
-        num_folded: BatchNorm layers of the frozen part that were folded.
-        largest_difference: Of the frozen part's outputs to the classifier's own layers,
-            in standard deviations, on the batch of the check.
-        plan: How the frozen part was run.
-        xla: Whether the training step was compiled.
-        cut_short: What the deadline did, one sentence; empty if it did nothing.
-        images_at_once: Images that went through the network together in a step, at most the
-            batch's.
-        out_of_memory: What was done when memory ran out, one sentence; empty if it did not.
-    """
-
-    history: tuple[dict[str, Any], ...] = field(repr=False)
-    best_epoch: int
-    num_trainable: int
-    num_folded: int
-    largest_difference: float
-    plan: ViewPlan
-    xla: Xla
-    cut_short: str = ""
-    images_at_once: int = 0
-    out_of_memory: str = ""
 
 
 def fine_tune(
@@ -277,16 +203,6 @@ def _train(
     return model, keeper, count
 
 
-def images_to_begin_with(phase: Phase, *, num_train: int) -> int:
-    """Return how many images go through the network together as long as memory does not run out.
-
-    Args:
-        phase: How to train.
-        num_train: Training images.
-    """
-    return math.ceil(min(phase.batch_size, num_train) / phase.accumulate_steps)
-
-
 def _out_of_memory(count: int, phase: Phase, *, num_train: int) -> str:
     """Say what was done when memory ran out."""
     begun = images_to_begin_with(phase, num_train=num_train)
@@ -335,26 +251,6 @@ def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
     )
     logger.warning("%s", words)
     return words
-
-
-def room_for_views(images: Images, store_bytes: int, given_bytes: int | None) -> dict[str, Any]:
-    """Return how much room kept views may take, and where.
-
-    Args:
-        images: uint8 of shape (n, height, width, 3).
-        store_bytes: What the store has room for.
-        given_bytes: What the caller allows, if anything.
-    """
-    if given_bytes is not None:
-        return {"budget_bytes": given_bytes, "place": "memory"}
-    in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
-    pixels = math.prod(images.shape) if in_memory else 0
-    # Two thirds for both.
-    memory = max(0, min(memory_bytes() // 3, 2 * memory_bytes() // 3 - pixels))
-    # Mapped from files: the system keeps of them in memory what it has room for.
-    if store_bytes >= memory:
-        return {"budget_bytes": store_bytes, "place": "disk"}
-    return {"budget_bytes": memory, "place": "memory"}
 
 
 def _proven(

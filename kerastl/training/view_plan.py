@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from kerastl.data.augment import find_augmentation
+from kerastl.data.memory import memory_bytes
 from kerastl.data.mixing import find_mix
+from kerastl.data.stream import Images
 from kerastl.data.wording import counted
 from kerastl.errors import ConfigError
 
@@ -121,6 +127,26 @@ def plan_views(
         f"The frozen part runs once over {what}; what leaves it is kept "
         f"({_size(num_bytes)} of {place}{fewer}).",
     )
+
+
+def room_for_views(images: Images, store_bytes: int, given_bytes: int | None) -> dict[str, Any]:
+    """Return how much room kept views may take, and where.
+
+    Args:
+        images: uint8 of shape (n, height, width, 3).
+        store_bytes: What the store has room for.
+        given_bytes: What the caller allows, if anything.
+    """
+    if given_bytes is not None:
+        return {"budget_bytes": given_bytes, "place": "memory"}
+    in_memory = isinstance(images, np.ndarray) and not isinstance(images, np.memmap)
+    pixels = math.prod(images.shape) if in_memory else 0
+    # Two thirds for both.
+    memory = max(0, min(memory_bytes() // 3, 2 * memory_bytes() // 3 - pixels))
+    # Mapped from files: the system keeps of them in memory what it has room for.
+    if store_bytes >= memory:
+        return {"budget_bytes": store_bytes, "place": "disk"}
+    return {"budget_bytes": memory, "place": "memory"}
 
 
 def _wanted(augment: str, epochs: int) -> int:

@@ -16,7 +16,8 @@ from kerastl.features.store import open_store
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.training.experiment import FINE_TUNED, PROBE, one_hot, probe_then_fine_tune
-from kerastl.training.phases import Phase, fine_tune
+from kerastl.training.phase import Phase
+from kerastl.training.phases import fine_tune
 
 ROWS = np.arange(60)
 LABELS = ROWS % 3

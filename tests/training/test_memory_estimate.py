@@ -12,7 +12,7 @@ from kerastl.models.classifier import build_classifier
 from kerastl.training import memory_estimate
 from kerastl.training.experiment import probe_then_fine_tune
 from kerastl.training.memory_estimate import estimate_memory
-from kerastl.training.phases import Phase
+from kerastl.training.phase import Phase
 
 IMAGES = np.zeros((60, 16, 16, 3), np.uint8)
 

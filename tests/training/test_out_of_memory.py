@@ -13,7 +13,8 @@ from kerastl.errors import DataError
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.training.experiment import one_hot
-from kerastl.training.phases import Phase, fine_tune
+from kerastl.training.phase import Phase
+from kerastl.training.phases import fine_tune
 
 ROWS = np.arange(60)
 LABELS = ROWS % 3

@@ -13,7 +13,8 @@ from kerastl.models.classifier import build_classifier, parts_of
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.experiment import one_hot, probe_then_fine_tune
 from kerastl.training.head import assign_probe, fit_head
-from kerastl.training.phases import Phase, fine_tune
+from kerastl.training.phase import Phase
+from kerastl.training.phases import fine_tune
 from kerastl.training.recipes import (
     SMALL_DATA_IMAGES,
     augmentation_warning,

@@ -13,7 +13,7 @@ from kerastl.features.store import open_store
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.training.experiment import probe_then_fine_tune
-from kerastl.training.phases import Phase
+from kerastl.training.phase import Phase
 
 SIZE = (12, 12)
 ROWS = np.arange(40)

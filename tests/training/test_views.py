@@ -11,7 +11,8 @@ from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.models.frozen import prove_rejoined, training_view
 from kerastl.training.experiment import one_hot
-from kerastl.training.phases import Phase, fine_tune
+from kerastl.training.phase import Phase
+from kerastl.training.phases import fine_tune
 from kerastl.training.view_plan import plan_views
 
 SIZE = (16, 16)
@@ -259,7 +260,7 @@ def test_views_that_cannot_be_had_are_refused(views, changes, message):
 def test_the_room_for_views_is_that_of_the_disk_or_of_the_memory(images, tmp_path):
     from kerastl.data.memory import memory_bytes
     from kerastl.features.store import open_store
-    from kerastl.training.phases import room_for_views
+    from kerastl.training.view_plan import room_for_views
 
     third = memory_bytes() // 3
     assert room_for_views(images, NO_STORE.room_bytes, None) == {
