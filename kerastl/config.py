@@ -210,9 +210,11 @@ class FitConfig(DataOptions):
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Parameter(group=_TRAINING)] = (
         "float32"
     )
-    """What the probe's training features are computed in. auto: bfloat16 where there are many
-    images, the processor is made for it and a sample of the images agrees; up to twice as fast,
-    and some tenths of a point less accurate. Answers are always float32."""
+    """What training computes in; weights and answers are always float32. auto: fine-tuning steps in
+    mixed precision on GPUs and TPUs made for it, on CPUs in bfloat16 if that is faster here, and
+    the probe's training features in bfloat16 where there are many images and a sample of them
+    agrees (up to twice as fast, some tenths of a point less accurate). bfloat16: also for few
+    images."""
 
     mix: Annotated[Literal["none", "mixup", "cutmix"], Parameter(group=_TRAINING)] = "none"
     """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with

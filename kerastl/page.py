@@ -235,6 +235,8 @@ def _model_summary(record: Record) -> ModelSummary:
         chosen = experiment.precision
         settings["Probe's features"] = f"{chosen.dtype}: {chosen.reason}"
     if phase is not None and recipe is not None:
+        if record.config.precision != "float32":
+            settings["Training steps"] = phase.step_precision.words
         settings |= {
             "Learning rate": f"{recipe.learning_rate:g}",
             "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),

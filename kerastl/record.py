@@ -184,6 +184,9 @@ def environment(experiment: Experiment, *, seconds: float) -> dict[str, Any]:
         "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
         "precision": keras.config.dtype_policy().name,
         "precision_of_probe_features": f"{features.dtype} ({features.reason})",
+        "precision_of_training_steps": (
+            "not trained" if phase is None else phase.step_precision.words
+        ),
         # Of the training step; a frozen part runs once, and compiling it would not pay.
         "xla": "not trained" if phase is None else phase.xla.words,
         "images_at_once": "not trained" if phase is None else phase.images_at_once,

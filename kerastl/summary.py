@@ -66,6 +66,8 @@ def _computed(record: Record) -> str:
         words += f", the probe's training features in {record.experiment.precision.dtype}"
     if phase is None:
         return f"{words}."
+    if phase.step_precision.policy != "float32":
+        words += f", training steps in {phase.step_precision.policy}"
     return " ".join(filter(None, (f"{words}; XLA {phase.xla.words}.", phase.out_of_memory)))
 
 

@@ -331,6 +331,7 @@ def find_phase(config: FitConfig, network: Network, *, deadline: Deadline = NEVE
         mix=config.mix,
         seed=config.seed,
         views=config.views,
+        precision=config.precision,
         deadline=deadline,
     )
 

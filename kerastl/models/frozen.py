@@ -11,7 +11,8 @@ inference graph of its own, and a check proves it on one real batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -275,31 +276,49 @@ def prove_frozen(
     Raises:
         FrozenPartError: A frozen variable moved, or no trainable variable did.
     """
-    model.optimizer.build(model.trainable_variables)
-    # The random states of Dropout above the border are among the variables of the model.
-    restored = [*model.trainable_variables, *model.non_trainable_variables]
-    restored += model.optimizer.variables
-    saved = [np.array(variable.numpy()) for variable in restored]
     before = [np.array(variable.numpy()) for variable in must_not_move]
-    model.fit(_one_batch(inputs, targets, weighted=weighted), shuffle=False, verbose=0)
-    try:
+    start = [np.array(variable.numpy()) for variable in model.trainable_variables]
+    with taken_back(model):
+        model.fit(one_batch(inputs, targets, weighted=weighted), shuffle=False, verbose=0)
         _check_still(must_not_move, before)
         moved = [
             not np.array_equal(old, np.array(variable.numpy()))
-            for old, variable in zip(saved, model.trainable_variables, strict=False)
+            for old, variable in zip(start, model.trainable_variables, strict=True)
         ]
         if not any(moved):
             raise FrozenPartError(
                 "One training step moved no variable at all, though "
                 f"{len(moved)} are trainable. Is the learning rate 0, or the loss not a number?"
             )
+
+
+@contextmanager
+def taken_back(model: keras.Model) -> Iterator[None]:
+    """Take back what the block trains: put weights, states and optimizer back as they were.
+
+    Args:
+        model: Compiled.
+    """
+    model.optimizer.build(model.trainable_variables)
+    # The random states of Dropout above the border are among the variables of the model.
+    restored = [*model.trainable_variables, *model.non_trainable_variables]
+    restored += model.optimizer.variables
+    saved = [np.array(variable.numpy()) for variable in restored]
+    try:
+        yield
     finally:
         for variable, value in zip(restored, saved, strict=True):
             variable.assign(value)
 
 
-def _one_batch(inputs: Any, targets: NDArray[np.float32], *, weighted: bool) -> tf.data.Dataset:
-    """Return a data set of one batch, of the same specification as the batches of training."""
+def one_batch(inputs: Any, targets: NDArray[np.float32], *, weighted: bool) -> tf.data.Dataset:
+    """Return a data set of one batch, of the same specification as the batches of training.
+
+    Args:
+        inputs: What the model takes.
+        targets: float32 of shape (batch, num_classes).
+        weighted: Whether each image has a weight; they are 1.
+    """
     parts = keras.tree.map_structure(lambda part: tf.cast(part, tf.float32), inputs)
     batch: tuple[Any, ...] = (tuple(parts) if isinstance(parts, list) else parts, targets)
     if weighted:

@@ -22,6 +22,8 @@ _INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
 # NVIDIA's from Ampere on multiply bfloat16 in tensor cores (CUDA Programming Guide, "Compute
 # Capabilities": Tensor Cores, bfloat16 from 8.0).
 _GPU_CAPABILITY = (8, 0)
+# float16 from Volta on (7.0).
+_GPU_FLOAT16_CAPABILITY = (7, 0)
 # 2.0 on 2 cores of a Zen 5 with avx512_bf16 (whole networks: 1.3 to 2.1 times folded float32),
 # 0.2 to 0.4 there with ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI, a processor without it (2026-11).
 WORTHWHILE_SPEEDUP = 1.3
@@ -80,18 +82,48 @@ def cpu_bfloat16_instructions(cpuinfo: str | None = None) -> str | None:
 def gpus_are_made_for_bfloat16() -> bool:
     """Tell whether there are GPUs and all of them multiply bfloat16 in tensor cores.
 
-    Where this is so, `keras.config.set_dtype_policy("mixed_bfloat16")` before a network is built
-    is the way to train in it too. What is no NVIDIA GPU tells no compute capability and counts
-    as not made for it.
+    What is no NVIDIA GPU tells no compute capability and counts as not made for it.
     """
-    capabilities = [
+    capability = _lowest_capability()
+    return capability is not None and capability >= _GPU_CAPABILITY
+
+
+def accelerator_policy() -> tuple[str | None, str]:
+    """Return the dtype policy that training is faster by on this machine's GPUs or TPUs, and why.
+
+    Returns:
+        "mixed_bfloat16", "mixed_float16" or None, and a few words for people: empty if there is
+        neither GPU nor TPU.
+
+    Example:
+        >>> policy, words = accelerator_policy()
+        >>> policy in (None, "mixed_bfloat16", "mixed_float16")
+        True
+    """
+    if tf.config.list_physical_devices("TPU"):
+        return "mixed_bfloat16", "a TPU multiplies bfloat16"
+    if not tf.config.list_physical_devices("GPU"):
+        return None, ""
+    capability = _lowest_capability()
+    if capability is None:
+        return None, "this GPU tells no compute capability"
+    version = ".".join(map(str, capability))
+    if capability >= _GPU_CAPABILITY:
+        return "mixed_bfloat16", f"tensor cores of compute capability {version}"
+    if capability >= _GPU_FLOAT16_CAPABILITY:
+        return "mixed_float16", f"tensor cores of compute capability {version}"
+    return None, f"no tensor cores before compute capability 7.0, this GPU has {version}"
+
+
+def _lowest_capability() -> tuple[int, ...] | None:
+    """Return the compute capability that all GPUs have; None without GPUs, or if one tells none."""
+    found = [
         tf.config.experimental.get_device_details(gpu).get("compute_capability")
         for gpu in tf.config.list_physical_devices("GPU")
     ]
-    return bool(capabilities) and all(
-        capability is not None and tuple(capability) >= _GPU_CAPABILITY
-        for capability in capabilities
-    )
+    if not found or None in found:
+        return None
+    return min(tuple(capability) for capability in found)
 
 
 @functools.cache

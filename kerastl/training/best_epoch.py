@@ -121,6 +121,15 @@ class BestEpoch(keras.callbacks.Callback):
         elif epoch + 1 - self.best_epoch >= self._patience_epochs:
             self.model.stop_training = True
 
+    def trace(self, model: keras.Model) -> None:
+        """Trace what validates now: in what the layers compute in now, whatever they train in.
+
+        Args:
+            model: The one that will be trained.
+        """
+        self.set_model(model)
+        _ = self._forward
+
     def restore(self, model: keras.Model) -> None:
         """Put the weights of the best epoch back, in place."""
         for variable, value in zip(model.trainable_variables, self._best_weights, strict=True):
@@ -150,7 +159,7 @@ class BestEpoch(keras.callbacks.Callback):
         def forward(*batch: Any) -> Any:
             return self.model(list(batch) if len(batch) > 1 else batch[0], training=False)
 
-        answer = halving(forward, what="validating")
+        answer = halving(forward.get_concrete_function(), what="validating")
 
         def call(batch: Any) -> Any:
             parts = batch if isinstance(batch, list) else [batch]

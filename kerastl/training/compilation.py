@@ -17,6 +17,7 @@ def compile_for_training(
     weight_decay: float,
     clip_norm: float,
     total_steps: int,
+    policy: str = "float32",
 ) -> None:
     """Compile in place, with a new optimizer: an old one's state belongs to other variables.
 
@@ -26,6 +27,8 @@ def compile_for_training(
         weight_decay: Of AdamW, on kernels only.
         clip_norm: Largest global norm of the gradients.
         total_steps: Steps of the whole phase.
+        policy: What the layers will compute in. With "mixed_float16" the loss is scaled, so that
+            small gradients are not lost (Micikevicius et al. 2018, section 3.2).
 
     Example:
         >>> features = keras.Input((4,))
@@ -53,7 +56,11 @@ def compile_for_training(
     else:
         loss = keras.losses.CategoricalCrossentropy()
         accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
+    if policy == "mixed_float16":
+        # Not the usual 2**15: the first step must not overflow, it is the proof that training moves
+        # what it should (`prove_frozen`); the scale doubles while all goes well.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
+    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy], auto_scale_loss=False)
 
 
 def _all_labels_right(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:

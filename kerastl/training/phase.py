@@ -8,6 +8,7 @@ from typing import Any
 
 from kerastl.deadline import NEVER, Deadline
 from kerastl.models.xla import Xla
+from kerastl.training.step_precision import FLOAT32, StepPrecision
 from kerastl.training.view_plan import AUTO, ViewPlan
 
 
@@ -30,6 +31,7 @@ class Phase:
         memory_bytes: What kept views may take. When not given, what the store may hold and the
             disk has room for, or a third of the machine's memory, whichever is more.
         deadline: When it must end, in the middle of an epoch too.
+        precision: "float32", "auto" or "bfloat16", see `kerastl.training.step_precision`.
         accumulate_steps: In how many parts the images of a step go through the network to begin
             with; their gradients are added up, see `kerastl.training.split_step`.
     """
@@ -46,6 +48,7 @@ class Phase:
     views: int | str = AUTO
     memory_bytes: int | None = None
     deadline: Deadline = NEVER
+    precision: str = FLOAT32
     accumulate_steps: int = 1
 
 
@@ -65,6 +68,7 @@ class PhaseResult:
             in standard deviations, on the batch of the check.
         plan: How the frozen part was run.
         xla: Whether the training step was compiled.
+        step_precision: What the training step computed in.
         cut_short: What the deadline did, one sentence; empty if it did nothing.
         images_at_once: Images that went through the network together in a step, at most the
             batch's.
@@ -78,6 +82,7 @@ class PhaseResult:
     largest_difference: float
     plan: ViewPlan
     xla: Xla
+    step_precision: StepPrecision
     cut_short: str = ""
     images_at_once: int = 0
     out_of_memory: str = ""

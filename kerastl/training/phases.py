@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -26,6 +25,7 @@ from kerastl.features.halving import SMALLER_INPUT, prove_in_memory, with_fewer_
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
+from kerastl.models.classifier import ClassifierParts, parts_of
 from kerastl.models.frozen import (
     PROOF_IMAGES,
     TrainingView,
@@ -36,10 +36,10 @@ from kerastl.models.frozen import (
 from kerastl.models.xla import xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
-from kerastl.training.compilation import compile_for_training
 from kerastl.training.material import Material, choose_material
 from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
-from kerastl.training.split_step import model_for_steps
+from kerastl.training.prepared_steps import PreparedSteps
+from kerastl.training.step_precision import StepPrecision
 from kerastl.training.view_plan import AUTO, ViewPlan, plan_views, room_for_views
 
 logger = logging.getLogger(__name__)
@@ -113,8 +113,9 @@ def fine_tune(
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
-    model, keeper, count = _train(
+    model, keeper, precision, count = _train(
         material,
+        parts_of(classifier),
         targets,
         phase,
         train_rows=train_rows,
@@ -130,6 +131,7 @@ def fine_tune(
         largest_difference=difference,
         plan=plan,
         xla=xla_of(model),
+        step_precision=precision,
         cut_short=_cut_short(keeper, phase),
         images_at_once=count,
         out_of_memory=_out_of_memory(count, phase, num_train=len(train_rows)),
@@ -138,6 +140,7 @@ def fine_tune(
 
 def _train(
     material: Material,
+    parts: ClassifierParts,
     targets: NDArray[np.float32],
     phase: Phase,
     *,
@@ -145,7 +148,7 @@ def _train(
     val_rows: NDArray[np.int64],
     must_not_move: Sequence[keras.Variable],
     class_weights: NDArray[np.float32] | None,
-) -> tuple[keras.Model, BestEpoch, int]:
+) -> tuple[keras.Model, BestEpoch, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
     Half of a training with one step and half with another would be equal too, but for its random
@@ -158,41 +161,41 @@ def _train(
     start = [np.array(variable.numpy()) for variable in may_move]
     first = train_rows[: phase.batch_size]
 
-    def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch]:
-        split = images_at_once < len(first)
-        model = model_for_steps(material.model, images_at_once=images_at_once if split else None)
-        compile_for_training(
-            model,
-            learning_rate=phase.learning_rate,
-            weight_decay=phase.weight_decay,
-            clip_norm=phase.clip_norm,
-            total_steps=steps * phase.epochs,
-        )
-        batches = material.batches()
-        prove_frozen(
-            model,
-            must_not_move=must_not_move,
-            inputs=material.sample,
+    def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch, StepPrecision]:
+        prepared = PreparedSteps(
+            material,
+            parts,
+            phase,
             targets=targets[first],
-            weighted=len(batches.element_spec) == 3,
+            images_at_once=images_at_once if images_at_once < len(first) else None,
+            epoch_steps=steps,
         )
+        precision = prepared.choose()
+        with prepared.computing(precision.policy) as model:
+            prove_frozen(
+                model,
+                must_not_move=must_not_move,
+                inputs=material.sample,
+                targets=targets[first],
+                weighted=prepared.weighted,
+            )
         keeper = _fit(
-            model,
-            batches,
-            material.validation,
+            prepared,
+            precision.policy,
+            material,
             targets[val_rows],
             phase,
             steps=steps,
             class_weights=class_weights,
         )
-        return model, keeper
+        return model, keeper, precision
 
     def restore() -> None:
         for variable, value in zip(may_move, start, strict=True):
             variable.assign(value)
         phase.deadline.check()
 
-    (model, keeper), count = with_fewer_images(
+    trained, count = with_fewer_images(
         attempt,
         images_to_begin_with(phase, num_train=len(train_rows)),
         what="fine-tuning",
@@ -200,7 +203,7 @@ def _train(
         advice=f"{SMALLER_INPUT}, fewer --unfreeze-blocks, or fewer --views",
         restore=restore,
     )
-    return model, keeper, count
+    return *trained, count
 
 
 def _out_of_memory(count: int, phase: Phase, *, num_train: int) -> str:
@@ -215,9 +218,9 @@ def _out_of_memory(count: int, phase: Phase, *, num_train: int) -> str:
 
 
 def _fit(
-    model: keras.Model,
-    batches: tf.data.Dataset,
-    validation: Callable[[], Iterable[Any]],
+    prepared: PreparedSteps,
+    policy: str,
+    material: Material,
     val_targets: NDArray[np.float32],
     phase: Phase,
     *,
@@ -227,7 +230,7 @@ def _fit(
     """Train for the epochs of a phase, keep the best, in place; return what knows it."""
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
         keeper = BestEpoch(
-            validation,
+            material.validation,
             val_targets,
             learning_rate=phase.learning_rate,
             patience_epochs=phase.patience_epochs,
@@ -236,7 +239,16 @@ def _fit(
             advance=advance,
             deadline=phase.deadline,
         )
-        model.fit(batches, epochs=phase.epochs, shuffle=False, verbose=0, callbacks=[keeper])
+        # Answers are float32 whatever a step computes in.
+        keeper.trace(prepared.model(policy))
+        with prepared.computing(policy) as model:
+            model.fit(
+                prepared.batches,
+                epochs=phase.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[keeper],
+            )
     keeper.restore(model)
     return keeper
 
