@@ -212,9 +212,9 @@ class FitConfig(DataOptions):
     )
     """What training computes in; weights and answers are always float32. auto: fine-tuning steps in
     mixed precision on GPUs and TPUs made for it, on CPUs in bfloat16 if that is faster here, and
-    the probe's training features in bfloat16 where there are many images and a sample of them
-    agrees (up to twice as fast, some tenths of a point less accurate). bfloat16: also for few
-    images."""
+    features and kept views of training images in bfloat16 where there are many and a sample of
+    them agrees (up to twice as fast, some tenths of a point less accurate). bfloat16: also for
+    few images."""
 
     mix: Annotated[Literal["none", "mixup", "cutmix"], Parameter(group=_TRAINING)] = "none"
     """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with

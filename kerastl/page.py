@@ -233,7 +233,7 @@ def _model_summary(record: Record) -> ModelSummary:
     settings = {"Penalty of the probe": f"{experiment.probe.penalty:.3g}"}
     if record.config.precision != "float32":
         chosen = experiment.precision
-        settings["Probe's features"] = f"{chosen.dtype}: {chosen.reason}"
+        settings["Features of training images"] = f"{chosen.dtype}: {chosen.reason}"
     if phase is not None and recipe is not None:
         if record.config.precision != "float32":
             settings["Training steps"] = phase.step_precision.words

@@ -183,7 +183,7 @@ def environment(experiment: Experiment, *, seconds: float) -> dict[str, Any]:
         "processor_count": os.cpu_count(),
         "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
         "precision": keras.config.dtype_policy().name,
-        "precision_of_probe_features": f"{features.dtype} ({features.reason})",
+        "precision_of_training_features": f"{features.dtype} ({features.reason})",
         "precision_of_training_steps": (
             "not trained" if phase is None else phase.step_precision.words
         ),

@@ -63,7 +63,7 @@ def _computed(record: Record) -> str:
     phase = record.experiment.phase
     words = f"Computed in {keras.config.dtype_policy().name}"
     if record.experiment.precision.dtype != "float32":
-        words += f", the probe's training features in {record.experiment.precision.dtype}"
+        words += f", features of training images in {record.experiment.precision.dtype}"
     if phase is None:
         return f"{words}."
     if phase.step_precision.policy != "float32":

@@ -394,7 +394,7 @@ def test_a_run_without_time_to_fine_tune_says_so(colour_folder, tmp_path):
 def test_a_run_says_what_ran_in_which_precision(finished):
     around = json.loads((finished.path / "environment.json").read_text())
     assert around["precision"] == "float32"
-    assert around["precision_of_probe_features"] == "float32 (asked for)"
+    assert around["precision_of_training_features"] == "float32 (asked for)"
     assert around["xla"].startswith(("on (", "off ("))
     assert any(line.startswith("Computed in float32; XLA o") for line in finished.summary_lines)
 

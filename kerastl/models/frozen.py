@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import FrozenPartError
 from kerastl.models.blocks import Border, split
-from kerastl.models.classifier import parts_of
+from kerastl.models.classifier import ClassifierParts, parts_of
 from kerastl.models.fold import fold_batch_norm
 
 # Largest difference between the folded frozen part and the model's own, in units of the
@@ -114,8 +114,7 @@ def training_view(classifier: keras.Model, *, border: Border | None) -> Training
     else:
         prefix, suffix = split(parts.backbone, border)
         reference = keras.Model(pixels, prefix(prepared, training=False), name="below_border")
-        folded, num_folded = fold_batch_norm(prefix)
-        frozen = keras.Model(pixels, folded(prepared, training=False), name="below_border_folded")
+        frozen, num_folded = _folded_below(parts, prefix, pixels)
     unfreeze(parts.backbone, suffix)
     for layer in parts.head:
         layer.trainable = True
@@ -142,6 +141,31 @@ def training_view(classifier: keras.Model, *, border: Border | None) -> Training
         ),
         num_folded=num_folded,
     )
+
+
+def frozen_part_in(classifier: keras.Model, *, border: Border, dtype: str) -> keras.Model:
+    """Return the part below a border, folded, computing in another precision.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        border: Where the trained part begins.
+        dtype: Such as "bfloat16"; preprocessing stays as it is.
+
+    Returns:
+        From pixels to what crosses the border, in that precision. Its weights are copies.
+    """
+    parts = parts_of(classifier)
+    pixels = keras.Input(classifier.input_shape[1:], name="pixels", dtype="float32")
+    return _folded_below(parts, split(parts.backbone, border)[0], pixels, dtype=dtype)[0]
+
+
+def _folded_below(
+    parts: ClassifierParts, prefix: keras.Model, pixels: Any, *, dtype: str | None = None
+) -> tuple[keras.Model, int]:
+    """Return preprocessing and folded prefix as one model, and how many layers were folded."""
+    folded, num_folded = fold_batch_norm(prefix, dtype=dtype)
+    below = folded(parts.preprocessing(pixels), training=False)
+    return keras.Model(pixels, below, name="below_border_folded"), num_folded
 
 
 def unfreeze(backbone: keras.Model, suffix: keras.Model) -> None:

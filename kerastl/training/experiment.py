@@ -5,6 +5,7 @@ The test split is read once, at the end, by both.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping
@@ -166,6 +167,7 @@ def probe_then_fine_tune(
         val_rows=val,
         border=border,
         phase=phase,
+        view_dtype=chosen.dtype,
         class_weights=weights,
         balanced=imbalance == SAMPLING,
         store=store,
@@ -195,12 +197,17 @@ def probe_then_fine_tune(
 
 
 def _fine_tuned_in_time(
-    classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
+    classifier: keras.Model,
+    *arguments: Any,
+    phase: Phase | None,
+    view_dtype: str,
+    **options: Any,
 ) -> PhaseResult | None:
     """Fine-tune, or leave it if nobody asks or there is no time for a single step."""
     if phase is None:
         return None
     try:
+        phase = dataclasses.replace(phase, view_dtype=view_dtype)
         return fine_tune(classifier, *arguments, phase=phase, **options)
     except TimeUpError:
         logger.warning("%s: no time was left to fine-tune.", phase.deadline.words)

@@ -42,6 +42,7 @@ class Material:
 
 def choose_material(
     view: TrainingView,
+    frozen: keras.Model | None,
     images: Images,
     targets: NDArray[np.float32],
     *,
@@ -61,6 +62,8 @@ def choose_material(
 
     Args:
         view: The classifier, cut at the border.
+        frozen: Its frozen part for the kept views of training images, in whatever precision;
+            None for the view's.
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         targets: float32 of shape (n, num_classes).
         train_rows: int64: rows to train on.
@@ -104,10 +107,10 @@ def choose_material(
         )
     if mix != "none":
         raise ConfigError(f"Kept views cannot be blended: mix={mix!r} needs num_views=0.")
-    shelf = shelf_of(view.frozen, images, store)
+    frozen = frozen or view.frozen
     kept = extract_views(
-        view.frozen,
-        shelf,
+        frozen,
+        shelf_of(frozen, images, store),
         train_rows,
         augment=augment,
         num_views=num_views,
@@ -117,7 +120,7 @@ def choose_material(
     )
     val_kept = extract_views(
         view.frozen,
-        shelf,
+        shelf_of(view.frozen, images, store),
         val_rows,
         batch_size=batch_size,
         deadline=deadline,

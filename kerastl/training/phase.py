@@ -31,7 +31,11 @@ class Phase:
         memory_bytes: What kept views may take. When not given, what the store may hold and the
             disk has room for, or a third of the machine's memory, whichever is more.
         deadline: When it must end, in the middle of an epoch too.
-        precision: "float32", "auto" or "bfloat16", see `kerastl.training.step_precision`.
+        precision: Of training steps: "float32", "auto" or "bfloat16", see
+            `kerastl.training.step_precision`.
+        view_dtype: What the frozen part computes kept views of training images in: "float32", or
+            "bfloat16" where `kerastl.features.precision.choose_precision` allows it. Those of
+            validation are float32, as all answers are.
         accumulate_steps: In how many parts the images of a step go through the network to begin
             with; their gradients are added up, see `kerastl.training.split_step`.
     """
@@ -49,6 +53,7 @@ class Phase:
     memory_bytes: int | None = None
     deadline: Deadline = NEVER
     precision: str = FLOAT32
+    view_dtype: str = FLOAT32
     accumulate_steps: int = 1
 
 

@@ -29,6 +29,7 @@ from kerastl.models.classifier import ClassifierParts, parts_of
 from kerastl.models.frozen import (
     PROOF_IMAGES,
     TrainingView,
+    frozen_part_in,
     prove_frozen,
     prove_rejoined,
     training_view,
@@ -99,6 +100,7 @@ def fine_tune(
     logger.info("%s", plan.words)
     material = choose_material(
         view,
+        _frozen_for_views(classifier, view, border, phase, sample) if plan.num_views else None,
         images,
         targets,
         train_rows=train_rows,
@@ -136,6 +138,21 @@ def fine_tune(
         images_at_once=count,
         out_of_memory=_out_of_memory(count, phase, num_train=len(train_rows)),
     )
+
+
+def _frozen_for_views(
+    classifier: keras.Model,
+    view: TrainingView,
+    border: Border | None,
+    phase: Phase,
+    sample: NDArray[np.uint8],
+) -> keras.Model:
+    """Return the frozen part for kept views of training images, proven to be the same network."""
+    if border is None or phase.view_dtype == view.frozen.compute_dtype:
+        return view.frozen
+    rounded = frozen_part_in(classifier, border=border, dtype=phase.view_dtype)
+    prove_in_memory(rounded, reference=view.reference, pixels=sample, dtype=phase.view_dtype)
+    return rounded
 
 
 def _train(

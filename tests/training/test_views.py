@@ -86,6 +86,19 @@ def test_without_augmentation_kept_and_live_training_are_the_same(images):
     assert abs(of_shuffled.history[0]["loss"] - of_kept.history[0]["loss"]) > 1e-3
 
 
+def test_views_in_bfloat16_train_the_same_network(images):
+    """Half the room, the frozen part's weights untouched, answers in float32."""
+    exact, of_exact = tuned(images, 2, augment="light")
+    rounded, of_rounded = tuned(images, 2, augment="light", view_dtype="bfloat16")
+    for one, other in zip(of_exact.history, of_rounded.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=0.05)
+    assert of_exact.history[0]["loss"] != of_rounded.history[0]["loss"]
+    frozen = [v.path for v in training_view(exact, border=border_of(exact)).reference.variables]
+    for one, other in zip(exact.variables, rounded.variables, strict=True):
+        if one.path in frozen:
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def test_views_that_do_not_rejoin_give_way_to_live_training(images, monkeypatch):
     from kerastl.training import phases
 
