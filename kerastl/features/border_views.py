@@ -23,7 +23,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.augment import augment_each, find_augmentation
-from kerastl.data.batches import epoch_order, weighted
+from kerastl.data.batches import epoch_order, prepared_ahead, weighted
 from kerastl.deadline import NEVER, Deadline
 from kerastl.features.digests import digest_image
 from kerastl.features.halving import halving
@@ -261,7 +261,7 @@ def view_batches(
     shapes, single, num_classes = kept.shapes, kept.single, targets.shape[1]
     gathered = order.map(take, num_parallel_calls=2)
     gathered.held_by_kerastl = held
-    return weighted(gathered, class_weights).prefetch(2)
+    return prepared_ahead(weighted(gathered, class_weights))
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ BFLOAT16_TOLERANCE = 0.5
 
 # Images of a batch that proves something in inference mode: determinism and agreement show in a
 # few, each of which has thousands of numbers.
-PROOF_IMAGES = 8
+PROOF_IMAGES = 4
 
 FROZEN = "frozen"
 

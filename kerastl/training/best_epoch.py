@@ -35,6 +35,7 @@ class BestEpoch(keras.callbacks.Callback):
     Attributes:
         history: One row per epoch, see `kerastl.training.phase.PhaseResult`.
         best_epoch: From 1.
+        best_probabilities: float32 of shape (num_val, num_classes): its answers.
         out_of_time: Whether the deadline ended the phase.
     """
 
@@ -53,6 +54,7 @@ class BestEpoch(keras.callbacks.Callback):
         super().__init__()
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
+        self.best_probabilities = np.empty((0, targets.shape[1]), np.float32)
         self.out_of_time = False
         self._deadline = deadline
         self._inputs = inputs
@@ -95,7 +97,8 @@ class BestEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row of history."""
         logs = logs or {}
-        loss, accuracy = self._validate()
+        probabilities = self._forward_all()
+        loss, accuracy = self._judged(probabilities)
         if not math.isfinite(loss):
             raise DataError(
                 f"The validation loss is {loss} after epoch {epoch + 1} of fine-tuning; expected a "
@@ -117,6 +120,7 @@ class BestEpoch(keras.callbacks.Callback):
         )
         if loss < self._best_loss:
             self._best_loss, self.best_epoch = loss, epoch + 1
+            self.best_probabilities = probabilities
             self._best_weights = [np.array(v.numpy()) for v in self.model.trainable_variables]
         elif epoch + 1 - self.best_epoch >= self._patience_epochs:
             self.model.stop_training = True
@@ -135,9 +139,8 @@ class BestEpoch(keras.callbacks.Callback):
         for variable, value in zip(model.trainable_variables, self._best_weights, strict=True):
             variable.assign(value)
 
-    def _validate(self) -> tuple[float, float]:
+    def _judged(self, probabilities: NDArray[np.float32]) -> tuple[float, float]:
         """Return the log-loss in nats, without penalties on weights, and the accuracy."""
-        probabilities = self._forward_all()
         if self.model.loss.name == "binary_crossentropy":
             right = np.all((probabilities >= 0.5) == (self._targets >= 0.5), axis=1)
             return log_loss_nats(self._targets, probabilities), float(right.mean())

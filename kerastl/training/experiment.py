@@ -174,7 +174,7 @@ def probe_then_fine_tune(
     )
     if result is not None:
         readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
-        validated[FINE_TUNED] = ask(val, "Validating the fine-tuned model")
+        validated[FINE_TUNED] = result.val_probabilities
         model_weights[FINE_TUNED] = classifier.get_weights()
     # From here on nothing is decided any more but by validation; the test split is read.
     tested, test = answers_to_test(classifier, readers, images, test, model_weights=model_weights)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.batches import prepared_ahead
 from kerastl.errors import ConfigError
 from kerastl.features.probe import Probe
 from kerastl.models.classifier import parts_of
@@ -82,7 +83,7 @@ def fit_head(
     if class_weights is not None:
         training = (*training, targets @ class_weights)
         validation = (*validation, val_targets @ class_weights)
-    batches = (
+    batches = prepared_ahead(
         tf.data.Dataset.from_tensor_slices(training)
         .shuffle(len(features), seed=seed)
         .batch(batch_size)

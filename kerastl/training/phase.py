@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kerastl.deadline import NEVER, Deadline
 from kerastl.models.xla import Xla
 from kerastl.training.step_precision import FLOAT32, StepPrecision
@@ -67,6 +70,7 @@ class PhaseResult:
             nats per image; the rate is that of the epoch's middle step, half of its steps
             before and after (of its first step where the deadline came before the middle).
         best_epoch: The epoch with the smallest validation loss, from 1.
+        val_probabilities: float32 of shape (num_val, num_classes): its answers.
         num_trainable: Numbers that the phase trained.
         num_folded: BatchNorm layers of the frozen part that were folded.
         largest_difference: Of the frozen part's outputs to the classifier's own layers,
@@ -82,6 +86,7 @@ class PhaseResult:
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
     best_epoch: int
+    val_probabilities: NDArray[np.float32] = field(repr=False)
     num_trainable: int
     num_folded: int
     largest_difference: float

@@ -128,6 +128,7 @@ def fine_tune(
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
+        val_probabilities=keeper.best_probabilities,
         num_trainable=int(sum(math.prod(v.shape) for v in model.trainable_variables)),
         num_folded=view.num_folded,
         largest_difference=difference,

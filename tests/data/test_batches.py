@@ -19,6 +19,12 @@ def epochs(number, **options):
     return [[(p.numpy(), t.numpy()) for p, t in batches] for _ in range(number)]
 
 
+def test_nothing_is_tuned_that_is_waited_for():
+    """See `prepared_ahead`: with tf.data's autotuning, epochs waited seconds for each other."""
+    batches = training_batches(IMAGES, TARGETS, np.arange(COUNT), batch_size=4, seed=0)
+    assert batches.options().autotune.enabled is False
+
+
 def test_every_row_once_with_its_label():
     for epoch in epochs(2):
         assert [len(pixels) for pixels, _ in epoch] == [4, 4, 1]

@@ -78,6 +78,9 @@ def test_fine_tuning_learns_and_keeps_its_best_epoch(classifier, images):
     now = log_loss_nats(LABELS[val], predict_probabilities(classifier, images[val]))
     assert now == pytest.approx(min(losses), abs=1e-5)
     assert min(losses) < 0.5 * losses[0]
+    np.testing.assert_allclose(
+        result.val_probabilities, predict_probabilities(classifier, images[val]), atol=1e-5
+    )
     after = classifier.get_layer("two_blocks").get_weights()
     assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [
         True,

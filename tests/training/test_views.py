@@ -199,6 +199,7 @@ def test_every_epoch_draws_order_and_views_anew(images):
 
     def epochs(seed):
         batches = view_batches(kept, TARGETS[TRAIN], batch_size=8, seed=seed, class_weights=weights)
+        assert batches.options().autotune.enabled is False
         return [list(batches.as_numpy_iterator()) for _ in range(2)]
 
     first, second = epochs(0)
