@@ -17,7 +17,8 @@ to the next (`feature_cache="none"`), but for "kept by an earlier run", which is
 of the same job with another learning rate.
 
 `--ablation` adds runs with one thing taken away or added: without folding, without kept views,
-with views as many as epochs, with the probe's features in bfloat16.
+with `--precision bfloat16` (features and views of training images, steps where that is faster).
+`--jobs` picks some by a part of their names.
 """
 
 import argparse
@@ -180,7 +181,7 @@ def jobs_of(folder: Path, name: str, place: Path, arguments: argparse.Namespace)
     if arguments.ablation:
         jobs["without folding"] = unfolded
         jobs["without kept views"] = lambda: run_kerastl(**ours, views="live")
-        jobs["bfloat16 for the probe"] = lambda: run_kerastl(**ours, precision="bfloat16")
+        jobs["bfloat16 where it may"] = lambda: run_kerastl(**ours, precision="bfloat16")
     return jobs
 
 
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("--head-epochs", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--ablation", action="store_true")
+    parser.add_argument("--jobs", nargs="+", default=[""])
     arguments = parser.parse_args()
     print("| backbone | job | Keras' time over it | seconds (all rounds) |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as where:
@@ -200,7 +202,11 @@ def main() -> None:
         folder = place / "photos"
         write_photos(folder, count=arguments.images)
         for name in arguments.backbones:
-            jobs = jobs_of(folder, name, place, arguments)
+            jobs = {
+                job: run
+                for job, run in jobs_of(folder, name, place, arguments).items()
+                if job == "Keras guide" or any(part in job for part in arguments.jobs)
+            }
             # Once before: imports, and what "kept by an earlier run" finds.
             with contextlib.redirect_stderr(io.StringIO()):
                 run_kerastl(
