@@ -10,7 +10,8 @@ moves between rounds moves them little; images per second are medians over round
 "Part of limit" is the median of the model's operations per second over the faster of the product
 and the convolution in the same round. The weights are random: they have no influence on the speed.
 
-Keras' mixed_bfloat16 is a fourth contestant with `--mixed`.
+Keras' mixed_bfloat16 is a fourth contestant with `--mixed`; OpenVINO, in bfloat16 and asked for
+float32, with `--openvino` where that package is installed (`pip install openvino`).
 
 2026-11, 2 cores of an AMD EPYC with Zen 5 (avx512_bf16, no AMX), TensorFlow 2.21, `--mixed
 --rounds 5`, ratios over Keras float32: folded float32, folded bfloat16, Keras mixed_bfloat16, then
@@ -30,6 +31,7 @@ float32 and 787 in bfloat16, both by the convolution.
 import argparse
 import gc
 import statistics
+import tempfile
 from collections.abc import Callable
 
 import keras
@@ -54,17 +56,37 @@ KINDS = (MATMUL, CONVOLUTION)
 PRECISIONS = ("float32", "bfloat16")
 
 
-def compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the model in inference mode as a graph, as extraction runs it."""
+def compiled(model: keras.Model, pixels: tf.Tensor) -> Callable[[], np.ndarray]:
+    """Return the model in inference mode over some images, as a graph, as extraction runs it."""
 
     @tf.function
     def forward(pixels: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
-    return forward
+    return lambda: forward(pixels).numpy()
 
 
-def measure(name: str, *, batch: int, rounds: int, mixed: bool) -> list[dict[str, float]]:
+def in_openvino(model: keras.Model, pixels: tf.Tensor) -> dict[str, Callable[[], np.ndarray]]:
+    """Return the model over some images as OpenVINO runs it, in both precisions."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as place:
+        model.export(place, verbose=False)
+        converted = openvino.convert_model(place)
+    converted.reshape(list(pixels.shape))
+    found = {}
+    for label, hint in (("bfloat16", "bf16"), ("float32", "f32")):
+        options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        ready = openvino.Core().compile_model(converted, "CPU", options)
+        found[f"OpenVINO {label}"] = lambda ready=ready: ready([pixels.numpy().astype("float32")])[
+            0
+        ]
+    return found
+
+
+def measure(
+    name: str, *, batch: int, rounds: int, mixed: bool, openvino: bool
+) -> list[dict[str, float]]:
     """Return what each contestant and each limit took, one dictionary per round."""
     image_size = (224, 224)
 
@@ -90,7 +112,9 @@ def measure(name: str, *, batch: int, rounds: int, mixed: bool) -> list[dict[str
     pixels = tf.constant(
         np.random.default_rng(0).integers(0, 256, (batch, *image_size, 3), np.uint8)
     )
-    functions = {label: compiled(model) for label, model in models.items()}
+    jobs = {label: compiled(model, pixels) for label, model in models.items()}
+    if openvino:
+        jobs |= in_openvino(feature_model(plain), pixels)
     operations = operations_per_image(parts_of(plain).backbone)
     found = []
     machine = {f"{one.kind} {one.precision}": one for one in machine_limits(PRECISIONS)}
@@ -99,10 +123,10 @@ def measure(name: str, *, batch: int, rounds: int, mixed: bool) -> list[dict[str
             label: limit.operations / seconds_of(limit.run, at_least_seconds=0.1)
             for label, limit in machine.items()
         }
-        labels = list(functions)
+        labels = list(jobs)
         for place in range(len(labels)):
             label = labels[(turn + place) % len(labels)]
-            elapsed = seconds_of(lambda f=functions[label]: f(pixels).numpy(), at_least_seconds=0.3)
+            elapsed = seconds_of(jobs[label], at_least_seconds=0.3)
             speeds[label] = batch / elapsed
         speeds["operations"] = operations
         if turn >= 0:
@@ -118,7 +142,7 @@ def median_of(found: list[dict[str, float]], value: Callable[[dict[str, float]],
 def print_rows(name: str, found: list[dict[str, float]]) -> None:
     """Print one line per contestant: ratio, speeds, part of the limit."""
     plain = "Keras float32"
-    for label in (key for key in found[0] if key.startswith(("Keras", "folded"))):
+    for label in (key for key in found[0] if key.startswith(("Keras", "folded", "Open"))):
         precision = "bfloat16" if "bfloat16" in label else "float32"
         ratio = median_of(found, lambda s, label=label: s[label] / s[plain])
         limit = median_of(
@@ -142,13 +166,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--mixed", action="store_true")
+    parser.add_argument("--openvino", action="store_true")
     arguments = parser.parse_args()
     everything: list[dict[str, float]] = []
     print(
         "| backbone | | over Keras float32 | img/s (best) | part of limit |\n|---|---|---|---|---|"
     )
     for name in arguments.backbones:
-        found = measure(name, batch=arguments.batch, rounds=arguments.rounds, mixed=arguments.mixed)
+        found = measure(
+            name,
+            batch=arguments.batch,
+            rounds=arguments.rounds,
+            mixed=arguments.mixed,
+            openvino=arguments.openvino,
+        )
         print_rows(name, found)
         everything += found
         keras.backend.clear_session()
