@@ -214,7 +214,7 @@ class FitConfig(DataOptions):
     mixed precision on GPUs and TPUs made for it, on CPUs in bfloat16 if that is faster here, and
     features and kept views of training images in bfloat16 where there are many and a sample of
     them agrees (up to twice as fast, some tenths of a point less accurate). bfloat16: also for
-    few images."""
+    few images; steps stay float32 where that is faster."""
 
     mix: Annotated[Literal["none", "mixup", "cutmix"], Parameter(group=_TRAINING)] = "none"
     """Blend pairs of training images (mixup) or paste windows (cutmix), and their labels with

@@ -33,6 +33,8 @@ def measure(options: BenchmarkOptions) -> BenchmarkResult:
         KerasTLError: Images, network or weights cannot be had, or a job failed.
     """
     started = time.monotonic()
+    # First: its processes need what TensorFlow holds of a GPU as soon as this one uses it.
+    growth = measure_growth(options)
     with tempfile.TemporaryDirectory(prefix="kerastl-benchmark-") as place:
         folder = Path(place)
         data = options.data
@@ -71,7 +73,7 @@ def measure(options: BenchmarkOptions) -> BenchmarkResult:
             border=setting.network.border is not None,
             square=height == width,
         ),
-        growth=measure_growth(options),
+        growth=growth,
         seconds=time.monotonic() - started,
     )
 

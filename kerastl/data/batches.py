@@ -74,7 +74,7 @@ def training_batches(
         augment_seed, mix_seed = tf.unstack(tf.random.split(tf.cast(batch_seed, tf.int64), 2))
         return blend(apply(tf.cast(pixels, tf.float32), augment_seed), target, mix_seed)
 
-    batches = gathered.map(augmented, num_parallel_calls=os.cpu_count() or 1)
+    batches = gathered.map(augmented, num_parallel_calls=augmenting_threads())
     # Last, so that it sees the targets as mixing left them.
     return prepared_ahead(weighted(batches, class_weights))
 
@@ -126,6 +126,18 @@ def weighted(
         return batches
     weights = tf.constant(class_weights, tf.float32)
     return batches.map(lambda inputs, target: (inputs, target, tf.linalg.matvec(target, weights)))
+
+
+def augmenting_threads() -> int:
+    """Return how many batches are augmented at once: each of them takes memory while it waits.
+
+    Example:
+        >>> 1 <= augmenting_threads() <= 8
+        True
+    """
+    if hasattr(os, "sched_getaffinity"):  # what this process may use, which can be less
+        return min(len(os.sched_getaffinity(0)), 8)
+    return min(os.cpu_count() or 1, 8)
 
 
 def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Hashable
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.features.room import Take
+from kerastl.features.room import Take, drop
 from kerastl.features.segment import Segment, open_segment
 
 # Called with the bytes that are needed and what takes them, while no one else does the same.
@@ -21,7 +21,7 @@ Reserve = Callable[[int, Take], None]
 
 
 class Collection:
-    """Rows by name in several folders, all of them in use until `close`.
+    """Rows by name in several folders, those that are of use held until `close`.
 
     Other processes may add segments, and rows to segments, at any time.
 
@@ -29,38 +29,40 @@ class Collection:
         directory: Of all segments of all keys; theirs are `<key>-<any 32 digits>`.
         key: 64 hexadecimal digits.
         row_bytes: Of one row.
-
-    Raises:
-        OSError: The files cannot be read.
     """
 
     def __init__(self, directory: Path, key: str, *, row_bytes: int) -> None:
         self._directory, self._key, self._row_bytes = directory, key, row_bytes
-        self._segments: dict[str, Segment] = {}
+        # By name of the folder; None for one that is of no use: held, it could not be dropped.
+        self._segments: dict[str, Segment | None] = {}
         self._stack = ExitStack()
         self._checked: dict[bytes, Segment] = {}
         self._target: Segment | None = None
         self.is_damaged = False
         """Whether something that was asked for is listed, but not as it was written."""
 
-    def refresh(self) -> None:
-        """Read what is new since the last time."""
-        for segment in self._segments.values():
-            segment.refresh()
-        self._open_new()
+    def find(self, names: AbstractSet[bytes]) -> set[bytes]:
+        """Return which rows are there now, checked byte by byte.
 
-    def find(self, names: Iterable[bytes]) -> set[bytes]:
-        """Return which rows are there, checked byte by byte."""
-        left = set(names)
-        found = {name for name in left if name in self._checked}
-        for segment in self._segments.values():
-            left -= found
-            listed = left & segment.places.keys()
-            good = segment.good(listed)
-            self.is_damaged |= len(good) < len(listed) or (bool(listed) and not segment.is_whole)
-            self._checked |= dict.fromkeys(good, segment)
-            found |= good
+        Raises:
+            OSError: The files cannot be read.
+        """
+        found = names & self._checked.keys()
+        self._open_new(names)
+        for segment in self._in_use():
+            segment.refresh()
+            found |= self._good(segment, names - found)
         return found
+
+    def _good(self, segment: Segment, names: AbstractSet[bytes]) -> set[bytes]:
+        """Return which rows a segment has, as they were written."""
+        listed = names & segment.places.keys()
+        good = segment.good(listed)
+        if good:
+            segment.touch()
+        self.is_damaged |= len(good) < len(listed) or (bool(listed) and not segment.is_whole)
+        self._checked |= dict.fromkeys(good, segment)
+        return good
 
     def take_room(self, num_rows: int, *, reserve: Reserve) -> None:
         """Choose the segment that new rows go to, and take the room for them.
@@ -72,20 +74,17 @@ class Collection:
             NotKeptError: There is no room.
             OSError: The files cannot be made.
         """
-        for segment, _ in Counter(self._checked.values()).most_common():
-            if segment.fill():
-                self._target = segment
-                break
-        else:
-            path = self._directory / f"{self._key}-{uuid.uuid4().hex}"
-            self._target = self._add(open_segment(path, row_bytes=self._row_bytes))
-            self._target.fill()
+        segments = (segment for segment, _ in Counter(self._checked.values()).most_common())
+        target = next((segment for segment in segments if segment.fill()), None) or self._new()
         try:
-            reserve(num_rows * self._row_bytes, self._target.space(num_rows))
+            reserve(num_rows * self._row_bytes, target.space(num_rows))
         except BaseException:
-            if not self._target.num_slots:
-                shutil.rmtree(self._target.path, ignore_errors=True)
+            target.stop_filling()
+            if not target.num_slots:
+                with suppress(OSError):
+                    drop(target.path)
             raise
+        self._target = target
 
     def append(self, names: list[bytes], rows: NDArray[Any]) -> None:
         """Keep rows. Only after `take_room`.
@@ -101,16 +100,19 @@ class Collection:
         self._target.append(names, rows)
         self._checked |= dict.fromkeys(names, self._target)
 
-    def others_at_work(self) -> bool:
+    def others_at_work(self, names: AbstractSet[bytes]) -> bool:
         """Return whether another process adds rows under the same key now.
+
+        Args:
+            names: What is wanted.
 
         Raises:
             OSError: The files cannot be read.
         """
-        self._open_new()
+        self._open_new(names)
         return any(
             segment is not self._target and segment.is_filled_by_another()
-            for segment in self._segments.values()
+            for segment in self._in_use()
         )
 
     def arrays(
@@ -127,16 +129,40 @@ class Collection:
 
     def close(self) -> None:
         """Close all files, give back room that was not needed; what is mapped stays in use."""
-        with self._stack:
-            if self._target is not None:
-                self._target.give_back_room()
+        self._stack.close()
 
-    def _open_new(self) -> None:
+    def _in_use(self) -> list[Segment]:
+        return [segment for segment in self._segments.values() if segment is not None]
+
+    def _open_new(self, names: AbstractSet[bytes]) -> None:
+        """Open the segments that were not seen before, and hold those that may be of use."""
         for path in sorted(self._directory.glob(f"{self._key}-*")):
-            if path.name not in self._segments:
-                self._add(open_segment(path, row_bytes=self._row_bytes))
+            if path.name in self._segments:
+                continue
+            try:
+                segment = open_segment(path, row_bytes=self._row_bytes)
+            except FileNotFoundError:  # dropped just now
+                continue
+            if names & segment.places.keys() or segment.is_filled_by_another():
+                self._hold(segment)
+            else:
+                segment.close()
+                self._segments[path.name] = None
 
-    def _add(self, segment: Segment) -> Segment:
+    def _new(self) -> Segment:
+        """Make a segment that nobody sees before it is ours to fill."""
+        number = uuid.uuid4().hex
+        path = self._directory / f"new-{number}"
+        path.mkdir(mode=0o700)
+        segment = open_segment(path, row_bytes=self._row_bytes)
         self._stack.callback(segment.close)
+        if not segment.fill():  # nobody else knows its name
+            raise OSError(f"{str(path)!r} cannot be locked")
+        segment.touch()
+        segment.moved(self._directory / f"{self._key}-{number}")
         self._segments[segment.path.name] = segment
         return segment
+
+    def _hold(self, segment: Segment) -> None:
+        self._stack.callback(segment.close)
+        self._segments[segment.path.name] = segment

@@ -105,13 +105,12 @@ class Completion:
 
     def _find(self, kept: Collection) -> None:
         """Take what is there off the list of what is missing."""
-        kept.refresh()
-        for name in kept.find(self._missing):
+        for name in kept.find(self._missing.keys()):
             del self._missing[name]
 
     def _make(self, make: Make, *, batch_rows: int, advance: Advance) -> None:
         """Make what is missing, batch by batch, but for what others make meanwhile."""
-        following = self._choose(batch_rows)
+        following, beside_others = self._choose(batch_rows), self._others_at_work()
         while following:
             left, names = len(self._missing), following
             following = self._choose(batch_rows, without=set(names))
@@ -125,7 +124,9 @@ class Completion:
             self._keep(names, rows)
             for name in names:
                 del self._missing[name]
-            if self._others_at_work():
+            # Once more when they have ended: they may have done some since the last look.
+            before, beside_others = beside_others, self._others_at_work()
+            if before or beside_others:
                 self._tried(self._find)
                 following = [name for name in following if name in self._missing]
             advance(left - len(self._missing))
@@ -133,7 +134,7 @@ class Completion:
 
     def _others_at_work(self) -> bool:
         answers: list[bool] = []
-        self._tried(lambda kept: answers.append(kept.others_at_work()))
+        self._tried(lambda kept: answers.append(kept.others_at_work(self._missing.keys())))
         return answers == [True]
 
     def _choose(self, batch_rows: int, without: AbstractSet[Any] = frozenset()) -> list[Any]:
@@ -167,7 +168,7 @@ class Completion:
         todo = len(self._missing)
         if self._collection is not None and self._collection.is_damaged:
             logger.warning(
-                "%s: what an earlier run kept is damaged, %s of %s rows are computed again.",
+                "%s: some of what earlier runs kept is damaged; %s of %s rows are computed.",
                 self._description,
                 f"{todo:,}",
                 f"{wanted:,}",

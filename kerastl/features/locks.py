@@ -17,24 +17,21 @@ _MOST_ATTEMPTS = 100
 
 
 def hold_shared(path: Path) -> int:
-    """Make the file and its folder if they are missing, and share its lock with others.
+    """Make the file if it is missing, and share its lock with others.
 
     Args:
         path: The lock file. Its whole folder may be dropped by a process that holds the lock
-            alone; it is then made again.
+            alone.
 
     Returns:
         A descriptor that holds the lock until it is closed.
 
     Raises:
+        FileNotFoundError: The folder is not there, or was dropped just now.
         OSError: The file cannot be made or locked.
     """
     for _ in range(_MOST_ATTEMPTS):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            descriptor = _open(path)
-        except FileNotFoundError:  # the folder was dropped just now
-            continue
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             if _is_at(descriptor, path):

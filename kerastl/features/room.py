@@ -32,8 +32,8 @@ _MEMORY_FRACTION = 1 / 3
 
 _DROPPED = "dropped-"
 # Nothing else is ever deleted.
-_ENTRY = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{32})?")
-_LEFT = re.compile(_DROPPED + _ENTRY.pattern)
+_ENTRY = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{32})?|new-[0-9a-f]{32}")
+_LEFT = re.compile(f"{_DROPPED}({_ENTRY.pattern})")
 
 
 class NotKeptError(Exception):
@@ -82,23 +82,40 @@ def make_room(entries: Path, *, needed_bytes: int, largest_bytes: int) -> tuple[
             why = "the disk is full" if over_disk > over_bound else "the rest of it is in use"
             raise NotKeptError(f"it has no room ({why})")
         for path in dropped:
-            # First out of sight: whoever waits for the lock then sees that it is gone.
-            path.rename(path.with_name(_DROPPED + path.name))
-            shutil.rmtree(path.with_name(_DROPPED + path.name))
+            drop(path)
     return tuple(path.name for path in dropped)
+
+
+def drop(entry: Path) -> None:
+    """Delete an entry, first out of sight: whoever waits for a lock then sees that it is gone.
+
+    Args:
+        entry: Its folder.
+    """
+    gone = entry.with_name(_DROPPED + entry.name)
+    entry.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _used_and_size(entry: Path) -> tuple[float, int]:
     """Return when an entry was used last, and the bytes that it takes on the disk."""
     used, size = 0.0, 0
-    for path in entry.iterdir():
-        # Gone meanwhile: whoever fills the entry renames its files, and does not wait for us.
-        with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):  # dropped meanwhile by whoever had made it, or by a user
+        for path in entry.iterdir():
             state = path.stat()
             size += state.st_blocks * 512
             if path.name == USE_LOCK:
                 used = state.st_mtime
     return used, size
+
+
+def entries_bytes(entries: Path) -> int:
+    """Return what all entries take on the disk.
+
+    Args:
+        entries: The folder of entries.
+    """
+    return sum(_used_and_size(path)[1] for path in entries.iterdir() if _ENTRY.fullmatch(path.name))
 
 
 def room_for(

@@ -13,7 +13,7 @@ import weakref
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Segment:
     _use: int = -1
     _rows: int = -1
     _records: int = -1
+    _fill: int | None = None
 
     def refresh(self) -> None:
         """Read what was listed since the last time."""
@@ -84,11 +85,18 @@ class Segment:
             left, position = left - len(content), position + len(content)
         return checksum == place.checksum
 
+    def touch(self) -> None:
+        """Note that it is of use now: what was used longest ago is dropped first."""
+        os.utime(self._use)
+
     def is_filled_by_another(self) -> bool:
         """Return whether another process, or this one elsewhere, appends to it now."""
-        lock = hold_alone(self.path / _FILL_LOCK)
+        try:
+            lock = hold_alone(self.path / _FILL_LOCK)
+        except FileNotFoundError:  # dropped, by its owner or by a user
+            return False
         if lock is None:
-            return True
+            return self._fill is None
         os.close(lock)
         return False
 
@@ -102,8 +110,21 @@ class Segment:
             # Its end is not where the list says: rows that others have mapped could be hit.
             os.close(lock)
             return False
-        self._open.callback(os.close, lock)
+        self._fill = lock
         return True
+
+    def moved(self, path: Path) -> None:
+        """Give the folder another name. Only after `fill`, before which nobody may see it."""
+        self.path.rename(path)
+        self.path = path
+
+    def stop_filling(self) -> None:
+        """Give back room that was taken and not written, and the right to append."""
+        if self._fill is not None:
+            with suppress(OSError):
+                os.ftruncate(self._rows, self.num_slots * self.row_bytes)
+            os.close(self._fill)
+            self._fill = None
 
     def space(self, num_rows: int) -> Take:
         """Return what takes the room for more rows: a disk that fills up later stops a run."""
@@ -154,27 +175,24 @@ class Segment:
 
     def close(self) -> None:
         """Close the files, give back the locks; arrays that are mapped stay."""
+        self.stop_filling()
         self._open.close()
-
-    def give_back_room(self) -> None:
-        """Give back what was taken and not written. Only after `fill`."""
-        os.ftruncate(self._rows, self.num_slots * self.row_bytes)
 
 
 def open_segment(path: Path, *, row_bytes: int) -> Segment:
-    """Open a segment, which is made if missing; it is in use from now on.
+    """Open a segment; its files are made if missing. It is in use from now on.
 
     Args:
         path: The folder.
         row_bytes: Of one row.
 
     Raises:
+        FileNotFoundError: The folder is not there (any more).
         OSError: The files cannot be made or read.
     """
     with ExitStack() as stack:
         use = hold_shared(path / USE_LOCK)
         stack.callback(os.close, use)
-        os.utime(use)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         rows = os.open(path / _ROWS, flags, 0o600)
         stack.callback(os.close, rows)

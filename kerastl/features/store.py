@@ -25,7 +25,7 @@ from kerastl.features.completion import Completion, Make
 from kerastl.features.digests import KnownDigests, content_key
 from kerastl.features.locks import alone
 from kerastl.features.records import VERSION
-from kerastl.features.room import Take, disk_room, make_room
+from kerastl.features.room import Take, disk_room, entries_bytes, make_room
 from kerastl.features.stored_rows import StoredRows
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,9 @@ class Store:
         if self.directory is None:
             return 0
         try:
-            return min(self.largest_bytes, disk_room(self.directory))
+            # What is there already need not be dropped, nor taken again by the same rows.
+            held = entries_bytes(self.directory / "rows")
+            return min(self.largest_bytes, disk_room(self.directory) + held)
         except OSError:  # deleted meanwhile
             return 0
 

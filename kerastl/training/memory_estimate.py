@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerastl.data.batches import augmenting_threads
 from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
 from kerastl.features.border_views import bytes_per_view
@@ -196,8 +197,10 @@ def estimate_memory(
         if frozen is not None and not plan.num_views:
             step += at_once * _live(frozen)
         entered = math.prod(trained.input_shape[1:]) if frozen is None or plan.num_views else 0
-        # Batches that wait: two prefetched, one made, one in use.
-        work = max(work, step + 4 * 4 * phase.batch_size * (entered or math.prod(images.shape[1:])))
+        # Batches that wait: two prefetched, one in use, and those that are made.
+        waiting = 3 + (1 if plan.num_views else augmenting_threads())
+        entered = entered or math.prod(images.shape[1:])
+        work = max(work, step + 4 * waiting * phase.batch_size * entered)
     return MemoryEstimate(
         libraries=max(0, _resident() - pixels - weights) + _TO_COME,
         pixels=pixels,

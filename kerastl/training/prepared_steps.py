@@ -77,9 +77,12 @@ class PreparedSteps:
 
     def choose(self) -> StepPrecision:
         """Choose the precision, by one step of each that may do; weights are put back."""
-        return choose_step_precision(
+        chosen = choose_step_precision(
             self._phase.precision, seconds_of_step=self._seconds, num_steps=self._num_steps
         )
+        # The others, and the states of their optimizers, would stay as long as the training.
+        self._models = {chosen.policy: self.model(chosen.policy)}
+        return chosen
 
     @contextmanager
     def computing(self, policy: str) -> Iterator[keras.Model]:
@@ -89,6 +92,7 @@ class PreparedSteps:
 
     def _seconds(self, policy: str) -> float:
         """Return the seconds of a step, and of handing it its batch."""
+        self._phase.deadline.check()
         batch = one_batch(self._material.sample, self._targets, weighted=self.weighted)
         with self.computing(policy) as model, taken_back(model):
             started = time.perf_counter()

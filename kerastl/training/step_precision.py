@@ -1,4 +1,4 @@
-"""In which precision a training step is taken: half where this machine gains by it."""
+"""In which precision a training step is taken: 16 bits where this machine gains by it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def choose_step_precision(
 
     Args:
         precision: "float32"; "auto", which does not try where training is short anyway; or
-            "bfloat16", which does. Neither takes what is slower.
+            "bfloat16", which does, but takes no float16. Neither takes what is slower.
         seconds_of_step: From a policy to the seconds of one step with it, the first call for a
             policy not counted.
         num_steps: Of the whole phase.
@@ -62,6 +62,8 @@ def choose_step_precision(
     if precision == FLOAT32:
         return StepPrecision(FLOAT32, "asked for")
     policy, machine = accelerator_policy()
+    if precision == "bfloat16" and policy == "mixed_float16":
+        return StepPrecision(FLOAT32, f"{machine} have no bfloat16; auto takes float16")
     if machine or not bfloat16_is_fast():
         reason = machine or "this machine is not made for bfloat16"
         return StepPrecision(policy or FLOAT32, reason)

@@ -15,6 +15,9 @@ import pytest
 
 from kerastl.errors import ConfigError, DataError
 from kerastl.features import room
+from kerastl.features.collection import Collection
+from kerastl.features.room import NotKeptError
+from kerastl.features.segment import Segment, open_segment
 from kerastl.features.store import default_directory, find_store, open_store
 
 COUNT, WIDTH, BATCH_ROWS = 10, 3, 4
@@ -275,7 +278,7 @@ def test_a_damaged_row_is_made_anew_beside_the_old_one(store, caplog):
         file.write(b"\xff" * 8)
     assert ask(store)[1] == [[0]]
     assert warnings_in(caplog) == [
-        "Extracting features: what an earlier run kept is damaged, 1 of 10 rows are computed again."
+        "Extracting features: some of what earlier runs kept is damaged; 1 of 10 rows are computed."
     ]
     assert ask(store)[1] == []
     np.testing.assert_array_equal(rows[1:], TRUTH[1:])
@@ -317,6 +320,74 @@ def test_a_file_that_goes_while_sizes_are_added_up(store):
     ask(store)
     (entry_of(store) / "journal.new").symlink_to("gone")
     assert open_store(store.directory, largest_bytes=2**20).directory is not None
+
+
+def test_other_images_of_the_same_network_give_way(tmp_path):
+    """What a run has no use for is not held by it, nor does it count as used."""
+    store = open_store(tmp_path, largest_bytes=5 * ENTRY_BYTES // 2)
+    first, second, third = range(0, 4), range(4, 8), range(8, 12)
+    rows = np.tile(ROWS, (2, 2))  # 4 of them take what ROWS does
+    for places in (first, second, third):
+        assert ask(store, truth=rows, places=places)[1] != []
+        for entry in (tmp_path / "rows").iterdir():
+            if (entry / "use.lock").stat().st_mtime > 10:
+                os.utime(entry / "use.lock", (places[0], places[0]))
+        gc.collect()
+    assert len(list((tmp_path / "rows").iterdir())) == 2
+    assert ask(store, truth=rows, places=third)[1] == []
+    assert ask(store, truth=rows, places=second)[1] == []
+    assert ask(store, truth=rows, places=first)[1] != []
+
+
+def test_the_room_counts_what_is_there_already(tmp_path, monkeypatch):
+    store = open_store(tmp_path, largest_bytes=2**40)
+    rows, _ = ask(store, truth=ROWS)
+    monkeypatch.setattr("kerastl.features.store.disk_room", lambda _path: 1000)
+    assert store.room_bytes >= 1000 + ROWS.nbytes
+    del rows
+
+
+def test_a_new_segment_is_nobody_elses_to_fill(store, monkeypatch):
+    """Another process asks who fills it whenever it sees it: then it is taken already."""
+    seen = []
+    moved = Segment.moved
+
+    def watched(segment, path):
+        moved(segment, path)
+        other = open_segment(path, row_bytes=WIDTH * 4)
+        seen.append((other.is_filled_by_another(), other.fill()))
+        other.close()
+
+    monkeypatch.setattr(Segment, "moved", watched)
+    ask(store)
+    assert seen == [(True, False)]
+
+
+def test_a_neighbour_without_room_does_no_harm(store, caplog):
+    """Its empty folder comes and goes while this run is at work."""
+    names = names_of(COUNT)
+
+    def make(places, _following):
+        if not places[0]:
+            with pytest.raises(NotKeptError):
+                refused.take_room(5, reserve=refuse)
+        return TRUTH[places]
+
+    def refuse(_bytes, _take):
+        raise NotKeptError("no room")
+
+    (_, key) = entry_name_and_key(store)
+    refused = Collection(store.directory / "rows", key, row_bytes=WIDTH * 4)
+    store.rows("other", names, row_shape=(3,), dtype="f4", make=make, batch_rows=4)
+    refused.close()
+    assert warnings_in(caplog) == []
+    assert ask(store, "other")[1] == []
+
+
+def entry_name_and_key(store):
+    ask(store, "other", places=[9])
+    name = entry_of(store).name
+    return name, name.split("-")[0]
 
 
 def test_an_array_in_use_is_not_dropped(tmp_path, caplog):

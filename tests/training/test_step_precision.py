@@ -182,6 +182,8 @@ def test_the_policy_of_a_gpu(monkeypatch, capability, policy):
     monkeypatch.setattr(step_precision, "bfloat16_is_fast", lambda: True)
     chosen = choose_step_precision("auto", seconds_of_step=lambda _: 1.0, num_steps=10**6)
     assert chosen.policy == (policy or "float32")
+    asked = choose_step_precision("bfloat16", seconds_of_step=lambda _: 1.0, num_steps=10**6)
+    assert asked.policy == ("mixed_bfloat16" if policy == "mixed_bfloat16" else "float32")
 
 
 def test_nothing_is_changed_by_trying(monkeypatch):

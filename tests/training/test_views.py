@@ -99,6 +99,16 @@ def test_views_in_bfloat16_train_the_same_network(images):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_views_that_bear_no_rounding_are_float32(images, monkeypatch, caplog):
+    monkeypatch.setattr("kerastl.models.frozen.BFLOAT16_TOLERANCE", 0.0)
+    _, of_exact = tuned(images, 1, augment="none")
+    _, of_given_way = tuned(images, 1, augment="none", view_dtype="bfloat16")
+    assert "Kept views are float32" in caplog.text
+    assert [row["loss"] for row in of_exact.history] == [
+        row["loss"] for row in of_given_way.history
+    ]
+
+
 def test_views_that_do_not_rejoin_give_way_to_live_training(images, monkeypatch):
     from kerastl.training import phases
 
