@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kerastl._version import __version__
 from kerastl.data.memory import memory_bytes
+from kerastl.models.hardware import processor_flags
 
 # Instructions that decide how fast a network runs on a CPU, as Linux names them, fastest first.
 _INSTRUCTIONS = (
@@ -113,10 +114,7 @@ def instructions_of(cpuinfo: str) -> tuple[str, ...]:
         >>> instructions_of("flags : fpu avx2 avx512f avx512_bf16")
         ('avx512_bf16', 'avx512f', 'avx2')
     """
-    words: set[str] = set()
-    for line in cpuinfo.splitlines():
-        if line.lower().startswith(("flags", "features")):
-            words.update(line.lower().split())
+    words = processor_flags(cpuinfo)
     return tuple(name for name in _INSTRUCTIONS if name in words)
 
 

@@ -144,8 +144,8 @@ def prepared_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Prepare two batches while others are trained on, with as many threads as were asked for.
 
     Without tf.data's autotuning: an iterator that is given up joins the thread that tunes it, and
-    that one sleeps on for up to 60 s (TensorFlow 2.21, `RootDataset::Iterator::~Iterator`;
-    4 s of idle waiting between epochs of 6 s, measured).
+    that one sleeps on (TensorFlow 2.21, `RootDataset::Iterator::~Iterator`; 0.4 to 5 s of idle
+    waiting between epochs of 6 s, measured).
 
     Args:
         batches: Any data set whose parallelism is not left to tf.data.

@@ -70,13 +70,26 @@ def cpu_bfloat16_instructions(cpuinfo: str | None = None) -> str | None:
         if platform.system() != "Linux" or not place.exists():
             return None
         cpuinfo = place.read_text(encoding="utf-8", errors="replace")
-    words = {
+    words = processor_flags(cpuinfo)
+    return next((name for name in _INSTRUCTIONS if name in words), None)
+
+
+def processor_flags(cpuinfo: str) -> frozenset[str]:
+    """Return what the processors say that they can do, in lower case.
+
+    Args:
+        cpuinfo: What /proc/cpuinfo holds.
+
+    Example:
+        >>> "avx2" in processor_flags("flags : fpu sse2 avx2")
+        True
+    """
+    return frozenset(
         word
         for line in cpuinfo.splitlines()
         if line.lower().startswith(("flags", "features"))
         for word in line.lower().split()
-    }
-    return next((name for name in _INSTRUCTIONS if name in words), None)
+    )
 
 
 def gpus_are_made_for_bfloat16() -> bool:

@@ -44,9 +44,10 @@ def choose_step_precision(
     """Choose what a training step computes in.
 
     On a GPU or TPU that is made for it: mixed precision, without a measurement. On a CPU
-    bfloat16 is faster for large convolutions and slower for depthwise ones (2 cores of an AMD EPYC
-    with avx512_bf16, 2026-11, steps of the top half: ResNet50 1.8, VGG16 1.6, InceptionV3 1.6,
-    MobileNetV2 0.8, EfficientNetLite0 0.5 times as fast), so one step is timed in both.
+    bfloat16 is faster for large convolutions and slower for depthwise ones (2 busy cores of an AMD
+    EPYC with avx512_bf16, 2026-11, 9 steps of the top half, of VGG16 the top block: ResNet50 1.8,
+    VGG16 1.6, InceptionV3 1.6, MobileNetV2 0.8, EfficientNetLite0 0.5 times as fast), so one step
+    is timed in both.
 
     Args:
         precision: "float32"; "auto", which does not try where training is short anyway; or

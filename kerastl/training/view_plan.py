@@ -14,6 +14,7 @@ from kerastl.data.mixing import find_mix
 from kerastl.data.stream import Images
 from kerastl.data.wording import counted
 from kerastl.errors import ConfigError
+from kerastl.features.room import size_text
 
 AUTO, LIVE = "auto", "live"
 
@@ -113,8 +114,8 @@ def plan_views(
             0,
             0,
             f"The frozen part runs in every epoch: {counted(wanted, 'view')} of each image would "
-            f"take {_size((wanted * num_train + num_val) * view_bytes)} of {place}, "
-            f"{_size(budget_bytes)} are left.",
+            f"take {size_text((wanted * num_train + num_val) * view_bytes)} of {place}, "
+            f"{size_text(budget_bytes)} are left.",
         )
     num_bytes = (num_views * num_train + num_val) * view_bytes
     what = "each image" if num_views == 1 else f"{num_views} views of each image"
@@ -125,7 +126,7 @@ def plan_views(
         num_views,
         num_bytes,
         f"The frozen part runs once over {what}; what leaves it is kept "
-        f"({_size(num_bytes)} of {place}{fewer}).",
+        f"({size_text(num_bytes)} of {place}{fewer}).",
     )
 
 
@@ -152,10 +153,3 @@ def room_for_views(images: Images, store_bytes: int, given_bytes: int | None) ->
 def _wanted(augment: str, epochs: int) -> int:
     """Return the number of views that "auto" would like."""
     return 1 if find_augmentation(augment) == "none" else min(epochs, MOST_VIEWS)
-
-
-def _size(num_bytes: int) -> str:
-    """Return a size in words."""
-    if num_bytes < 2**29:
-        return f"{num_bytes / 2**20:.0f} MiB"
-    return f"{num_bytes / 2**30:.1f} GiB"

@@ -287,7 +287,7 @@ def test_a_damaged_row_is_made_anew_beside_the_old_one(store, caplog):
 # --- room
 
 ROWS = np.arange(8 * 4096, dtype=np.uint8).reshape(8, 4096)  # 32 KiB
-ENTRY_BYTES = ROWS.nbytes + 4096  # and a journal
+ENTRY_BYTES = ROWS.nbytes + 4096  # and its records
 
 
 def test_the_least_recently_used_goes_first(tmp_path, caplog):
@@ -318,7 +318,7 @@ def test_the_least_recently_used_goes_first(tmp_path, caplog):
 
 def test_a_file_that_goes_while_sizes_are_added_up(store):
     ask(store)
-    (entry_of(store) / "journal.new").symlink_to("gone")
+    (entry_of(store) / "gone.new").symlink_to("gone")
     assert open_store(store.directory, largest_bytes=2**20).directory is not None
 
 
