@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 import kerastl
-from kerastl.training.experiment import one_hot
+from kerastl.training.targets import one_hot
 from kerastl.workflow import build, find_network, find_phase, read_table, split_table
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -185,9 +186,11 @@ def progress_on_stderr() -> Iterator[None]:
     )
 
     console = Console(stderr=True)
+    display: Progress | None = None
 
     @contextlib.contextmanager
     def bar(description: str, total: int) -> Iterator[Advance]:
+        nonlocal display
         if not console.is_terminal:
             sys.stderr.write(f"{description} …\n")
             yield _raise_if_interrupted
@@ -199,14 +202,20 @@ def progress_on_stderr() -> Iterator[None]:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(description, total=total)
+        # Work within other work is one line more: a terminal has one display.
+        outer, display = display, display or Progress(*columns, console=console)
+        task = display.add_task(description, total=total)
+        advance_task = functools.partial(display.advance, task)
 
-            def advance(steps: int) -> None:
-                _raise_if_interrupted()
-                progress.advance(task, steps)
+        def advance(steps: int) -> None:
+            _raise_if_interrupted()
+            advance_task(steps)
 
-            yield advance
+        try:
+            with contextlib.nullcontext() if outer else display:
+                yield advance
+        finally:
+            display = outer
 
     with listen(bar):
         yield

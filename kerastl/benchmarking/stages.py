@@ -34,8 +34,9 @@ from kerastl.models.frozen import training_view
 from kerastl.models.network import Network, build_network
 from kerastl.models.operations import operations_per_image
 from kerastl.training.compilation import compile_for_training
-from kerastl.training.experiment import NUM_FOLDS, one_hot
+from kerastl.training.frozen_fit import NUM_FOLDS
 from kerastl.training.head import assign_probe
+from kerastl.training.targets import one_hot
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The frozen part once over some views of each image; what leaves it is kept for training.
+"""What left the frozen part for some views of each image, kept for training.
 
 Fine-tuning in the usual way runs the frozen part in every epoch over pixels that are varied anew.
 Here a number of views is drawn of each image before training, the frozen part runs once over
@@ -9,8 +9,6 @@ FreezeOut, Brock et al. 2017, arXiv:1706.04983, says what skipping its forward p
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 import weakref
 from collections.abc import Iterator
@@ -22,12 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.augment import augment_each, find_augmentation
 from kerastl.data.batches import epoch_order, prepared_ahead, weighted
-from kerastl.deadline import NEVER, Deadline
-from kerastl.features.digests import digest_image
-from kerastl.features.halving import halving
-from kerastl.features.shelf import Shelf
 from kerastl.features.stored_rows import StoredRows
 
 
@@ -108,107 +101,6 @@ def bytes_per_view(frozen: keras.Model) -> int:
         int(np.prod(tensor.shape[1:])) * tf.as_dtype(tensor.dtype).size
         for tensor in keras.tree.flatten(frozen.output)
     )
-
-
-def extract_views(
-    frozen: keras.Model,
-    shelf: Shelf,
-    rows: NDArray[np.int64],
-    *,
-    augment: str = "none",
-    num_views: int = 1,
-    seed: int = 0,
-    batch_size: int = 32,
-    deadline: Deadline = NEVER,
-    description: str = "Running the frozen part",
-) -> BorderViews:
-    """Run the frozen part once over some views of each image.
-
-    The first view is the image itself; the others are drawn from the policy, for an image always
-    the same ones with the same seed, whatever is beside it.
-
-    Args:
-        frozen: From float32 pixels 0..255 to one tensor or a list of tensors.
-        shelf: Of the frozen part and the images, see `kerastl.features.shelf.shelf_of`.
-        rows: int64: which of the images.
-        augment: Name of a policy, see `kerastl.data.augment`.
-        num_views: Views of each image, from 1.
-        seed: Decides the views.
-        batch_size: Images per step.
-        deadline: When it must have ended. What is done until then is kept in the store.
-        description: For the progress bar.
-
-    Raises:
-        TimeUpError: The deadline passed.
-
-    Example:
-        >>> pixels = keras.Input((8, 8, 3))
-        >>> frozen = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
-        >>> from kerastl.features.shelf import NO_STORE, shelf_of
-        >>> images = np.zeros((5, 8, 8, 3), np.uint8)
-        >>> shelf = shelf_of(frozen, images, NO_STORE)
-        >>> kept = extract_views(frozen, shelf, np.arange(5), num_views=2)
-        >>> len(kept.views), kept.take(slice(0, 5)).shape
-        (2, (5, 6, 6, 4))
-    """
-    augment = find_augmentation(augment)
-    tensors = keras.tree.flatten(frozen.output)
-    shapes = tuple(tuple(tensor.shape[1:]) for tensor in tensors)
-    dtype = np.result_type(*(tf.as_dtype(tensor.dtype).as_numpy_dtype for tensor in tensors))
-    forward = functools.cache(lambda: _trace(frozen, shelf.images.shape[1:], augment, dtype))
-
-    def extract(view: int) -> StoredRows:
-        def make(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-            deadline.check()
-            seeds = np.array([_view_seed(image, view=view, seed=seed) for image in pixels])
-            answer: NDArray[Any] = forward()(pixels, seeds, np.full(len(pixels), view > 0)).numpy()
-            return answer
-
-        parts: dict[str, object] = {"kind": "border", "view": view}
-        if view:
-            parts |= {"augment": augment, "seed": seed}
-        return shelf.rows(
-            rows,
-            parts,
-            make=make,
-            row_shape=(sum(map(math.prod, shapes)),),
-            dtype=dtype,
-            batch_size=batch_size,
-            description=f"{description} ({view + 1} of {num_views})",
-        )
-
-    views = tuple(extract(view) for view in range(num_views))
-    return BorderViews(views, shapes, single=not isinstance(frozen.output, list))
-
-
-def _view_seed(image: NDArray[np.uint8], *, view: int, seed: int) -> NDArray[np.int64]:
-    """Return int64 of shape (2,), from the image: its place in the data decides nothing."""
-    digest = hashlib.sha256(f"{seed} {view} ".encode() + digest_image(image)).digest()
-    return np.frombuffer(digest[:16], "<i8")
-
-
-def _trace(frozen: keras.Model, image_shape: tuple[int, ...], augment: str, dtype: Any) -> Any:
-    """Return a graph from pixels and seeds to all tensors of each image in one row."""
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *image_shape), tf.uint8),
-            tf.TensorSpec((None, 2), tf.int64),
-            tf.TensorSpec((None,), tf.bool),
-        ]
-    )
-    def forward(pixels: tf.Tensor, seeds: tf.Tensor, varied: tf.Tensor) -> tf.Tensor:
-        plain = tf.cast(pixels, tf.float32)
-        images = tf.cond(
-            tf.reduce_any(varied),
-            lambda: augment_each(plain, seeds, policy=augment),
-            lambda: plain,
-        )
-        answers = keras.tree.flatten(frozen(tf.ensure_shape(images, plain.shape), training=False))
-        flat = [tf.reshape(tf.cast(one, dtype), [-1, math.prod(one.shape[1:])]) for one in answers]
-        return tf.concat(flat, axis=1)
-
-    return halving(forward.get_concrete_function(), what="running the frozen part")
 
 
 def view_batches(

@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.augment import AS_IT_IS
 from kerastl.data.stream import Images
 from kerastl.features.halving import halving, prove_in_memory
-from kerastl.features.shelf import reading_ahead, shelf_of
-from kerastl.features.store import Store
+from kerastl.features.shelf import reading_ahead
+from kerastl.models.blocks import Border, split
 from kerastl.models.classifier import feature_model, parts_of
 from kerastl.models.fold import fold_batch_norm
 from kerastl.models.frozen import PROOF_IMAGES
@@ -44,6 +43,30 @@ def folded_feature_model(classifier: keras.Model, *, dtype: str = "float32") -> 
     pixels = keras.Input(classifier.input_shape[1:], name="pixels", dtype="float32")
     features = parts.pooling(folded(parts.preprocessing(pixels), training=False))
     return keras.Model(pixels, features, name="folded_features")
+
+
+def folded_features_above(
+    classifier: keras.Model, *, border: Border, dtype: str = "float32"
+) -> keras.Model:
+    """Return the rest of what `folded_feature_model` returns, above a border of the backbone.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        border: Where it begins.
+        dtype: See `folded_feature_model`.
+
+    Returns:
+        An inference model from what crosses the border, one tensor or a list, to float32
+        (batch, num_features). Its weights are copies.
+    """
+    parts = parts_of(classifier)
+    suffix = split(parts.backbone, border)[1]
+    folded, _ = fold_batch_norm(suffix, dtype=None if dtype == "float32" else dtype)
+    crossing = keras.tree.map_structure(
+        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), folded.input
+    )
+    features = parts.pooling(folded(crossing, training=False))
+    return keras.Model(crossing, features, name="folded_features_above")
 
 
 def extract_features(
@@ -133,72 +156,6 @@ def probability_reader(
         )
 
     return ask
-
-
-def stored_features(
-    model: keras.Model,
-    images: Images,
-    store: Store,
-    *,
-    batch_size: int,
-    prove: Callable[[], object] | None = None,
-) -> Callable[..., NDArray[np.float32]]:
-    """Return the function from rows of images to features, kept in the store for later runs.
-
-    Args:
-        model: From float32 (batch, height, width, 3) to float32 (batch, num_features).
-        images: uint8 of shape (n, height, width, 3), RGB 0..255.
-        store: `kerastl.features.shelf.NO_STORE` to keep nothing.
-        batch_size: Images per step; has no influence on the features.
-        prove: Called before the model is used for the first time. What is kept was proven by the
-            run that computed it, with the same network and the same code.
-
-    Returns:
-        From int64 rows, a description for the progress bar and, if it is not the images as they
-        are, the name of a view and its function, to float32 (number of rows, num_features).
-
-    Example:
-        >>> from kerastl.features.shelf import NO_STORE
-        >>> pixels = keras.Input((2, 2, 3))
-        >>> model = keras.Model(pixels, keras.layers.Flatten()(pixels))
-        >>> images = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
-        >>> features_of = stored_features(model, images, NO_STORE, batch_size=2)
-        >>> features_of(np.array([1]), "Flattening").shape
-        (1, 12)
-    """
-    shelf = shelf_of(model, images, store)
-
-    # Once, and only if something is not kept yet: it takes seconds for a large network.
-    @functools.cache
-    def forward() -> Callable[[tf.Tensor], tf.Tensor]:
-        if prove is not None:
-            prove()
-        return trace_forward(model, images.shape[1:])
-
-    def features_of(
-        rows: NDArray[np.int64],
-        description: str,
-        view: tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] | None = None,
-    ) -> NDArray[np.float32]:
-        name, change = view or (AS_IT_IS, lambda pixels: pixels)
-
-        def make(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-            features: NDArray[np.float32] = forward()(tf.constant(change(pixels))).numpy()
-            return features
-
-        kept = shelf.rows(
-            rows,
-            {"kind": "features", "view": name},
-            make=make,
-            row_shape=(model.output_shape[-1],),
-            dtype=np.float32,
-            batch_size=batch_size,
-            description=description,
-        )
-        features: NDArray[np.float32] = kept[:]
-        return features
-
-    return features_of
 
 
 def run_in_batches(

@@ -18,6 +18,7 @@ import tensorflow as tf
 from numpy.typing import DTypeLike, NDArray
 
 from kerastl.data.stream import Images
+from kerastl.features.completion import Make
 from kerastl.features.digests import content_key
 from kerastl.features.network_digest import digest_network
 from kerastl.features.store import Store, open_store
@@ -72,17 +73,50 @@ class Shelf:
         Returns:
             Of shape (number of rows, *row_shape), read-only.
         """
-        kept = bool(self.network)
         with reading_ahead(self.images) as read:
-            return self.store.rows(
-                self._key(parts) if kept else "",
-                self.store.image_digests.of(self.images, rows) if kept else len(rows),
+            return self.rows_by_place(
+                rows,
+                parts,
+                make=lambda places, following: make(read(rows[places], rows[following])),
                 row_shape=row_shape,
                 dtype=dtype,
-                make=lambda places, following: make(read(rows[places], rows[following])),
-                batch_rows=batch_size,
+                batch_size=batch_size,
                 description=description,
             )
+
+    def rows_by_place(
+        self,
+        rows: NDArray[np.int64],
+        parts: Mapping[str, object],
+        *,
+        make: Make,
+        row_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        batch_size: int,
+        description: str,
+    ) -> StoredRows:
+        """Return the same for who needs no pixels to make it.
+
+        Args:
+            rows: See `rows`, like all others but `make`.
+            parts: See there.
+            make: From places in `rows`, and those that will probably be asked for next, to what
+                the network gives for these images.
+            row_shape: See there.
+            dtype: See there.
+            batch_size: See there.
+            description: See there.
+        """
+        kept = bool(self.network)
+        return self.store.rows(
+            self._key(parts) if kept else "",
+            self.store.image_digests.of(self.images, rows) if kept else len(rows),
+            row_shape=row_shape,
+            dtype=dtype,
+            make=make,
+            batch_rows=batch_size,
+            description=description,
+        )
 
     def _key(self, parts: Mapping[str, object]) -> str:
         """Return the key of all that decides the result beside the image."""

@@ -6,9 +6,7 @@ The test split is read once, at the end, by both.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,36 +23,25 @@ from kerastl.data.imbalance import (
     log_priors,
     loss_weights,
 )
-from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
 from kerastl.deadline import TimeUpError
-from kerastl.features.extract import (
-    folded_feature_model,
-    probability_reader,
-    stored_features,
-)
-from kerastl.features.halving import prove_in_memory
+from kerastl.features.extract import probability_reader
 from kerastl.features.precision import Precision, choose_precision
-from kerastl.features.probe import Probe, fit_probe, log_loss_nats, probe_probabilities
+from kerastl.features.probe import Probe, log_loss_nats
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
-from kerastl.models.classifier import HIDDEN, feature_model, parts_of
-from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
-from kerastl.training.head import assign_probe, fit_head
+from kerastl.training.cut import Cut, cut_classifier
+from kerastl.training.frozen_fit import Answer, fit_frozen
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
-
-View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+from kerastl.training.targets import one_hot
 
 PROBE = "probe"
 FINE_TUNED = "fine-tuned"
-
-# Folds that the probe's penalty is chosen by; fewer would waste training rows, more only time.
-NUM_FOLDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -141,21 +128,22 @@ def probe_then_fine_tune(
         classifier, images, splits, border=border, phase=phase, batch_size=batch_size, store=store
     )
     weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
-    probe, answer, chosen = _fit_frozen(
+    probe, answer, chosen, cut = _fit_and_cut(
         classifier,
         images,
         labels,
         train=train,
         val=val,
         groups=groups,
-        views=symmetric_views(augment, square=images.shape[1] == images.shape[2]),
+        border=border,
+        phase=phase,
+        augment=augment,
         class_weights=weights,
         batch_size=batch_size,
         precision=precision,
         store=store,
         seed=seed,
     )
-    ask = probability_reader(classifier, images, batch_size=batch_size)
     readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
     validated = {PROBE: answer(val, "Validating the probe")}
     model_weights = {PROBE: classifier.get_weights()}
@@ -166,13 +154,14 @@ def probe_then_fine_tune(
         train_rows=train,
         val_rows=val,
         border=border,
-        phase=phase,
-        view_dtype=chosen.dtype,
+        phase=_in_precision(phase, chosen),
         class_weights=weights,
         balanced=imbalance == SAMPLING,
         store=store,
+        cut=cut,
     )
     if result is not None:
+        ask = probability_reader(classifier, images, batch_size=batch_size)
         readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
         validated[FINE_TUNED] = result.val_probabilities
         model_weights[FINE_TUNED] = classifier.get_weights()
@@ -183,179 +172,84 @@ def probe_then_fine_tune(
     classifier.set_weights(model_weights[kept])
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
         answers = _adjust(classifier, answers, labels[train])
+    num_features = len(probe.kernel)
     return Experiment(
-        classifier=classifier,
-        kept=kept,
-        answers=answers,
-        probe=probe,
-        phase=result,
-        test_rows=test,
-        num_features=len(probe.kernel),
-        precision=chosen,
-        class_weights=weights,
+        classifier, kept, answers, probe, result, test, num_features, chosen, class_weights=weights
     )
 
 
-def _fine_tuned_in_time(
-    classifier: keras.Model,
-    *arguments: Any,
-    phase: Phase | None,
-    view_dtype: str,
-    **options: Any,
-) -> PhaseResult | None:
-    """Fine-tune, or leave it if nobody asks or there is no time for a single step."""
-    if phase is None:
-        return None
-    try:
-        phase = dataclasses.replace(phase, view_dtype=view_dtype)
-        return fine_tune(classifier, *arguments, phase=phase, **options)
-    except TimeUpError:
-        logger.warning("%s: no time was left to fine-tune.", phase.deadline.words)
-        return None
-
-
-def _fit_frozen(
+def _fit_and_cut(
     classifier: keras.Model,
     images: Images,
     labels: NDArray[Any],
     *,
     train: NDArray[np.int64],
     val: NDArray[np.int64],
-    groups: NDArray[np.str_] | None,
-    views: Mapping[str, View],
-    class_weights: NDArray[np.float32] | None,
-    batch_size: int,
+    border: Border | None,
+    phase: Phase | None,
+    augment: str,
     precision: str,
     store: Store,
     seed: int,
-) -> tuple[Probe, Callable[[NDArray[np.int64], str], NDArray[np.float32]], Precision]:
-    """Fit the head in place; return the probe, the function from rows to its answers, and how."""
-    features_of, chosen = _feature_reader(
-        classifier,
-        images,
-        labels,
-        train=train,
-        num_views=len(views),
-        batch_size=batch_size,
-        precision=precision,
-        store=store,
-        seed=seed,
-    )
-    # The head meets the mirror images now, not in the first steps of fine-tuning: unprepared,
-    # a probe's log-loss can double on them, and fine-tuning spends its epochs on repairing it.
-    features = np.concatenate(
-        [
-            features_of(train, f"Extracting features ({number} of {len(views)})", view)
-            for number, view in enumerate(views.items(), start=1)
-        ]
-    )
-    known = np.concatenate([labels[train]] * len(views))
-    folds = fold_rows(
-        labels[train],
-        groups=None if groups is None else groups[train],
-        num_folds=NUM_FOLDS,
-        seed=seed,
-    )
-    # All views of an image are held out together.
-    probe = fit_probe(
-        features, known, folds=np.tile(folds, len(views)), class_weights=class_weights
-    )
-    if _has_hidden_layer(classifier):
-        num_classes = classifier.output_shape[-1]
-        head = fit_head(
-            classifier,
-            features,
-            one_hot(known, num_classes=num_classes),
-            features_of(val, "Extracting features (val)"),
-            one_hot(labels[val], num_classes=num_classes),
-            seed=seed,
-            class_weights=class_weights,
-        )
-        return (
-            probe,
-            lambda rows, what: np.asarray(
-                head.predict(features_of(rows, what), verbose=0), np.float32
-            ),
-            chosen,
-        )
-    assign_probe(classifier, probe)
-    return (
-        probe,
-        lambda rows, what: probe_probabilities(
-            probe, features_of(rows, what), multi_label=labels.ndim == 2
-        ),
-        chosen,
-    )
-
-
-def _feature_reader(
-    classifier: keras.Model,
-    images: Images,
-    labels: NDArray[Any],
-    *,
-    train: NDArray[np.int64],
-    num_views: int,
-    batch_size: int,
-    precision: str,
-    store: Store,
-    seed: int,
-) -> tuple[Callable[..., NDArray[np.float32]], Precision]:
-    """Return the function from rows to features, and the precision of those with a view."""
-    chosen, fast = choose_precision(
+    **options: Any,
+) -> tuple[Probe, Answer, Precision, Cut | None]:
+    """Choose the precision, cut the classifier if there is time to fine-tune, fit the head."""
+    views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
+    chosen, features = choose_precision(
         classifier,
         images,
         rows=train,
         labels=labels,
         precision=precision,
-        num_images=len(train) * num_views,
+        num_images=len(train) * len(views),
         seed=seed,
     )
     if precision != "float32":
         logger.info("Features in %s: %s.", chosen.dtype, chosen.reason)
-    # Validation and test see what will be served, which is float32.
-    exact = fast if chosen.dtype == "float32" else folded_feature_model(classifier)
-
-    def features_by(model: keras.Model, dtype: str) -> Callable[..., NDArray[np.float32]]:
-        prove = functools.partial(
-            prove_in_memory,
-            model,
-            reference=feature_model(classifier),
-            pixels=images[train[:PROOF_IMAGES]],
-            dtype=dtype,
+    cut = None
+    if (phase := _in_precision(phase, chosen)) is not None and not phase.deadline.passed:
+        cut = cut_classifier(
+            classifier,
+            images,
+            train_rows=train,
+            val_rows=val,
+            border=border,
+            phase=phase,
+            store=store,
         )
-        return stored_features(model, images, store, batch_size=batch_size, prove=prove)
-
-    fast_of = exact_of = features_by(fast, chosen.dtype)
-    if exact is not fast:
-        exact_of = features_by(exact, "float32")
-
-    def features_of(
-        rows: NDArray[np.int64], what: str, view: tuple[str, View] | None = None
-    ) -> NDArray[np.float32]:
-        return (exact_of if view is None else fast_of)(rows, what, view)
-
-    return features_of, chosen
-
-
-def _has_hidden_layer(classifier: keras.Model) -> bool:
-    """Return whether the head is more than the probe can be."""
-    return any(layer.name == HIDDEN for layer in parts_of(classifier).head)
+    probe, answer = fit_frozen(
+        classifier,
+        images,
+        labels,
+        train=train,
+        val=val,
+        views=views,
+        features=features,
+        dtype=chosen.dtype,
+        cut=cut,
+        store=store,
+        seed=seed,
+        **options,
+    )
+    return probe, answer, chosen, cut
 
 
-def one_hot(labels: NDArray[Any], *, num_classes: int) -> NDArray[np.float32]:
-    """Return labels as training targets.
+def _in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
+    """Return how to fine-tune with kept views of training images in the precision of features."""
+    return phase and dataclasses.replace(phase, view_dtype=precision.dtype)
 
-    Args:
-        labels: int64 of shape (n,), or already 0/1 of shape (n, num_classes).
-        num_classes: Number of columns.
 
-    Example:
-        >>> one_hot(np.array([1, 0]), num_classes=2).tolist()
-        [[0.0, 1.0], [1.0, 0.0]]
-    """
-    if labels.ndim == 2:
-        return labels.astype(np.float32)
-    return np.eye(num_classes, dtype=np.float32)[labels]
+def _fine_tuned_in_time(
+    classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
+) -> PhaseResult | None:
+    """Fine-tune, or leave it if nobody asks or there is no time for a single step."""
+    if phase is None:
+        return None
+    try:
+        return fine_tune(classifier, *arguments, phase=phase, **options)
+    except TimeUpError:
+        logger.warning("%s: no time was left to fine-tune.", phase.deadline.words)
+        return None
 
 
 def _answers(

@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from kerastl.data.batches import training_batches
 from kerastl.data.stream import Images
-from kerastl.deadline import Deadline
-from kerastl.errors import ConfigError
-from kerastl.features.border_views import extract_views, view_batches
-from kerastl.features.shelf import shelf_of
-from kerastl.features.store import Store
-from kerastl.models.frozen import TrainingView
+from kerastl.features.border_views import view_batches
+from kerastl.training.cut import Cut
+from kerastl.training.phase import Phase
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,63 +38,47 @@ class Material:
 
 
 def choose_material(
-    view: TrainingView,
-    frozen: keras.Model | None,
+    cut: Cut,
     images: Images,
     targets: NDArray[np.float32],
+    phase: Phase,
     *,
     train_rows: NDArray[np.int64],
     val_rows: NDArray[np.int64],
-    batch_size: int,
-    augment: str,
-    mix: str,
-    seed: int,
-    num_views: int,
-    store: Store,
-    deadline: Deadline,
     balanced: bool,
     class_weights: NDArray[np.float32] | None,
 ) -> Material:
     """Return the suffix with what left the frozen part once, or the whole with pixels.
 
     Args:
-        view: The classifier, cut at the border.
-        frozen: Its frozen part for the kept views of training images, in whatever precision;
-            None for the view's.
+        cut: The classifier, cut at the border.
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         targets: float32 of shape (n, num_classes).
+        phase: How to train.
         train_rows: int64: rows to train on.
         val_rows: int64: rows to validate on.
-        batch_size: Images per step.
-        augment: Name of a policy, see `kerastl.data.augment`.
-        mix: See `kerastl.data.mixing`.
-        seed: Decides order, draws and views.
-        num_views: Views of each training image that are kept; 0 for new pixels in every
-            epoch, through the frozen part.
-        store: Where what leaves the frozen part is kept for later runs.
-        deadline: When training must end.
         balanced: Whether an epoch draws every class equally often.
         class_weights: float32 of shape (num_classes,): of the training loss.
 
     Raises:
-        ConfigError: Views are to be kept of pixels that are mixed.
         TimeUpError: The deadline passed before the frozen part was done.
     """
-    if not num_views:
+    batch_size = phase.batch_size
+    if cut.train is None or cut.val is None:
         batches = functools.partial(
             training_batches,
             images,
             targets,
             train_rows,
             batch_size=batch_size,
-            augment=augment,
-            mix=mix,
-            seed=seed,
+            augment=phase.augment,
+            mix=phase.mix,
+            seed=phase.seed,
             balanced=balanced,
             class_weights=class_weights,
         )
         return Material(
-            view.model,
+            cut.view.model,
             batches,
             validation=lambda: (
                 tf.cast(images[val_rows[start : start + batch_size]], tf.float32)
@@ -105,38 +86,21 @@ def choose_material(
             ),
             sample=images[train_rows[:batch_size]],
         )
-    if mix != "none":
-        raise ConfigError(f"Kept views cannot be blended: mix={mix!r} needs num_views=0.")
-    frozen = frozen or view.frozen
-    kept = extract_views(
-        frozen,
-        shelf_of(frozen, images, store),
-        train_rows,
-        augment=augment,
-        num_views=num_views,
-        seed=seed,
-        batch_size=batch_size,
-        deadline=deadline,
-    )
-    val_kept = extract_views(
-        view.frozen,
-        shelf_of(view.frozen, images, store),
-        val_rows,
-        batch_size=batch_size,
-        deadline=deadline,
-        description="Running the frozen part (val)",
+    kept = cut.train.views(train_rows, num_views=cut.plan.num_views, deadline=phase.deadline)
+    val_kept = cut.val.views(
+        val_rows, deadline=phase.deadline, description="Running the frozen part (val)"
     )
     batches = functools.partial(
         view_batches,
         kept,
         targets[train_rows],
         batch_size=batch_size,
-        seed=seed,
+        seed=phase.seed,
         balanced=balanced,
         class_weights=class_weights,
     )
     return Material(
-        view.suffix,
+        cut.view.suffix,
         batches,
         validation=lambda: val_kept.batches(batch_size),
         sample=kept.take(slice(0, batch_size)),

@@ -14,34 +14,24 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.data.wording import counted
-from kerastl.errors import FrozenPartError
-from kerastl.features.border_views import bytes_per_view
-from kerastl.features.halving import SMALLER_INPUT, prove_in_memory, with_fewer_images
+from kerastl.features.halving import SMALLER_INPUT, with_fewer_images
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import ClassifierParts, parts_of
-from kerastl.models.frozen import (
-    PROOF_IMAGES,
-    TrainingView,
-    frozen_part_in,
-    prove_frozen,
-    prove_rejoined,
-    training_view,
-)
+from kerastl.models.frozen import prove_frozen
 from kerastl.models.xla import xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.material import Material, choose_material
 from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.prepared_steps import PreparedSteps
 from kerastl.training.step_precision import StepPrecision
-from kerastl.training.view_plan import AUTO, ViewPlan, plan_views, room_for_views
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +48,7 @@ def fine_tune(
     class_weights: NDArray[np.float32] | None = None,
     balanced: bool = False,
     store: Store = NO_STORE,
+    cut: Cut | None = None,
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best epoch by validation.
 
@@ -73,6 +64,9 @@ def fine_tune(
             epoch and, unless `balanced`, of the training loss.
         balanced: Whether an epoch draws every class equally often; its training loss is plain.
         store: Where what leaves the frozen part is kept for later runs.
+        cut: Made of this very classifier, border, phase and store by
+            `kerastl.training.cut.cut_classifier`; made here when not given. What it holds of the
+            images is let go of at the end.
 
     Returns:
         History, best epoch and what the check of the frozen part found.
@@ -83,35 +77,23 @@ def fine_tune(
         TimeUpError: The deadline passed before the first step; nothing was trained.
     """
     phase.deadline.check()
-    view = training_view(classifier, border=border)
-    sample = images[train_rows[: min(phase.batch_size, PROOF_IMAGES)]]
-    difference = prove_in_memory(view.frozen, reference=view.reference, pixels=sample)
-    plan = plan_views(
-        phase.views,
-        augment=phase.augment,
-        mix=phase.mix,
-        epochs=phase.epochs,
-        num_train=len(train_rows),
-        num_val=len(val_rows),
-        view_bytes=0 if border is None else bytes_per_view(view.frozen),
-        **room_for_views(images, store.room_bytes, phase.memory_bytes),
-    )
-    plan = _proven(plan, view, classifier, sample, asked=phase.views)
-    logger.info("%s", plan.words)
+    if cut is None:
+        cut = cut_classifier(
+            classifier,
+            images,
+            train_rows=train_rows,
+            val_rows=val_rows,
+            border=border,
+            phase=phase,
+            store=store,
+        )
     material = choose_material(
-        view,
-        _frozen_for_views(classifier, view, border, phase, sample) if plan.num_views else None,
+        cut,
         images,
         targets,
+        phase,
         train_rows=train_rows,
         val_rows=val_rows,
-        batch_size=phase.batch_size,
-        augment=phase.augment,
-        mix=phase.mix,
-        seed=phase.seed,
-        num_views=plan.num_views,
-        store=store,
-        deadline=phase.deadline,
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
@@ -122,46 +104,24 @@ def fine_tune(
         phase,
         train_rows=train_rows,
         val_rows=val_rows,
-        must_not_move=view.must_not_move,
+        must_not_move=cut.view.must_not_move,
         class_weights=class_weights,
     )
+    cut.release()
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
         val_probabilities=keeper.best_probabilities,
         num_trainable=int(sum(math.prod(v.shape) for v in model.trainable_variables)),
-        num_folded=view.num_folded,
-        largest_difference=difference,
-        plan=plan,
+        num_folded=cut.view.num_folded,
+        largest_difference=cut.difference,
+        plan=cut.plan,
         xla=xla_of(model),
         step_precision=precision,
         cut_short=_cut_short(keeper, phase),
         images_at_once=count,
         out_of_memory=_out_of_memory(count, phase, num_train=len(train_rows)),
     )
-
-
-def _frozen_for_views(
-    classifier: keras.Model,
-    view: TrainingView,
-    border: Border | None,
-    phase: Phase,
-    sample: NDArray[np.uint8],
-) -> keras.Model:
-    """Return the frozen part for kept views of training images, proven to be the same network."""
-    if border is None or phase.view_dtype == view.frozen.compute_dtype:
-        return view.frozen
-    rounded = frozen_part_in(classifier, border=border, dtype=phase.view_dtype)
-    try:
-        prove_in_memory(rounded, reference=view.reference, pixels=sample, dtype=phase.view_dtype)
-    except FrozenPartError:
-        # Features may bear the rounding where the tensors at the border do not.
-        logger.warning(
-            "Kept views are float32: in %s, what leaves the frozen part is too far off.",
-            phase.view_dtype,
-        )
-        return view.frozen
-    return rounded
 
 
 def _train(
@@ -289,31 +249,3 @@ def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
     )
     logger.warning("%s", words)
     return words
-
-
-def _proven(
-    plan: ViewPlan,
-    view: TrainingView,
-    classifier: keras.Model,
-    sample: NDArray[np.uint8],
-    *,
-    asked: int | str,
-) -> ViewPlan:
-    """Return the plan if both parts together are the classifier; "auto" gives way if not."""
-    if not plan.num_views:
-        return plan
-
-    def prove(count: int) -> float:
-        pixels = sample[:count]
-        inputs = view.frozen(tf.cast(pixels, tf.float32), training=False)
-        return prove_rejoined(view.suffix, reference=classifier, inputs=inputs, pixels=pixels)
-
-    try:
-        with_fewer_images(
-            prove, len(sample), what="the check of the trained part", then="which prove the same"
-        )
-    except FrozenPartError as error:
-        if asked != AUTO:
-            raise
-        return ViewPlan(0, 0, f"The frozen part runs in every epoch: {error}")
-    return plan

@@ -8,10 +8,9 @@ import pytest
 import tensorflow as tf
 
 from kerastl.errors import DataError
-from kerastl.features.border_views import extract_views
 from kerastl.features.extract import predict_probabilities
+from kerastl.features.frozen_pass import FrozenPass
 from kerastl.features.halving import halving, is_out_of_memory, with_fewer_images
-from kerastl.features.shelf import NO_STORE, shelf_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 12, 12, 3), np.uint8)
 
@@ -148,14 +147,8 @@ def test_kept_views_are_those_of_the_whole_batch():
     kept = {}
     for most in (None, 3):
         frozen = network(most)
-        kept[most] = extract_views(
-            frozen,
-            shelf_of(frozen, PIXELS, NO_STORE),
-            np.arange(11),
-            augment="light",
-            num_views=3,
-            batch_size=8,
-        )
+        once = FrozenPass(frozen, PIXELS, augment="light", batch_size=8)
+        kept[most] = once.views(np.arange(11), num_views=3)
     for whole, split in zip(kept[None].views, kept[3].views, strict=True):
         np.testing.assert_allclose(whole[:], split[:], rtol=1e-6)
     assert not np.allclose(kept[3].views[1][:], kept[3].views[0][:])

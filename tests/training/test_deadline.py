@@ -9,15 +9,16 @@ import pytest
 
 from kerastl import deadline as clock
 from kerastl.deadline import NEVER, TimeUpError, deadline_after
-from kerastl.features import border_views
+from kerastl.features import frozen_pass
+from kerastl.features.frozen_pass import FrozenPass
 from kerastl.features.locks import alone
-from kerastl.features.shelf import shelf_of
 from kerastl.features.store import open_store
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
-from kerastl.training.experiment import FINE_TUNED, PROBE, one_hot, probe_then_fine_tune
+from kerastl.training.experiment import FINE_TUNED, PROBE, probe_then_fine_tune
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
+from kerastl.training.targets import one_hot
 
 ROWS = np.arange(60)
 LABELS = ROWS % 3
@@ -91,20 +92,18 @@ def test_what_the_frozen_part_did_in_time_is_kept(images, ticks, tmp_path):
     store = open_store(tmp_path, largest_bytes=2**24)
     inputs = keras.Input((16, 16, 3))
     frozen = keras.Model(inputs, keras.layers.AveragePooling2D(4)(inputs))
-    shelf = shelf_of(frozen, images, store)
     with pytest.raises(TimeUpError):
-        border_views.extract_views(
-            frozen, shelf, TRAIN, batch_size=8, deadline=deadline_after(4)
-        )  # three batches in time
+        # Three batches in time.
+        FrozenPass(frozen, images, store, batch_size=8).views(TRAIN, deadline=deadline_after(4))
     seen = []
-    trace = border_views._trace
+    trace = frozen_pass._trace
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            border_views,
+            frozen_pass,
             "_trace",
             lambda *a: lambda pixels, *rest: seen.append(len(pixels)) or trace(*a)(pixels, *rest),
         )
-        border_views.extract_views(frozen, shelf, TRAIN, batch_size=8)
+        FrozenPass(frozen, images, store, batch_size=8).views(TRAIN)
     assert seen == [8, 8, 8]
 
 

@@ -12,9 +12,9 @@ from kerastl.deadline import TimeUpError, deadline_after
 from kerastl.errors import DataError
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
-from kerastl.training.experiment import one_hot
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
+from kerastl.training.targets import one_hot
 
 ROWS = np.arange(60)
 LABELS = ROWS % 3

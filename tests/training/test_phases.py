@@ -11,7 +11,7 @@ from kerastl.features.probe import fit_probe, log_loss_nats, probe_probabilities
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier, parts_of
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
-from kerastl.training.experiment import one_hot, probe_then_fine_tune
+from kerastl.training.experiment import probe_then_fine_tune
 from kerastl.training.head import assign_probe, fit_head
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
@@ -21,6 +21,7 @@ from kerastl.training.recipes import (
     default_learning_rate,
     warmup_steps,
 )
+from kerastl.training.targets import one_hot
 
 SIZE = (16, 16)
 ROWS = np.arange(60)

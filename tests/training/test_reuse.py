@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kerastl.data.imbalance import NONE
-from kerastl.features import border_views, extract
+from kerastl.features import frozen_pass, stored_features
+from kerastl.features.frozen_pass import FrozenPass
 from kerastl.features.shelf import NO_STORE, shelf_of
 from kerastl.features.store import open_store
 from kerastl.models.blocks import borders
@@ -83,7 +84,7 @@ def run(store, changes=(), *, splits=SPLITS, images=IMAGES, labels=LABELS):
     )
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((border_views, "_trace"), (extract, "trace_forward")):
+        for module, name in ((frozen_pass, "_trace"), (stored_features, "trace_forward")):
             trace = getattr(module, name)
 
             def counting(*arguments, trace=trace):
@@ -124,8 +125,8 @@ def filled(tmp_path_factory):
 def test_the_same_again_computes_nothing(filled):
     store, first = filled
     num_train, num_others = 20, 20
-    # Features: two mirror images; border: two views. Each of validation and test once.
-    assert first == 2 * num_train + num_others + 2 * num_train + num_others // 2
+    # The image itself, for features and border; its mirror image; another view for the border.
+    assert first == 3 * num_train + num_others
     assert run(store) == 0
 
 
@@ -148,7 +149,7 @@ def test_one_image_more_is_one_image_to_compute(filled):
         "labels": np.array([1, *LABELS]),
         "splits": np.array(["train", *SPLITS]),
     }
-    assert run(filled[0], **more) == 4  # two mirror images, two views
+    assert run(filled[0], **more) == 3  # the image itself, its mirror image, another view
     assert run(filled[0], **more) == 0
     less = {name: values[3:] for name, values in more.items()}
     assert run(filled[0], **less) == 0
@@ -176,12 +177,12 @@ def test_rows_from_the_store_are_always_those_that_would_be_computed(tmp_path_fa
         rows = np.array(data.draw(st.sampled_from([[0, 1, 2], [2, 1, 0], [0, 1], [1, 2, 5, 1]])))
         options = {
             "augment": data.draw(st.sampled_from(["none", "light", "mirrors"])),
-            "num_views": data.draw(st.integers(1, 2)),
             "seed": data.draw(st.integers(0, 1)),
             "batch_size": data.draw(st.sampled_from([2, 8])),
         }
+        num_views = data.draw(st.integers(1, 2))
         stored, fresh = (
-            border_views.extract_views(model, shelf_of(model, images, one), rows, **options)
+            FrozenPass(model, images, one, **options).views(rows, num_views=num_views)
             for one in (store, NO_STORE)
         )
         for one, other in zip(stored.views, fresh.views, strict=True):

@@ -1,18 +1,24 @@
 """Kept views: the frozen part runs once, and training is what it was."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from kerastl.errors import ConfigError, FrozenPartError
-from kerastl.features.border_views import bytes_per_view, extract_views, view_batches
-from kerastl.features.shelf import NO_STORE, shelf_of
+from kerastl.features.border_views import bytes_per_view, view_batches
+from kerastl.features.extract import folded_feature_model
+from kerastl.features.frozen_pass import FrozenPass
+from kerastl.features.shelf import NO_STORE
+from kerastl.features.stored_features import stored_features
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.models.frozen import prove_rejoined, training_view
-from kerastl.training.experiment import one_hot
+from kerastl.training.cut import cut_classifier
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
+from kerastl.training.targets import one_hot
 from kerastl.training.view_plan import plan_views
 
 SIZE = (16, 16)
@@ -110,12 +116,12 @@ def test_views_that_bear_no_rounding_are_float32(images, monkeypatch, caplog):
 
 
 def test_views_that_do_not_rejoin_give_way_to_live_training(images, monkeypatch):
-    from kerastl.training import phases
+    from kerastl.training import cut
 
     def refuse(*_arguments, **_options):
         raise FrozenPartError("a probability differs")
 
-    monkeypatch.setattr(phases, "prove_rejoined", refuse)
+    monkeypatch.setattr(cut, "prove_rejoined", refuse)
     _, result = tuned(images, "auto", augment="none")
     assert result.plan.num_views == 0
     assert "a probability differs" in result.plan.words
@@ -124,16 +130,16 @@ def test_views_that_do_not_rejoin_give_way_to_live_training(images, monkeypatch)
 
 
 def test_the_frozen_part_runs_once_per_view(images, monkeypatch):
-    from kerastl.features import border_views
+    from kerastl.features import frozen_pass
 
     seen = []
-    trace = border_views._trace
+    trace = frozen_pass._trace
 
     def counting(*arguments):
         traced = trace(*arguments)
         return lambda pixels, *rest: seen.append(len(pixels)) or traced(pixels, *rest)
 
-    monkeypatch.setattr(border_views, "_trace", counting)
+    monkeypatch.setattr(frozen_pass, "_trace", counting)
     _, result = tuned(images, 3, augment="light", patience_epochs=9)
     assert len(result.history) == 4
     assert sum(seen) == 3 * len(TRAIN) + len(VAL)
@@ -157,7 +163,7 @@ def test_training_on_views_learns_and_moves_only_what_is_above(images):
 def test_suffix_on_kept_tensors_is_the_classifier(images, two_tensors):
     classifier = make_classifier(two_tensors=two_tensors, hidden_units=5)
     view = training_view(classifier, border=border_of(classifier, two_tensors=two_tensors))
-    kept = extract_views(view.frozen, shelf_of(view.frozen, images, NO_STORE), VAL, batch_size=5)
+    kept = FrozenPass(view.frozen, images, batch_size=5).views(VAL)
     assert len(kept.shapes) == (2 if two_tensors else 1)
     assert kept.num_bytes == len(VAL) * bytes_per_view(view.frozen)
     answers = np.concatenate([view.suffix(batch, training=False) for batch in kept.batches(5)])
@@ -181,11 +187,10 @@ def identity():
 
 def test_views_are_drawn_from_the_policy_and_the_seed(images):
     frozen = identity()
-    shelf = shelf_of(frozen, images, NO_STORE)
     one, same, other = (
         [view[:] for view in kept.views]
         for kept in (
-            extract_views(frozen, shelf, VAL, augment="light", num_views=3, seed=seed)
+            FrozenPass(frozen, images, augment="light", seed=seed).views(VAL, num_views=3)
             for seed in (0, 0, 1)
         )
     )
@@ -195,16 +200,13 @@ def test_views_are_drawn_from_the_policy_and_the_seed(images):
     np.testing.assert_array_equal(one[0], other[0])
     assert not np.array_equal(one[1:], other[1:])
     # What is beside an image, and where it stands, decides nothing.
-    some = extract_views(
-        frozen, shelf, VAL[[3, 1]], augment="light", num_views=3, batch_size=1
-    ).views
+    once = FrozenPass(frozen, images, augment="light", batch_size=1)
+    some = once.views(VAL[[3, 1]], num_views=3).views
     np.testing.assert_array_equal(some[2][:], one[2][[3, 1]])
 
 
 def test_every_epoch_draws_order_and_views_anew(images):
-    frozen = identity()
-    shelf = shelf_of(frozen, images, NO_STORE)
-    kept = extract_views(frozen, shelf, TRAIN, augment="light", num_views=4)
+    kept = FrozenPass(identity(), images, augment="light").views(TRAIN, num_views=4)
     weights = np.array([1, 2, 3], np.float32)
 
     def epochs(seed):
@@ -298,3 +300,46 @@ def test_the_room_for_views_is_that_of_the_disk_or_of_the_memory(images, tmp_pat
     room = room_for_views(images, large.room_bytes, None)
     if room["place"] == "disk":  # unless this disk is nearly full
         assert third <= room["budget_bytes"] < 2**60
+
+
+@pytest.mark.parametrize("two_tensors", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_features_past_the_border_are_those_of_the_whole_network(images, two_tensors, dtype):
+    """And the frozen part runs once for both: over each image that fine-tuning keeps."""
+    classifier = make_classifier(two_tensors=two_tensors)
+    phase = Phase(epochs=2, learning_rate=1e-3, batch_size=7, augment="none", view_dtype=dtype)
+    cut = cut_classifier(
+        classifier,
+        images,
+        train_rows=TRAIN,
+        val_rows=VAL,
+        border=border_of(classifier, two_tensors=two_tensors),
+        phase=phase,
+    )
+    model = folded_feature_model(classifier, dtype=dtype)
+    shortcut = cut.shortcut(TRAIN, dtype=dtype)
+    through, whole = (
+        stored_features(model, images, NO_STORE, batch_size=5, shortcut=one)
+        for one in (shortcut, None)
+    )
+    view = ("left-right", lambda pixels: pixels[:, :, ::-1])
+    tolerance = 1e-4 if dtype == "float32" else 0.05
+    for rows, change in ((TRAIN, None), (VAL, None), (TRAIN, view)):
+        expected = whole(rows, "whole", change)
+        spread = expected.std()
+        np.testing.assert_allclose(through(rows, "cut", change), expected, atol=tolerance * spread)
+    assert cut.train.computes_in == dtype
+    first = cut.train.view(TRAIN)
+    assert cut.train.view(TRAIN) is first  # what fine-tuning asks for next
+    cut.release()
+    assert cut.train.view(TRAIN) is not first
+
+
+def test_live_training_and_other_precisions_have_no_shortcut(images):
+    classifier = make_classifier()
+    ask = {"train_rows": TRAIN, "val_rows": VAL, "border": border_of(classifier)}
+    phase = Phase(epochs=2, learning_rate=1e-3)
+    live = cut_classifier(classifier, images, **ask, phase=dataclasses.replace(phase, views="live"))
+    assert live.shortcut(TRAIN, dtype="float32") is None
+    kept = cut_classifier(classifier, images, **ask, phase=phase)
+    assert kept.shortcut(TRAIN, dtype="bfloat16") is None

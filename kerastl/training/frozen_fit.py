@@ -1,0 +1,169 @@
+"""The head fitted on features of the frozen part: the probe, or a head with a hidden layer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.splits import fold_rows
+from kerastl.data.stream import Images
+from kerastl.features.extract import folded_feature_model
+from kerastl.features.halving import prove_in_memory
+from kerastl.features.probe import Probe, fit_probe, probe_probabilities
+from kerastl.features.store import Store
+from kerastl.features.stored_features import stored_features
+from kerastl.models.classifier import HIDDEN, feature_model, parts_of
+from kerastl.models.frozen import PROOF_IMAGES
+from kerastl.training.cut import Cut
+from kerastl.training.head import assign_probe, fit_head
+from kerastl.training.targets import one_hot
+
+View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Answer = Callable[[NDArray[np.int64], str], NDArray[np.float32]]
+
+# Folds that the probe's penalty is chosen by; fewer would waste training rows, more only time.
+NUM_FOLDS = 5
+
+
+def fit_frozen(
+    classifier: keras.Model,
+    images: Images,
+    labels: NDArray[Any],
+    *,
+    train: NDArray[np.int64],
+    val: NDArray[np.int64],
+    groups: NDArray[np.str_] | None,
+    views: Mapping[str, View],
+    class_weights: NDArray[np.float32] | None,
+    batch_size: int,
+    features: keras.Model,
+    dtype: str,
+    cut: Cut | None,
+    store: Store,
+    seed: int,
+) -> tuple[Probe, Answer]:
+    """Fit the head in place.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        train: int64: rows to fit on.
+        val: int64: rows that tell a head with a hidden layer when to stop.
+        groups: Of shape (n,): rows of one group stay in one fold of the probe's
+            cross-validation.
+        views: What of each image it is fitted on, see `kerastl.data.augment.symmetric_views`.
+        class_weights: float32 of shape (num_classes,): of the loss.
+        batch_size: Images per step of the frozen part.
+        features: From pixels to the features of training images.
+        dtype: What `features` computes in.
+        cut: Where fine-tuning begins, if it keeps what leaves the frozen part: its way is shared.
+        store: Where features are kept for later runs.
+        seed: Of the folds and the head.
+
+    Returns:
+        The probe, and the function from rows, and a description for the progress bar, to the
+        answers of the fitted head, float32 (number of rows, num_classes).
+
+    Raises:
+        FrozenPartError: The frozen part is not what it should be.
+    """
+    features_of = _feature_reader(
+        classifier,
+        images,
+        train=train,
+        val=val,
+        batch_size=batch_size,
+        features=features,
+        dtype=dtype,
+        cut=cut,
+        store=store,
+    )
+    # The head meets the mirror images now, not in the first steps of fine-tuning: unprepared,
+    # a probe's log-loss can double on them, and fine-tuning spends its epochs on repairing it.
+    found = np.concatenate(
+        [
+            features_of(train, f"Extracting features ({number} of {len(views)})", view)
+            for number, view in enumerate(views.items(), start=1)
+        ]
+    )
+    known = np.concatenate([labels[train]] * len(views))
+    folds = fold_rows(
+        labels[train],
+        groups=None if groups is None else groups[train],
+        num_folds=NUM_FOLDS,
+        seed=seed,
+    )
+    # All views of an image are held out together.
+    probe = fit_probe(found, known, folds=np.tile(folds, len(views)), class_weights=class_weights)
+    if not _has_hidden_layer(classifier):
+        assign_probe(classifier, probe)
+        return probe, lambda rows, what: probe_probabilities(
+            probe, features_of(rows, what), multi_label=labels.ndim == 2
+        )
+    num_classes = classifier.output_shape[-1]
+    head = fit_head(
+        classifier,
+        found,
+        one_hot(known, num_classes=num_classes),
+        features_of(val, "Extracting features (val)"),
+        one_hot(labels[val], num_classes=num_classes),
+        seed=seed,
+        class_weights=class_weights,
+    )
+    return probe, lambda rows, what: np.asarray(
+        head.predict(features_of(rows, what), verbose=0), np.float32
+    )
+
+
+def _feature_reader(
+    classifier: keras.Model,
+    images: Images,
+    *,
+    train: NDArray[np.int64],
+    val: NDArray[np.int64],
+    batch_size: int,
+    features: keras.Model,
+    dtype: str,
+    cut: Cut | None,
+    store: Store,
+) -> Callable[..., NDArray[np.float32]]:
+    """Return the function from rows to features, with a view of training images in `dtype`."""
+
+    def features_by(
+        model: keras.Model, dtype: str, *kept_rows: NDArray[np.int64]
+    ) -> Callable[..., NDArray[np.float32]]:
+        shortcut = None if cut is None else cut.shortcut(*kept_rows, dtype=dtype)
+        prove = functools.partial(
+            prove_in_memory,
+            model if shortcut is None else shortcut.whole,
+            reference=feature_model(classifier),
+            pixels=images[train[:PROOF_IMAGES]],
+            dtype=dtype,
+        )
+        return stored_features(
+            model, images, store, batch_size=batch_size, prove=prove, shortcut=shortcut
+        )
+
+    if dtype == "float32":
+        return features_by(features, dtype, train, val)
+    fast_of = features_by(features, dtype, train)
+    # Validation and test see what will be served, which is float32.
+    exact_of = features_by(folded_feature_model(classifier), "float32", val)
+
+    def features_of(
+        rows: NDArray[np.int64], what: str, view: tuple[str, View] | None = None
+    ) -> NDArray[np.float32]:
+        return (exact_of if view is None else fast_of)(rows, what, view)
+
+    return features_of
+
+
+def _has_hidden_layer(classifier: keras.Model) -> bool:
+    """Return whether the head is more than the probe can be."""
+    return any(layer.name == HIDDEN for layer in parts_of(classifier).head)
