@@ -161,9 +161,11 @@ def test_the_estimate_counts_what_a_fit_does():
     seconds = {part.title: part.seconds for part in job.parts}
     assert job.num_views == 4
     assert seconds["Read, decode, resize"] == 1000
-    assert seconds["Extract features"] == pytest.approx(2 * 650 + 350)
+    # Of training and validation images as they are, nothing below the border runs once more.
+    assert seconds["Extract features"] == pytest.approx(650 + 200)
     assert seconds["Frozen part (4 views)"] == pytest.approx(4 * 650 + 150 + 3 * 650)
     assert seconds["Train (8 epochs)"] == pytest.approx(8 * (650 + 50))
+    assert seconds["Test"] == pytest.approx(200)
     live = estimate_job(timings, config, images=1000, border=False, square=True)
     assert live.num_views == 0
     assert not any("Frozen" in part.title for part in live.parts)

@@ -65,13 +65,9 @@ def estimate_job(
     val, test = config.val_fraction * images, config.test_fraction * images
     train, held_out = images - val - test, val + test
     probe_views = len(symmetric_views(config.augment, square=square))
-    parts = [
-        JobPart("Read, decode, resize", images * each["decode"]),
-        JobPart("Extract features", (train * probe_views + held_out) * each["extract"]),
-        JobPart("Fit the probe", train * each["probe"]),
-    ]
     num_views, epochs = 0, config.fine_tune_epochs
-    if "train_live" in each and epochs:
+    tuned = "train_live" in each and epochs > 0
+    if tuned:
         plan = plan_views(
             "auto",
             augment=config.augment,
@@ -83,8 +79,17 @@ def estimate_job(
             budget_bytes=_ROOM_BYTES,
         )
         num_views = plan.num_views
+    extract = (train * probe_views + held_out) * each["extract"]
+    if num_views:  # those of the images as they are begin with what is kept
+        extract -= (train + val) * min(each["frozen"], each["extract"])
+    parts = [
+        JobPart("Read, decode, resize", images * each["decode"]),
+        JobPart("Extract features", extract),
+        JobPart("Fit the probe", train * each["probe"]),
+    ]
+    if tuned:
         parts += _training_parts(
-            each, train=train, val=val, held_out=held_out, epochs=epochs, num_views=num_views
+            each, train=train, val=val, test=test, epochs=epochs, num_views=num_views
         )
     if "export" in each:
         parts.append(JobPart("Export and prove", each["export"]))
@@ -96,7 +101,7 @@ def _training_parts(
     *,
     train: float,
     val: float,
-    held_out: float,
+    test: float,
     epochs: int,
     num_views: int,
 ) -> list[JobPart]:
@@ -113,5 +118,5 @@ def _training_parts(
     epoch = (train + val / 3) * step
     parts.append(JobPart(f"Train ({epochs} epochs)", epochs * epoch))
     # As it is served, unfolded; that includes decoding, which a fit does not do again.
-    parts.append(JobPart("Validate and test", held_out * each.get("predict", each["extract"])))
+    parts.append(JobPart("Test", test * each.get("predict", each["extract"])))
     return parts
