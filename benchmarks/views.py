@@ -16,8 +16,15 @@ import time
 import numpy as np
 
 import kerastl
+from kerastl.plan import (
+    build,
+    find_network,
+    find_phase,
+    find_settings,
+    read_table,
+    split_table,
+)
 from kerastl.training.targets import one_hot
-from kerastl.workflow import build, find_network, find_phase, read_table, split_table
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--seeds", type=int, default=3)
@@ -53,7 +60,8 @@ for seed in range(arguments.seeds):
     for place in range(len(arguments.views)):
         views = arguments.views[(place + seed) % len(arguments.views)]
         classifier.set_weights(start)
-        phase = find_phase(dataclasses.replace(config, views=views), network)
+        recipe, network = find_settings(config, network, num_train=len(train))
+        phase = find_phase(dataclasses.replace(config, views=views), network, recipe)
         started = time.perf_counter()
         result = kerastl.fine_tune(
             classifier,

@@ -17,7 +17,7 @@ from kerastl._version import __version__ as __version__
 # itself.
 _PUBLIC = {
     "FitConfig": "kerastl.config",
-    "DataOptions": "kerastl.config",
+    "DataOptions": "kerastl.data_options",
     "read_config": "kerastl.config_file",
     "config_to_yaml": "kerastl.config_file",
     "KerasTLError": "kerastl.errors",
@@ -41,7 +41,7 @@ _PUBLIC = {
     "build_network": "kerastl.models.network",
     "build_classifier": "kerastl.models.classifier",
     "borders": "kerastl.models.blocks",
-    "top_blocks_border": "kerastl.models.blocks",
+    "top_blocks_border": "kerastl.models.depth",
     "extract_features": "kerastl.features.extract",
     "predict_probabilities": "kerastl.features.extract",
     "fit_probe": "kerastl.features.probe",

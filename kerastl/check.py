@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Group, Parameter
 
 from kerastl import terminal
-from kerastl.config import DataOptions, choices_of_options, data_words
+from kerastl.config import choices_of_options
+from kerastl.data_options import DataOptions, data_words
 from kerastl.errors import ConfigError, DataError, did_you_mean
 from kerastl.run_folder import CHECK, choose_run_folder, default_folder, new_run_folder, publish
 
@@ -69,7 +70,7 @@ def check(
     terminal.import_tensorflow_quietly()
     from kerastl.check_folder import CHECK_FOLDER, keep_together, write_check
     from kerastl.inspection import inspect_data
-    from kerastl.workflow import read_table
+    from kerastl.plan import read_table
 
     command = command_of(
         options,

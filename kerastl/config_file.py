@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from kerastl.config import (
-    DataOptions,
     FitConfig,
     choices_of_options,
     option_names,
 )
+from kerastl.data_options import DataOptions
 from kerastl.errors import ConfigError, did_you_mean
 from kerastl.option_values import parse_image_size, parse_unfreeze_blocks, parse_views
+from kerastl.training_options import TrainingOptions
 
 
 def config_from_mapping(mapping: Mapping[str, Any], *, source: str = "mapping") -> FitConfig:
@@ -158,13 +159,13 @@ def option_helps() -> dict[str, str]:
 
     Example:
         >>> option_helps()["batch_size"]
-        'Images per step.'
+        'Images per step. Default: 32.'
     """
     import ast
     import inspect
 
     helps: dict[str, str] = {}
-    for kind in (DataOptions, FitConfig):
+    for kind in (DataOptions, TrainingOptions, FitConfig):
         body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
         name = ""
         for node in getattr(body, "body", []):

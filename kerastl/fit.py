@@ -32,6 +32,7 @@ def fit(
     *,
     config_file: Annotated[Path | None, Parameter(name="--config", group="Output")] = None,
     print_config: Annotated[bool, Parameter(group="Output", negative="")] = False,
+    print_recipe: Annotated[bool, Parameter(group="Output", negative="")] = False,
 ) -> None:
     """Run the whole job of one configuration.
 
@@ -39,12 +40,19 @@ def fit(
         config: All options.
         config_file: Read options from a YAML file; what the command line says wins.
         print_config: Write the options as YAML to standard output and stop.
+        print_recipe: Write every number of the training, and where it comes from, and stop.
     """
     del config_file  # `main` has read it before the other options were parsed
     if print_config:
         sys.stdout.write(config_to_yaml(config))
         return
     terminal.import_tensorflow_quietly()
+    if print_recipe:
+        from kerastl.plan import planned_recipe
+        from kerastl.training.recipes import recipe_lines
+
+        terminal.print_lines(recipe_lines(planned_recipe(config)))
+        return
     from kerastl.workflow import run
 
     with terminal.progress_on_stderr():

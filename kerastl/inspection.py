@@ -10,18 +10,18 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.config import DataOptions, data_words
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.finding import Finding
 from kerastl.data.pixels import load_pixels
 from kerastl.data.scan import ImageFacts, scan_images
 from kerastl.data.sources import ImageTable, subset
+from kerastl.data_options import DataOptions, data_words
 from kerastl.errors import DataError
 from kerastl.features.extract import extract_features
 from kerastl.features.neighbours import Neighbours, nearest_neighbours
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import build_network
-from kerastl.workflow import read_table, split_table
+from kerastl.plan import read_table, split_table
 
 # What tells images apart: the default backbone of a fit, frozen, as it was trained on ImageNet.
 BACKBONE = "EfficientNetLite0"

@@ -6,9 +6,15 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from kerastl.errors import ConfigError
+
+# Of the help page of `kerastl.fit`.
+DATA = Group("Data", sort_key=1)
+MODEL = Group("Model", sort_key=2)
+TRAINING = Group("Training", sort_key=3)
+OUTPUT = Group("Output", sort_key=4)
 
 
 def one_token(parse: Callable[[Any], Any], metavar: str) -> Parameter:

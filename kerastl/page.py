@@ -238,11 +238,14 @@ def _model_summary(record: Record) -> ModelSummary:
         if record.config.precision != "float32":
             settings["Training steps"] = phase.step_precision.words
         settings |= {
-            "Learning rate": f"{recipe.learning_rate:g}",
+            "Recipe": f"{record.recipe.name} (all numbers: environment.json)",
+            "Learning rate": f"{recipe.learning_rate:g} ({recipe.schedule}, {recipe.optimizer})",
             "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),
             "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
             "Views": phase.plan.words,
         }
+        if phase.averaged:
+            settings["Averaged"] = phase.averaged
         if phase.out_of_memory:
             settings["Memory"] = phase.out_of_memory
         if phase.cut_short:

@@ -27,6 +27,7 @@ from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
 from kerastl.training.experiment import FINE_TUNED, PROBE, Experiment
 from kerastl.training.phase import Phase
+from kerastl.training.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Record:
         audit: What looks wrong about the images.
         network: The backbone and where it was cut.
         experiment: Both models' answers.
+        recipe: Every number of the training.
         phase: How fine-tuning was to go; None for the probe alone.
         unserved: Images of kinds that an exported model cannot decode, by kind.
         own_table: Whether the images came from Python, not from `config.data`.
@@ -54,6 +56,7 @@ class Record:
     audit: Audit = field(repr=False)
     network: Network = field(repr=False)
     experiment: Experiment
+    recipe: Recipe
     phase: Phase | None
     unserved: Mapping[str, int] = field(default_factory=dict)
     own_table: bool = False
@@ -165,11 +168,12 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
     )
 
 
-def environment(experiment: Experiment, *, seconds: float) -> dict[str, Any]:
-    """Return what ran where: versions, hardware, precision, and how long.
+def environment(experiment: Experiment, recipe: Recipe, *, seconds: float) -> dict[str, Any]:
+    """Return what ran where: versions, hardware, precision, every number, and how long.
 
     Args:
         experiment: What was computed.
+        recipe: Every number of the training.
         seconds: How long the run has taken.
     """
     features, phase = experiment.precision, experiment.phase
@@ -189,6 +193,7 @@ def environment(experiment: Experiment, *, seconds: float) -> dict[str, Any]:
         ),
         # Of the training step; a frozen part runs once, and compiling it would not pay.
         "xla": "not trained" if phase is None else phase.xla.words,
+        "recipe": {name: setting.value for name, setting in recipe.settings.items()},
         "images_at_once": "not trained" if phase is None else phase.images_at_once,
         **({"out_of_memory": phase.out_of_memory} if phase and phase.out_of_memory else {}),
         "seconds": round(seconds, 1),

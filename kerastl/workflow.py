@@ -14,32 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.archive import write_record
-from kerastl.config import DataOptions, FitConfig, data_words
+from kerastl.config import FitConfig
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.augment import find_augmentation
-from kerastl.data.folds import split_rows_of_fold
 from kerastl.data.imbalance import check_imbalance
 from kerastl.data.pixels import Unreadable, load_pixels
 from kerastl.data.scan import scan_pixels
-from kerastl.data.sources import ImageTable, load_table, subset
-from kerastl.data.splits import split_rows
+from kerastl.data.sources import ImageTable, subset
 from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_kinds, unserved_words
-from kerastl.deadline import NEVER, Deadline, deadline_after
+from kerastl.data_options import data_words
+from kerastl.deadline import deadline_after
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
-from kerastl.errors import ConfigError, ExportError, KerasTLError
+from kerastl.errors import ExportError, KerasTLError
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store, find_store
 from kerastl.findings import finding_lines
-from kerastl.models.classifier import build_classifier
-from kerastl.models.network import Network, build_network
+from kerastl.models.network import Network
+from kerastl.plan import build, find_network, find_phase, find_settings, read_table, split_table
 from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phase import Phase
-from kerastl.training.recipes import augmentation_warning, default_learning_rate
+from kerastl.training.recipes import Recipe, augmentation_warning
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +115,13 @@ def run(
         table = subset(table, pixels.rows)
         splits = split_table(table, config)
         audit = quick_audit(table, pixels.images, splits, config)
-        phase = find_phase(config, network, deadline=deadline)
+        num_train = int(np.sum(splits == "train"))
+        recipe, network = find_settings(config, network, num_train=num_train)
+        phase = find_phase(config, network, recipe, deadline=deadline)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=phase)
-        experiment = train(network, table, pixels.images, splits, config, phase=phase, store=store)
+        how: dict[str, Any] = {"recipe": recipe, "phase": phase, "store": store}
+        experiment = train(network, table, pixels.images, splits, config, **how)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -130,6 +132,7 @@ def run(
             audit=audit,
             network=network,
             experiment=experiment,
+            recipe=recipe,
             phase=phase,
             unserved=unserved,
             own_table=own_table,
@@ -170,62 +173,6 @@ def export_finished(folder: Path, config: FitConfig) -> ExportResult:
             f"{error} The run itself is complete: {folder}. Export it again with: python -m "
             f"kerastl.export {folder} --export-dir {config.export_dir}"
         ) from error
-
-
-def read_table(config: DataOptions) -> ImageTable:
-    """Return the images and labels that the options name.
-
-    Args:
-        config: Options of the data.
-    """
-    return load_table(
-        config.data,
-        data_dir=config.data_dir,
-        path_column=config.path_column,
-        label_column=config.label_column,
-        label_separator=config.label_separator,
-        split_column=config.split_column,
-        group_column=config.group_column,
-    )
-
-
-def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessing: str) -> Network:
-    """Return the backbone that the options name, or the user's own, and where it is cut.
-
-    Args:
-        config: All options.
-        backbone: The user's own model, or None.
-        preprocessing: What the user's own model expects.
-    """
-    return build_network(
-        config.backbone,
-        weights=config.weights,
-        image_size=config.image_size,
-        unfreeze_blocks=config.unfreeze_blocks if config.fine_tune_epochs else 0,
-        own=backbone,
-        own_preprocessing=preprocessing,
-    )
-
-
-def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:
-    """Return which row goes where: "train", "val" or "test".
-
-    Args:
-        table: The images.
-        config: Options of the data.
-    """
-    options: dict[str, Any] = {
-        "strata": table.strata,
-        "groups": table.groups,
-        "given": table.splits,
-        "class_names": table.class_names,
-        "val_fraction": config.val_fraction,
-        "seed": config.seed,
-    }
-    if config.fold_numbers is not None:
-        fold, num_folds = config.fold_numbers
-        return split_rows_of_fold(table.labels, fold=fold, num_folds=num_folds, **options)
-    return split_rows(table.labels, test_fraction=config.test_fraction, **options)
 
 
 def quick_audit(
@@ -301,64 +248,6 @@ def warn_in_time(
             logger.warning("%s", too_strong)
 
 
-def find_phase(config: FitConfig, network: Network, *, deadline: Deadline = NEVER) -> Phase | None:
-    """Return how fine-tuning goes, or None where nothing is unfrozen.
-
-    Args:
-        config: All options.
-        network: The backbone, whose size decides the learning rate when nobody does.
-        deadline: When it must end.
-
-    Raises:
-        ConfigError: Views are to be kept of a frozen part that there is not.
-    """
-    if not network.unfreeze_blocks:
-        return None
-    if network.border is None and isinstance(config.views, int):
-        raise ConfigError(
-            f"`views` cannot be {config.views} where the whole network is trained: nothing is "
-            "frozen. Leave it out, or unfreeze fewer blocks."
-        )
-    return Phase(
-        epochs=config.fine_tune_epochs,
-        learning_rate=config.learning_rate
-        or default_learning_rate(num_parameters=network.backbone.count_params()),
-        weight_decay=config.weight_decay,
-        batch_size=config.batch_size,
-        accumulate_steps=config.accumulate_steps,
-        patience_epochs=config.patience_epochs,
-        augment=config.augment,
-        mix=config.mix,
-        seed=config.seed,
-        views=config.views,
-        precision=config.precision,
-        deadline=deadline,
-    )
-
-
-def build(network: Network, table: ImageTable, config: FitConfig) -> keras.Model:
-    """Return the classifier, still with a random head.
-
-    Args:
-        network: The backbone.
-        table: The images' classes.
-        config: All options.
-    """
-    return build_classifier(
-        network.backbone,
-        num_classes=len(table.class_names),
-        image_size=network.image_size,
-        preprocessing=network.preprocessing,
-        pooling=config.pooling,
-        hidden_units=config.hidden_units,
-        dropout=config.dropout,
-        l1=config.l1,
-        l2=config.l2,
-        multi_label=table.multi_label,
-        seed=config.seed,
-    )
-
-
 def train(
     network: Network,
     table: ImageTable,
@@ -366,6 +255,7 @@ def train(
     splits: NDArray[np.str_],
     config: FitConfig,
     *,
+    recipe: Recipe,
     phase: Phase | None,
     store: Store = NO_STORE,
 ) -> Experiment:
@@ -377,6 +267,7 @@ def train(
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         splits: Of shape (n,).
         config: All options.
+        recipe: Every number of the training.
         phase: How to fine-tune; None for the probe alone.
         store: Where what the frozen part computes is kept for later runs.
     """
@@ -388,10 +279,11 @@ def train(
         splits=splits,
         groups=table.groups,
         border=network.border,
+        all_borders=network.borders,
         phase=phase,
         augment=config.augment,
         imbalance=config.imbalance,
-        batch_size=config.batch_size,
+        batch_size=recipe.value("batch_size"),
         precision=config.precision,
         store=store,
         seed=config.seed,

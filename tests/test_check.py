@@ -18,11 +18,12 @@ from PIL import Image
 import kerastl
 import kerastl.check_folder
 from kerastl.check import EXIT_FINDINGS, main
-from kerastl.config import DataOptions, FitConfig
+from kerastl.config import FitConfig
 from kerastl.data.sources import load_table, table_from_arrays
 from kerastl.data.splits import split_rows
+from kerastl.data_options import DataOptions
 from kerastl.inspection import inspect_data
-from kerastl.workflow import read_table, split_table
+from kerastl.plan import read_table, split_table
 
 FILES = {"check.html", "check.json", "images.csv"}
 

@@ -30,8 +30,8 @@ def run_while_files_go(painter, tmp_path, monkeypatch):
     def run(spoil, **options):
         folder = painter(tmp_path / "photos")
         config = FitConfig(str(folder), fine_tune_epochs=1, out=str(tmp_path / "run"), **options)
-        table = kerastl.workflow.read_table(config)
-        splits = kerastl.workflow.split_table(table, config)
+        table = kerastl.plan.read_table(config)
+        splits = kerastl.plan.split_table(table, config)
         paths = pd.Series(table.ids).groupby(splits).apply(list)
         fine_tune = kerastl.training.experiment.fine_tune
 

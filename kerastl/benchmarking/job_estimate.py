@@ -65,7 +65,7 @@ def estimate_job(
     val, test = config.val_fraction * images, config.test_fraction * images
     train, held_out = images - val - test, val + test
     probe_views = len(symmetric_views(config.augment, square=square))
-    num_views, epochs = 0, config.fine_tune_epochs
+    num_views, epochs = 0, config.fine_tune_epochs or 0
     tuned = "train_live" in each and epochs > 0
     if tuned:
         plan = plan_views(

@@ -36,6 +36,7 @@ from kerastl.models.operations import operations_per_image
 from kerastl.training.compilation import compile_for_training
 from kerastl.training.frozen_fit import NUM_FOLDS
 from kerastl.training.head import assign_probe
+from kerastl.training.phase import Phase
 from kerastl.training.targets import one_hot
 
 logger = logging.getLogger(__name__)
@@ -274,10 +275,9 @@ def _epoch(model: keras.Model, batches: tf.data.Dataset, setting: Setting) -> Ca
     """Return what trains for an epoch, in a way that leaves every weight as it is."""
     compile_for_training(
         model,
-        learning_rate=0.0,  # the same work in every round, and the export is that of the probe
-        weight_decay=0.0,
-        clip_norm=1.0,
-        total_steps=math.ceil(len(setting.images) / setting.options.batch_size),
+        # The same work in every round, and the export is that of the probe.
+        Phase(epochs=1, learning_rate=0.0, weight_decay=0.0),
+        epoch_steps=math.ceil(len(setting.images) / setting.options.batch_size),
     )
     return lambda: model.fit(batches, epochs=1, shuffle=False, verbose=0)
 

@@ -169,7 +169,7 @@ def borders(
         ['pool']
     """
     graph, nodes = graph_of(backbone), nodes_of(backbone)
-    below = _ancestors(nodes)
+    below = ancestors(nodes)
     matches = [
         index
         for index, node in enumerate(nodes)
@@ -192,63 +192,6 @@ def borders(
         Border(name=nodes[i].operation.name, position=i, num_tensors=crossing[i])
         for i in reversed(found)
     )
-
-
-def count_blocks(backbone: keras.Model, pattern: str | None, *, max_tensors: int = 1) -> int:
-    """Return how many blocks a network has: one more than it has borders.
-
-    Args:
-        backbone: A functional `keras.Model`.
-        pattern: See `borders`.
-        max_tensors: See `borders`.
-
-    Example:
-        >>> inputs = keras.Input((8, 8, 3))
-        >>> x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3)(inputs))
-        >>> count_blocks(keras.Model(inputs, keras.layers.Conv2D(4, 3)(x)), None)
-        2
-    """
-    return len(borders(backbone, pattern, max_tensors=max_tensors)) + 1
-
-
-def top_blocks_border(
-    backbone: keras.Model, pattern: str | None, unfreeze_blocks: int, *, max_tensors: int = 1
-) -> Border | None:
-    """Return the border below the top blocks of a network.
-
-    Layers with weights behind the last border, such as EfficientNet's `top_conv`, are a block
-    of their own, the first from the top; a mere normalisation belongs to the block before it.
-
-    Args:
-        backbone: A functional `keras.Model`.
-        pattern: See `borders`.
-        unfreeze_blocks: How many blocks, counted from the output, lie above the border, 1 to
-            `count_blocks`.
-        max_tensors: See `borders`.
-
-    Returns:
-        The border, or None if these are all blocks.
-
-    Raises:
-        ConfigError: The network has fewer blocks, or `unfreeze_blocks` is below 1.
-
-    Example:
-        >>> inputs = keras.Input((8, 8, 3))
-        >>> x = keras.layers.MaxPooling2D(name="pool")(keras.layers.Conv2D(4, 3)(inputs))
-        >>> model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(x))
-        >>> top_blocks_border(model, None, 1).name
-        'pool'
-        >>> top_blocks_border(model, None, 2) is None
-        True
-    """
-    cuts = borders(backbone, pattern, max_tensors=max_tensors)
-    if not 1 <= unfreeze_blocks <= len(cuts) + 1:
-        raise ConfigError(
-            f"`unfreeze_blocks` must be 1 to {len(cuts) + 1}, the number of blocks of "
-            f"{backbone.name}; received unfreeze_blocks={unfreeze_blocks!r}. "
-            "Write 'all' to train the whole backbone, or 0 to keep it frozen."
-        )
-    return None if unfreeze_blocks > len(cuts) else cuts[len(cuts) - unfreeze_blocks]
 
 
 def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Model]:
@@ -277,7 +220,7 @@ def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Mod
     """
     graph, nodes = graph_of(backbone), nodes_of(backbone)
     _check_border(backbone, nodes, border)
-    below = _ancestors(nodes)[border.position]
+    below = ancestors(nodes)[border.position]
     crossing = _crossing(graph, nodes, below)
     entries = [
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
@@ -310,8 +253,17 @@ def _check_border(backbone: keras.Model, nodes: list[Any], border: Border) -> No
     )
 
 
-def _ancestors(nodes: list[Any]) -> list[int]:
-    """Return for each node the bit set of the nodes that it depends on, itself and all inputs."""
+def ancestors(nodes: list[Any]) -> list[int]:
+    """Return for each node the bit set of the nodes that it depends on, itself and all inputs.
+
+    Args:
+        nodes: From `nodes_of`.
+
+    Example:
+        >>> inputs = keras.Input((8,))
+        >>> ancestors(nodes_of(keras.Model(inputs, keras.layers.Dense(2)(inputs))))
+        [1, 3]
+    """
     inputs = sum(1 << index for index, node in enumerate(nodes) if node.is_input)
     producer = {id(t): i for i, node in enumerate(nodes) for t in node.output_tensors}
     below: list[int] = []

@@ -22,6 +22,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.errors import FrozenPartError
+from kerastl.models.batch_norm import (
+    AFFINE_NORM,
+    FROZEN_NORM,
+    ONLY_NORM,
+    TRAINED_NORM,
+    learns,
+    with_still_norms,
+)
 from kerastl.models.blocks import Border, split
 from kerastl.models.classifier import ClassifierParts, parts_of
 from kerastl.models.fold import fold_batch_norm
@@ -77,8 +85,8 @@ class TrainingView:
             cross the border) to probabilities, with the same variables.
         frozen: The part below the border as a folded inference model of its own.
         reference: The same part with the classifier's own layers, unfolded.
-        must_not_move: Every variable that no step may change: the whole frozen part, and every
-            BatchNorm above it. (The random state of a Dropout above it may.)
+        must_not_move: Every variable that no step may change: the whole frozen part, and what is
+            frozen of every BatchNorm above it. (The random state of a Dropout above it may.)
         num_folded: How many BatchNorm layers were folded.
     """
 
@@ -90,17 +98,19 @@ class TrainingView:
     num_folded: int
 
 
-def training_view(classifier: keras.Model, *, border: Border | None) -> TrainingView:
+def training_view(
+    classifier: keras.Model, *, border: Border | None, batch_norm: str = FROZEN_NORM
+) -> TrainingView:
     """Cut a classifier at a border, for training what lies above it.
 
-    Sets `trainable` of the classifier's layers in place: everything below the border and
-    every BatchNorm above it is frozen (its statistics come from far more images than a
-    fine-tuning set has; Keras guide on transfer learning), the rest is trainable.
+    Sets `trainable` of the classifier's layers in place: everything below the border is frozen, and
+    of every BatchNorm above it what the policy says; the rest is trainable.
 
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
         border: Where the trained part begins, see `kerastl.models.blocks`; None to train
             the whole backbone.
+        batch_norm: One of `kerastl.models.batch_norm.BATCH_NORM_POLICIES`.
 
     Returns:
         The model to compile and fit, and its frozen part.
@@ -115,12 +125,13 @@ def training_view(classifier: keras.Model, *, border: Border | None) -> Training
         prefix, suffix = split(parts.backbone, border)
         reference = keras.Model(pixels, prefix(prepared, training=False), name="below_border")
         frozen, num_folded = _folded_below(parts, prefix, pixels)
-    unfreeze(parts.backbone, suffix)
+    unfreeze(parts.backbone, suffix, batch_norm=batch_norm)
+    trained = with_still_norms(suffix) if batch_norm in (AFFINE_NORM, ONLY_NORM) else suffix
     for layer in parts.head:
         layer.trainable = True
 
     def finish(crossing: Any) -> Any:
-        x = parts.pooling(suffix(crossing))
+        x = parts.pooling(trained(crossing))
         for layer in parts.head:
             x = layer(x)
         return x
@@ -131,6 +142,8 @@ def training_view(classifier: keras.Model, *, border: Border | None) -> Training
     model = keras.Model(pixels, finish(Inert(frozen, name=FROZEN)(pixels)), name="training_view")
     may_move = {id(v) for v in model.trainable_variables}
     may_move |= {id(v) for v in model.variables if v.path.endswith("seed_generator_state")}
+    if batch_norm == TRAINED_NORM:
+        may_move |= {id(v) for layer in _layers_within(suffix) for v in _statistics_of(layer)}
     return TrainingView(
         model,
         suffix=keras.Model(entries, finish(entries), name="training_view_suffix"),
@@ -168,19 +181,26 @@ def _folded_below(
     return keras.Model(pixels, below, name="below_border_folded"), num_folded
 
 
-def unfreeze(backbone: keras.Model, suffix: keras.Model) -> None:
-    """Make the layers of `suffix`, less BatchNorm, the only trainable ones of `backbone`, in place.
+def _statistics_of(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the mean and variance that a BatchNorm keeps."""
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        return []
+    return [layer.moving_mean, layer.moving_variance]
+
+
+def unfreeze(backbone: keras.Model, suffix: keras.Model, *, batch_norm: str = FROZEN_NORM) -> None:
+    """Make the layers of `suffix` the only trainable ones of `backbone`, in place.
 
     Args:
         backbone: The whole network.
         suffix: The part above the border, which shares its layers with the backbone.
+        batch_norm: What of it learns, see `kerastl.models.batch_norm`.
     """
     backbone.trainable = True
     above = {id(layer) for layer in _layers_within(suffix)}
     for layer in _layers_within(backbone):
         holds_trained = any(id(part) in above for part in _layers_within(layer))
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if is_norm or (id(layer) not in above and not holds_trained):
+        if not learns(layer, batch_norm) or (id(layer) not in above and not holds_trained):
             layer.trainable = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +10,8 @@ import keras
 
 from kerastl.errors import ConfigError
 from kerastl.models.backbones import build_backbone, find_backbone
-from kerastl.models.blocks import Border, count_blocks, top_blocks_border
+from kerastl.models.blocks import Border, borders
+from kerastl.models.depth import border_below
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Network:
         num_blocks: Blocks that it has.
         unfreeze_blocks: Blocks, counted from the top, that fine-tuning trains; 0 for none.
         border: Where the trained part begins; None when all of it is trained, or nothing.
+        borders: All between its blocks, from input to output.
     """
 
     name: str
@@ -35,6 +38,19 @@ class Network:
     num_blocks: int
     unfreeze_blocks: int
     border: Border | None
+    borders: tuple[Border, ...] = field(default=(), repr=False)
+
+    def unfrozen(self, blocks: int) -> Network:
+        """Return the same network, cut elsewhere.
+
+        Args:
+            blocks: How many, counted from the top, are trained: 0 for none, `num_blocks` for all.
+
+        Raises:
+            ConfigError: It has not so many blocks.
+        """
+        border = border_below(self.borders, blocks, of=self.backbone.name) if blocks else None
+        return dataclasses.replace(self, unfreeze_blocks=blocks, border=border)
 
 
 def build_network(
@@ -70,28 +86,28 @@ def build_network(
         size = image_size or _size_of(own)
         backbone, name, weights = own, own.name, "own"
         preprocessing, pattern, max_tensors = own_preprocessing, None, 1
-    num_blocks = count_blocks(backbone, pattern, max_tensors=max_tensors)
+    found = borders(backbone, pattern, max_tensors=max_tensors)
+    num_blocks = len(found) + 1
     if unfreeze_blocks is None:
-        unfreeze_blocks = default_unfreeze_blocks(num_blocks=num_blocks)
+        unfreeze_blocks = upper_half(num_blocks=num_blocks)
     elif unfreeze_blocks == "all":
         unfreeze_blocks = num_blocks
-    border = None
-    if unfreeze_blocks:
-        border = top_blocks_border(backbone, pattern, unfreeze_blocks, max_tensors=max_tensors)
-    return Network(
+    network = Network(
         name=name,
         weights=weights,
         backbone=backbone,
         image_size=size,
         preprocessing=preprocessing,
         num_blocks=num_blocks,
-        unfreeze_blocks=unfreeze_blocks,
-        border=border,
+        unfreeze_blocks=0,
+        border=None,
+        borders=found,
     )
+    return network.unfrozen(unfreeze_blocks)
 
 
-def default_unfreeze_blocks(*, num_blocks: int) -> int:
-    """Return how many blocks fine-tuning trains when nobody says: the upper half.
+def upper_half(*, num_blocks: int) -> int:
+    """Return how many blocks the upper half of a network has: what is trained when nobody says.
 
     Early blocks hold edges and textures that serve every task; the upper half holds most
     of the parameters and costs a third of the time of training everything.
@@ -100,7 +116,7 @@ def default_unfreeze_blocks(*, num_blocks: int) -> int:
         num_blocks: Blocks that the backbone has, see `kerastl.models.blocks`.
 
     Example:
-        >>> default_unfreeze_blocks(num_blocks=17)
+        >>> upper_half(num_blocks=17)
         9
     """
     return max(1, (num_blocks + 1) // 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -19,23 +21,41 @@ from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Weights that may be what a phase gives.
+
+    Attributes:
+        loss: On validation, nats per image.
+        weights: Of all variables that the phase may change.
+        probabilities: float32 of shape (num_val, num_classes): the answers on validation.
+    """
+
+    loss: float
+    weights: list[NDArray[Any]] = field(repr=False)
+    probabilities: NDArray[np.float32] = field(repr=False)
+
+
 class BestEpoch(keras.callbacks.Callback):
     """After each epoch: measure on validation, keep the best weights, end with patience.
 
     Args:
         inputs: Gives the validation inputs of the trained model, batch by batch, whenever asked.
         targets: float32 of shape (num_val, num_classes).
+        variables: What the phase may change for good: what is kept of the best epochs.
         learning_rate: The highest of the phase, for advice.
         patience_epochs: Ends after so many epochs without a better validation loss.
         epoch_steps: Steps of an epoch.
         class_weights: float32 of shape (num_classes,): of the validation loss.
         advance: Called with 1 after each step.
         deadline: Ends the phase, in the middle of an epoch too, once one step was made.
+        num_kept: Of how many of the best epochs the weights are kept.
 
     Attributes:
         history: One row per epoch, see `kerastl.training.phase.PhaseResult`.
         best_epoch: From 1.
-        best_probabilities: float32 of shape (num_val, num_classes): its answers.
+        best: Of the best epochs, the best first; of the moving averages of the weights, if the
+            optimizer has any.
         out_of_time: Whether the deadline ended the phase.
     """
 
@@ -44,17 +64,20 @@ class BestEpoch(keras.callbacks.Callback):
         inputs: Callable[[], Iterable[Any]],
         targets: NDArray[np.float32],
         *,
+        variables: Sequence[keras.Variable],
         learning_rate: float,
         patience_epochs: int,
         epoch_steps: int,
         class_weights: NDArray[np.float32] | None,
         advance: Advance,
         deadline: Deadline = NEVER,
+        num_kept: int = 1,
     ) -> None:
         super().__init__()
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
-        self.best_probabilities = np.empty((0, targets.shape[1]), np.float32)
+        self.best: list[Kept] = []
+        self._variables, self._num_kept = list(variables), num_kept
         self.out_of_time = False
         self._deadline = deadline
         self._inputs = inputs
@@ -66,8 +89,6 @@ class BestEpoch(keras.callbacks.Callback):
         self._middle_rate = learning_rate
         self._class_weights = class_weights
         self._advance = advance
-        self._best_loss = math.inf
-        self._best_weights: list[NDArray[Any]] = []
         self._step = 0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -97,6 +118,27 @@ class BestEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row of history."""
         logs = logs or {}
+        with self._averaged():
+            self._end_epoch(epoch, logs)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Give the model the moving averages of its weights, if there are any, inside the block."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if not optimizer.use_ema:
+            yield
+            return
+        variables = self.model.trainable_variables
+        own = [np.array(variable.numpy()) for variable in variables]
+        for variable, average in zip(
+            variables, optimizer._model_variables_moving_average, strict=True
+        ):
+            variable.assign(average)
+        yield
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)
+
+    def _end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         probabilities = self._forward_all()
         loss, accuracy = self._judged(probabilities)
         if not math.isfinite(loss):
@@ -104,6 +146,8 @@ class BestEpoch(keras.callbacks.Callback):
                 f"The validation loss is {loss} after epoch {epoch + 1} of fine-tuning; expected a "
                 f"finite number. Try --learning-rate {self._learning_rate / 10:g}."
             )
+        # For callbacks that come after this one.
+        logs |= {"val_loss": loss, "val_accuracy": accuracy}
         self.history.append(
             {
                 "phase": "fine-tune",
@@ -118,10 +162,12 @@ class BestEpoch(keras.callbacks.Callback):
                 "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
             }
         )
-        if loss < self._best_loss:
-            self._best_loss, self.best_epoch = loss, epoch + 1
-            self.best_probabilities = probabilities
-            self._best_weights = [np.array(v.numpy()) for v in self.model.trainable_variables]
+        is_best = not self.best or loss < self.best[0].loss
+        if len(self.best) < self._num_kept or loss < self.best[-1].loss:
+            kept = Kept(loss, [np.array(v.numpy()) for v in self._variables], probabilities)
+            self.best = sorted([*self.best, kept], key=lambda one: one.loss)[: self._num_kept]
+        if is_best:
+            self.best_epoch = epoch + 1
         elif epoch + 1 - self.best_epoch >= self._patience_epochs:
             self.model.stop_training = True
 
@@ -134,9 +180,20 @@ class BestEpoch(keras.callbacks.Callback):
         self.set_model(model)
         _ = self._forward
 
-    def restore(self, model: keras.Model) -> None:
-        """Put the weights of the best epoch back, in place."""
-        for variable, value in zip(model.trainable_variables, self._best_weights, strict=True):
+    def measure(self, weights: list[NDArray[Any]]) -> Kept:
+        """Return other weights with their validation loss and answers; they stay in the model.
+
+        Args:
+            weights: Of the variables, in their order.
+        """
+        for variable, value in zip(self._variables, weights, strict=True):
+            variable.assign(value)
+        probabilities = self._forward_all()
+        return Kept(self._judged(probabilities)[0], weights, probabilities)
+
+    def put_back(self, kept: Kept) -> None:
+        """Give the model the weights of an epoch, in place."""
+        for variable, value in zip(self._variables, kept.weights, strict=True):
             variable.assign(value)
 
     def _judged(self, probabilities: NDArray[np.float32]) -> tuple[float, float]:

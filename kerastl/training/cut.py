@@ -109,7 +109,7 @@ def cut_classifier(
             the classifier and views of a number were asked for.
         DataError: Memory runs out with one image at a time.
     """
-    view = training_view(classifier, border=border)
+    view = training_view(classifier, border=border, batch_norm=phase.batch_norm)
     sample = images[train_rows[: min(phase.batch_size, PROOF_IMAGES)]]
     difference = prove_in_memory(view.frozen, reference=view.reference, pixels=sample)
     plan = plan_views(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,7 @@ def probe_then_fine_tune(
     splits: NDArray[np.str_],
     groups: NDArray[np.str_] | None = None,
     border: Border | None = None,
+    all_borders: Sequence[Border] = (),
     phase: Phase | None = None,
     augment: str = "none",
     imbalance: str = NONE,
@@ -101,6 +103,7 @@ def probe_then_fine_tune(
         groups: Of shape (n,): rows of one group stay in one fold of the probe's
             cross-validation.
         border: Where fine-tuning begins; None for the whole backbone.
+        all_borders: Between the blocks of the backbone, see `kerastl.training.phases.fine_tune`.
         phase: How to fine-tune; None for the probe alone.
         augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
             mirror images too.
@@ -159,6 +162,7 @@ def probe_then_fine_tune(
         balanced=imbalance == SAMPLING,
         store=store,
         cut=cut,
+        all_borders=all_borders,
     )
     if result is not None:
         ask = probability_reader(classifier, images, batch_size=batch_size)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.deadline import NEVER, Deadline
+from kerastl.models.batch_norm import FROZEN_NORM
 from kerastl.models.xla import Xla
 from kerastl.training.step_precision import FLOAT32, StepPrecision
 from kerastl.training.view_plan import AUTO, ViewPlan
@@ -20,14 +21,29 @@ class Phase:
     """What one phase of training does.
 
     Attributes:
-        epochs: Longest length; the rate falls along a cosine to 0 at its end.
-        learning_rate: Highest rate, reached after the warm-up.
-        weight_decay: Of AdamW, on kernels only.
+        epochs: Longest length.
+        learning_rate: Highest rate.
+        schedule: How it changes, one of `kerastl.training.schedules.SCHEDULES`.
+        optimizer: One of `kerastl.training.optimizers.OPTIMIZERS`.
+        weight_decay: On kernels only, apart from the gradients (as in AdamW).
+        layer_decay: What the rate is multiplied by for each block down from the head.
+        l2_sp: Decay of the backbone's kernels towards their first values, in place of weight_decay.
+        epochs_per_block: Gradual unfreezing: the head begins, each block so many epochs after the
+            one above; 0 for all at once.
+        batch_norm: "frozen"; "affine": scale and shift are trained, statistics stay; or "train":
+            both, with the statistics of the batches.
+        label_smoothing: Part of each target that is spread over all classes.
+        ema_momentum: Of a moving average of the weights, which is what is validated and kept; None
+            for the weights themselves.
+        soup: Of how many of the best epochs the weights may be averaged, if that is better on
+            validation (greedy soup: Wortsman et al. 2022, arXiv:2203.05482); 1 for the best alone.
+        interpolate: Whether weights between the first and the best ones are kept if they are better
+            on validation (WiSE: Wortsman et al. 2022, arXiv:2109.01903).
         batch_size: Images per step.
         patience_epochs: Ends after so many epochs without a better validation loss.
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
-        clip_norm: Largest global norm of the gradients.
+        clip_norm: Largest global norm of the gradients; None for any.
         seed: Decides order and augmentation.
         views: Views of each image of which the frozen part's output is kept, or "auto" or "live",
             see `kerastl.training.view_plan`.
@@ -45,12 +61,22 @@ class Phase:
 
     epochs: int
     learning_rate: float
+    schedule: str = "cosine"
+    optimizer: str = "adamw"
     weight_decay: float = 1e-3
+    layer_decay: float = 1.0
+    l2_sp: float = 0.0
+    epochs_per_block: float = 0.0
+    batch_norm: str = FROZEN_NORM
+    label_smoothing: float = 0.0
+    ema_momentum: float | None = None
+    soup: int = 1
+    interpolate: bool = False
     batch_size: int = 32
     patience_epochs: int = 5
     augment: str = "light"
     mix: str = "none"
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0
     seed: int = 0
     views: int | str = AUTO
     memory_bytes: int | None = None
@@ -62,7 +88,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """How a phase went; the classifier holds the weights of its best epoch.
+    """How a phase went; the classifier holds the weights of its best epoch, or better ones.
 
     Attributes:
         history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
@@ -70,7 +96,8 @@ class PhaseResult:
             nats per image; the rate is that of the epoch's middle step, half of its steps
             before and after (of its first step where the deadline came before the middle).
         best_epoch: The epoch with the smallest validation loss, from 1.
-        val_probabilities: float32 of shape (num_val, num_classes): its answers.
+        val_probabilities: float32 of shape (num_val, num_classes): the answers of what the
+            classifier holds now.
         num_trainable: Numbers that the phase trained.
         num_folded: BatchNorm layers of the frozen part that were folded.
         largest_difference: Of the frozen part's outputs to the classifier's own layers,
@@ -81,6 +108,8 @@ class PhaseResult:
         cut_short: What the deadline did, one sentence; empty if it did nothing.
         images_at_once: Images that went through the network together in a step, at most the
             batch's.
+        averaged: What the weights are an average of, one sentence; empty if they are those of the
+            best epoch.
         out_of_memory: What was done when memory ran out, one sentence; empty if it did not.
     """
 
@@ -95,6 +124,7 @@ class PhaseResult:
     step_precision: StepPrecision
     cut_short: str = ""
     images_at_once: int = 0
+    averaged: str = ""
     out_of_memory: str = ""
 
 

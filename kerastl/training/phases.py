@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -23,14 +23,17 @@ from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.classifier import ClassifierParts, parts_of
+from kerastl.models.depth import variable_depths
 from kerastl.models.frozen import prove_frozen
 from kerastl.models.xla import xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.cut import Cut, cut_classifier
+from kerastl.training.final_weights import FinalWeights, choose_weights
 from kerastl.training.material import Material, choose_material
 from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.prepared_steps import PreparedSteps
+from kerastl.training.schedules import PLATEAU
 from kerastl.training.step_precision import StepPrecision
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ def fine_tune(
     balanced: bool = False,
     store: Store = NO_STORE,
     cut: Cut | None = None,
+    all_borders: Sequence[Border] = (),
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best epoch by validation.
 
@@ -67,6 +71,8 @@ def fine_tune(
         cut: Made of this very classifier, border, phase and store by
             `kerastl.training.cut.cut_classifier`; made here when not given. What it holds of the
             images is let go of at the end.
+        all_borders: Between the blocks of the backbone, see `kerastl.models.blocks.borders`: what
+            a rate per depth and gradual unfreezing count in. One block when not given.
 
     Returns:
         History, best epoch and what the check of the frozen part found.
@@ -97,7 +103,7 @@ def fine_tune(
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
-    model, keeper, precision, count = _train(
+    model, keeper, final, precision, count = _train(
         material,
         parts_of(classifier),
         targets,
@@ -106,12 +112,14 @@ def fine_tune(
         val_rows=val_rows,
         must_not_move=cut.view.must_not_move,
         class_weights=class_weights,
+        depths=variable_depths(parts_of(classifier).backbone, all_borders),
     )
     cut.release()
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
-        val_probabilities=keeper.best_probabilities,
+        val_probabilities=final.kept.probabilities,
+        averaged=final.words,
         num_trainable=int(sum(math.prod(v.shape) for v in model.trainable_variables)),
         num_folded=cut.view.num_folded,
         largest_difference=cut.difference,
@@ -134,7 +142,8 @@ def _train(
     val_rows: NDArray[np.int64],
     must_not_move: Sequence[keras.Variable],
     class_weights: NDArray[np.float32] | None,
-) -> tuple[keras.Model, BestEpoch, StepPrecision, int]:
+    depths: Mapping[int, int],
+) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
     Half of a training with one step and half with another would be equal too, but for its random
@@ -145,9 +154,11 @@ def _train(
     # The random states of Dropout above the border among them.
     may_move = [variable for variable in material.model.variables if id(variable) not in still]
     start = [np.array(variable.numpy()) for variable in may_move]
+    learned = [v for v in may_move if not v.path.endswith("seed_generator_state")]
+    place_of = {id(v): index for index, v in enumerate(may_move)}
     first = train_rows[: phase.batch_size]
 
-    def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch, StepPrecision]:
+    def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision]:
         prepared = PreparedSteps(
             material,
             parts,
@@ -155,6 +166,7 @@ def _train(
             targets=targets[first],
             images_at_once=images_at_once if images_at_once < len(first) else None,
             epoch_steps=steps,
+            depths=depths,
         )
         precision = prepared.choose()
         with prepared.computing(precision.policy) as model:
@@ -172,9 +184,11 @@ def _train(
             targets[val_rows],
             phase,
             steps=steps,
+            variables=learned,
             class_weights=class_weights,
         )
-        return model, keeper, precision
+        final = choose_weights(keeper, phase, [start[place_of[id(v)]] for v in learned])
+        return model, keeper, final, precision
 
     def restore() -> None:
         for variable, value in zip(may_move, start, strict=True):
@@ -211,6 +225,7 @@ def _fit(
     phase: Phase,
     *,
     steps: int,
+    variables: Sequence[keras.Variable],
     class_weights: NDArray[np.float32] | None,
 ) -> BestEpoch:
     """Train for the epochs of a phase, keep the best, in place; return what knows it."""
@@ -218,13 +233,18 @@ def _fit(
         keeper = BestEpoch(
             material.validation,
             val_targets,
+            variables=variables,
             learning_rate=phase.learning_rate,
             patience_epochs=phase.patience_epochs,
             epoch_steps=steps,
             class_weights=class_weights,
             advance=advance,
             deadline=phase.deadline,
+            num_kept=phase.soup,
         )
+        callbacks: list[keras.callbacks.Callback] = [keeper]
+        if phase.schedule == PLATEAU:  # a third after two epochs without a better validation loss
+            callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=1 / 3, patience=2))
         # Answers are float32 whatever a step computes in.
         keeper.trace(prepared.model(policy))
         with prepared.computing(policy) as model:
@@ -233,9 +253,8 @@ def _fit(
                 epochs=phase.epochs,
                 shuffle=False,
                 verbose=0,
-                callbacks=[keeper],
+                callbacks=callbacks,
             )
-    keeper.restore(model)
     return keeper
 
 

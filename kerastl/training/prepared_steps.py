@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import keras
@@ -31,6 +31,7 @@ class PreparedSteps:
         targets: float32 of shape (batch, num_classes), of the first batch.
         images_at_once: Images that go through the network together in a step; None for all.
         epoch_steps: Steps of an epoch.
+        depths: See `kerastl.training.compilation.compile_for_training`.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class PreparedSteps:
         targets: NDArray[np.float32],
         images_at_once: int | None,
         epoch_steps: int,
+        depths: Mapping[int, int] | None = None,
     ) -> None:
         self._material, self._phase, self._targets = material, phase, targets
         self._images_at_once = images_at_once
-        self._num_steps = epoch_steps * phase.epochs
+        self._epoch_steps, self._num_steps = epoch_steps, epoch_steps * phase.epochs
+        self._depths = depths or {}
         self._models: dict[str, keras.Model] = {}
         exact = {
             id(layer)
@@ -66,10 +69,9 @@ class PreparedSteps:
             model = model_for_steps(self._material.model, images_at_once=self._images_at_once)
             compile_for_training(
                 model,
-                learning_rate=self._phase.learning_rate,
-                weight_decay=self._phase.weight_decay,
-                clip_norm=self._phase.clip_norm,
-                total_steps=self._num_steps,
+                self._phase,
+                epoch_steps=self._epoch_steps,
+                depths=self._depths,
                 policy=policy,
             )
             self._models[policy] = model

@@ -1,6 +1,18 @@
-"""The default recipe as pure functions of the data's size and the backbone."""
+"""Recipes: every number of a training, as a pure function of the data's size and the backbone.
+
+Each number stands beside its source. `python -m kerastl.fit DATA --print-recipe` shows them.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kerastl.errors import ConfigError, did_you_mean
+from kerastl.models.batch_norm import FROZEN_NORM, ONLY_NORM
+from kerastl.models.network import upper_half
 
 # Above this a network is not of mobile size (MobileNetV3Large has 5.5 million, ResNet50 25.6).
 _MOBILE_PARAMETERS = 10_000_000
@@ -9,6 +21,104 @@ _MOBILE_PARAMETERS = 10_000_000
 # The best strength of RandAugment grows with the number of training images as well (Cubuk et
 # al. 2020, https://arxiv.org/abs/1909.13719, figure 1).
 SMALL_DATA_IMAGES = 20_000
+_LARGE_DATA_IMAGES = 500_000
+
+_BIT = "BiT-HyperRule (Kolesnikov et al. 2020, arXiv:1912.11370)"
+_FASTAI = "fastai 2.7, Learner.fine_tune"
+_ULMFIT = "ULMFiT (Howard and Ruder 2018, arXiv:1801.06146)"
+_SMITH = "Smith 2017, arXiv:1506.01186"
+_OURS = "kerastl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a recipe is made for.
+
+    Attributes:
+        num_train: Training images.
+        num_parameters: Of the backbone.
+        num_blocks: Of the backbone.
+    """
+
+    num_train: int
+    num_parameters: int
+    num_blocks: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One number of a training, and where it comes from.
+
+    Attributes:
+        value: Of the option of the same name, see `kerastl.FitConfig`.
+        source: Paper, tool, or that the user gave it.
+    """
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers of a training.
+
+    Attributes:
+        name: One of `RECIPES`.
+        purpose: When to take it, one sentence.
+        settings: By the name of the option.
+    """
+
+    name: str
+    purpose: str
+    settings: Mapping[str, Setting] = field(repr=False)
+
+    def value(self, name: str) -> Any:
+        """Return the value of one setting.
+
+        Args:
+            name: Of the option.
+        """
+        return self.settings[name].value
+
+    def with_given(self, given: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with what the user says in place of its own.
+
+        Args:
+            given: By the name of the option; None for the recipe's own.
+        """
+        own = {
+            name: Setting(value, "given")
+            for name, value in given.items()
+            if name in self.settings and value is not None
+        }
+        return Recipe(self.name, self.purpose, {**self.settings, **own})
+
+
+def find_recipe(name: str, job: Job) -> Recipe:
+    """Return a recipe for a job.
+
+    Args:
+        name: One of `RECIPES`.
+        job: Sizes of data and backbone.
+
+    Raises:
+        ConfigError: There is no such recipe.
+
+    Example:
+        >>> job = Job(num_train=1_706, num_parameters=3_400_000, num_blocks=17)
+        >>> find_recipe("default", job).value("learning_rate")
+        0.0002
+        >>> find_recipe("bit", job).value("fine_tune_epochs")  # 500 steps of 128 images
+        36
+    """
+    if name not in RECIPES:
+        raise ConfigError(
+            f"`recipe` must be one of {', '.join(RECIPES)}; received recipe={name!r}."
+            f"{did_you_mean(name, list(RECIPES))}"
+        )
+    purpose, settings_of = RECIPES[name]
+    changed = {key: Setting(*pair) for key, pair in settings_of(job).items()}
+    return Recipe(name, purpose, {**_base(job), **changed})
 
 
 def default_learning_rate(*, num_parameters: int) -> float:
@@ -28,17 +138,142 @@ def default_learning_rate(*, num_parameters: int) -> float:
     return 2e-4 if num_parameters < _MOBILE_PARAMETERS else 1e-4
 
 
-def warmup_steps(*, total_steps: int) -> int:
-    """Return the steps in which the rate climbs to its highest value: 10 % (AutoGluon, ViT).
+def _base(job: Job) -> dict[str, Setting]:
+    """Return the default: probe, then fine-tuning (LP-FT: Kumar et al. 2022, arXiv:2202.10054)."""
+    rate = default_learning_rate(num_parameters=job.num_parameters)
+    return {
+        "unfreeze_blocks": Setting(upper_half(num_blocks=job.num_blocks), "upper half of blocks"),
+        "fine_tune_epochs": Setting(8, _OURS),
+        "patience_epochs": Setting(5, "10 half-epoch checks (AutoGluon)"),
+        "batch_size": Setting(32, _OURS),
+        "optimizer": Setting("adamw", "AutoGluon"),
+        "learning_rate": Setting(rate, "AutoGluon; mobile networks half of it, measured"),
+        "schedule": Setting("cosine", "warm-up 10 %, cosine to 0 (AutoGluon, ViT)"),
+        "weight_decay": Setting(1e-3, "AutoGluon; none on biases and normalisation"),
+        "layer_decay": Setting(1.0, "one rate for all blocks"),
+        "l2_sp": Setting(0.0, "off"),
+        "epochs_per_block": Setting(0.0, "all blocks at once"),
+        "batch_norm": Setting(FROZEN_NORM, "Keras guide on transfer learning"),
+        "label_smoothing": Setting(0.0, "off: it spoils calibration"),
+        "clip_norm": Setting(1.0, "AutoGluon, ViT"),
+        "ema_momentum": Setting(0.0, "off"),
+        "soup": Setting(1, "the best epoch alone"),
+        "interpolate": Setting(False, "off"),
+    }
+
+
+def _epochs_for(steps: int, job: Job, *, batch_size: int) -> int:
+    """Return the epochs that have at least so many steps."""
+    return math.ceil(steps / math.ceil(job.num_train / batch_size))
+
+
+Pairs = dict[str, tuple[Any, str]]
+
+
+def _default(_job: Job) -> Pairs:
+    return {}
+
+
+def _probe(_job: Job) -> Pairs:
+    return {
+        "fine_tune_epochs": (0, "the probe alone"),
+        "unfreeze_blocks": (0, "the probe alone"),
+    }
+
+
+def _bit(job: Job) -> Pairs:
+    steps = 500
+    if job.num_train >= SMALL_DATA_IMAGES:
+        steps = 10_000 if job.num_train < _LARGE_DATA_IMAGES else 20_000
+    epochs = _epochs_for(steps, job, batch_size=128)
+    return {
+        "unfreeze_blocks": (job.num_blocks, f"all, {_BIT}"),
+        "fine_tune_epochs": (epochs, f"{steps:,} steps, {_BIT}"),
+        "patience_epochs": (epochs, f"no early stop, {_BIT}"),
+        "batch_size": (128, "BiT's repository, for small machines; 512 in the paper"),
+        "optimizer": ("sgd", f"momentum 0.9, {_BIT}"),
+        "learning_rate": (1e-3, "BiT's repository at a batch of 128; 0.003 at 512"),
+        "schedule": ("bit", f"climbs over 20 %, a tenth at 40, 60 and 80 %, {_BIT}"),
+        "weight_decay": (0.0, _BIT),
+        "clip_norm": (0.0, "none"),
+    }
+
+
+def _fastai(job: Job) -> Pairs:
+    return {
+        "unfreeze_blocks": (job.num_blocks, f"all, {_FASTAI}"),
+        "learning_rate": (1e-3, f"base_lr 2e-3, halved, {_FASTAI}"),
+        "layer_decay": (
+            round(0.01 ** (1 / job.num_blocks), 4),
+            f"slice(lr/100, lr): a hundredth at the bottom, {_FASTAI}",
+        ),
+        "schedule": ("fastai", f"pct_start 0.3, div 5, {_FASTAI}"),
+        "weight_decay": (0.01, "fastai's Adam"),
+        "clip_norm": (0.0, "none"),
+    }
+
+
+def _gradual(job: Job) -> Pairs:
+    blocks = upper_half(num_blocks=job.num_blocks)
+    epochs = blocks + 4
+    return {
+        "fine_tune_epochs": (epochs, f"one for each of {blocks} blocks, and 4 with all of them"),
+        "patience_epochs": (epochs, "blocks are still to come"),
+        "epochs_per_block": (1.0, _ULMFIT),
+        "layer_decay": (round(1 / 2.6, 4), f"each block down 1/2.6, {_ULMFIT}"),
+        "schedule": ("slanted-triangle", f"cut 0.1, ratio 32, {_ULMFIT}"),
+    }
+
+
+def _cyclical(_job: Job) -> Pairs:
+    return {
+        "fine_tune_epochs": (8, "two cycles of four epochs"),
+        "patience_epochs": (8, "the loss rises and falls with the rate"),
+        "schedule": (
+            "triangular2",
+            f"from a quarter, half cycle 2 epochs, {_SMITH}",
+        ),
+        "soup": (3, "of the ends of cycles, as snapshots (Huang et al. 2017, arXiv:1704.00109)"),
+    }
+
+
+def _bn(job: Job) -> Pairs:
+    return {
+        "unfreeze_blocks": (job.num_blocks, "normalisation is everywhere"),
+        "batch_norm": (ONLY_NORM, "scale and shift alone (Frankle et al. 2021, arXiv:2003.00152)"),
+        "learning_rate": (1e-3, "few numbers are trained"),
+        "weight_decay": (0.0, "none of them is a kernel"),
+    }
+
+
+RECIPES: dict[str, tuple[str, Callable[[Job], Pairs]]] = {
+    "default": ("Probe, then fine-tuning from there: for most data.", _default),
+    "probe": ("The frozen network and its best linear head: seconds, a few images.", _probe),
+    "bit": ("Big Transfer: the whole network by SGD in a number of steps.", _bit),
+    "fastai": ("What fastai's fine_tune does after its frozen epoch.", _fastai),
+    "gradual": ("Block by block from the top, as ULMFiT.", _gradual),
+    "cyclical": ("The rate rises and falls; several good epochs are averaged.", _cyclical),
+    "bn": ("Only the scale and shift of BatchNorm, and the head.", _bn),
+}
+
+
+def recipe_lines(recipe: Recipe) -> list[str]:
+    """Return a recipe as a table for people, a line each.
 
     Args:
-        total_steps: Of the whole phase.
+        recipe: With what the user gave.
 
     Example:
-        >>> warmup_steps(total_steps=500)
-        50
+        >>> job = Job(num_train=100, num_parameters=3_400_000, num_blocks=17)
+        >>> recipe_lines(find_recipe("probe", job))[2].split()[:3]
+        ['unfreeze_blocks', '0', 'the']
     """
-    return max(1, round(0.1 * total_steps))
+    rows = [(name, str(one.value), one.source) for name, one in recipe.settings.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{recipe.name}: {recipe.purpose}", ""]
+    return lines + [
+        f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}" for name, value, source in rows
+    ]
 
 
 def augmentation_warning(augment: str, *, num_train: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from kerastl.errors import ConfigError, WeightsError
-from kerastl.models import blocks
+from kerastl.models import blocks, depth
 from kerastl.models.backbones import (
     BACKBONES,
     PREPROCESSING_MODES,
@@ -97,9 +97,9 @@ def assert_borders_in_order(row, backbone):
     assert positions == sorted(set(positions))
     assert {cut.num_tensors for cut in cuts} <= set(range(1, row.border_tensors + 1))
     assert max(cut.num_tensors for cut in cuts) == row.border_tensors
-    num_blocks = blocks.count_blocks(backbone, row.border_pattern, **options)
+    num_blocks = depth.count_blocks(backbone, row.border_pattern, **options)
     top = [
-        blocks.top_blocks_border(backbone, row.border_pattern, n, **options)
+        depth.top_blocks_border(backbone, row.border_pattern, n, **options)
         for n in range(1, num_blocks + 1)
     ]
     assert top == [*reversed(cuts), None]

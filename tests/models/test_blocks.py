@@ -13,11 +13,10 @@ from kerastl.models.backbones import build_backbone, find_backbone
 from kerastl.models.blocks import (
     Border,
     borders,
-    count_blocks,
     nodes_of,
     split,
-    top_blocks_border,
 )
+from kerastl.models.depth import count_blocks, top_blocks_border
 
 
 def residual_block(x, filters, name):

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from kerastl.errors import FrozenPartError
-from kerastl.models.blocks import borders, top_blocks_border
+from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier, feature_model, parts_of
+from kerastl.models.depth import top_blocks_border
 from kerastl.models.fold import fold_batch_norm
 from kerastl.models.frozen import (
     Inert,

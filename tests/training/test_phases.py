@@ -19,8 +19,8 @@ from kerastl.training.recipes import (
     SMALL_DATA_IMAGES,
     augmentation_warning,
     default_learning_rate,
-    warmup_steps,
 )
+from kerastl.training.schedules import warmup_steps
 from kerastl.training.targets import one_hot
 
 SIZE = (16, 16)

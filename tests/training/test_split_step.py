@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerastl.training.compilation import compile_for_training
+from kerastl.training.phase import Phase
 from kerastl.training.split_step import SplitStep, model_for_steps
 
 COUNT, BATCH = 18, 7  # the last batch has 4 images
@@ -42,7 +43,9 @@ def trained(size, *, activation="softmax", two_tensors=False, weighted=False, ji
     start = model.get_weights()
     stepping = model_for_steps(model, images_at_once=size)
     compile_for_training(
-        stepping, learning_rate=1e-2, weight_decay=0.1, clip_norm=0.01, total_steps=6
+        stepping,
+        Phase(epochs=2, learning_rate=1e-2, weight_decay=0.1, clip_norm=0.01),
+        epoch_steps=3,
     )
     stepping.jit_compile = jit
     rng = np.random.default_rng(3)
@@ -105,7 +108,7 @@ def test_what_has_no_gradient_is_left_alone():
         model = model_for_steps(keras.Model(features, outputs), images_at_once=size)
         assert isinstance(model, SplitStep) == (size is not None)
         compile_for_training(
-            model, learning_rate=0.1, weight_decay=0.5, clip_norm=1.0, total_steps=2
+            model, Phase(epochs=1, learning_rate=0.1, weight_decay=0.5), epoch_steps=2
         )
         with pytest.warns(UserWarning, match="Gradients do not exist"):
             model.fit(np.ones((4, 4)), np.eye(2)[[0, 1, 0, 1]], verbose=0)

@@ -1,0 +1,199 @@
+"""What a run will do: which images go where, which network, every number of the training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.config import FitConfig
+from kerastl.data.folds import split_rows_of_fold
+from kerastl.data.sources import ImageTable, load_table
+from kerastl.data.splits import split_rows
+from kerastl.data_options import DataOptions
+from kerastl.deadline import NEVER, Deadline
+from kerastl.errors import ConfigError
+from kerastl.models.classifier import build_classifier
+from kerastl.models.network import Network, build_network
+from kerastl.training.phase import Phase
+from kerastl.training.recipes import Job, Recipe, find_recipe
+from kerastl.training_options import TrainingOptions
+
+# What a recipe and a phase call alike.
+_PHASE_SETTINGS = (
+    "patience_epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "layer_decay",
+    "l2_sp",
+    "epochs_per_block",
+    "batch_norm",
+    "label_smoothing",
+    "soup",
+    "interpolate",
+)
+
+
+def read_table(config: DataOptions) -> ImageTable:
+    """Return the images and labels that the options name.
+
+    Args:
+        config: Options of the data.
+    """
+    return load_table(
+        config.data,
+        data_dir=config.data_dir,
+        path_column=config.path_column,
+        label_column=config.label_column,
+        label_separator=config.label_separator,
+        split_column=config.split_column,
+        group_column=config.group_column,
+    )
+
+
+def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:
+    """Return which row goes where: "train", "val" or "test".
+
+    Args:
+        table: The images.
+        config: Options of the data.
+    """
+    options: dict[str, Any] = {
+        "strata": table.strata,
+        "groups": table.groups,
+        "given": table.splits,
+        "class_names": table.class_names,
+        "val_fraction": config.val_fraction,
+        "seed": config.seed,
+    }
+    if config.fold_numbers is not None:
+        fold, num_folds = config.fold_numbers
+        return split_rows_of_fold(table.labels, fold=fold, num_folds=num_folds, **options)
+    return split_rows(table.labels, test_fraction=config.test_fraction, **options)
+
+
+def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessing: str) -> Network:
+    """Return the backbone that the options name, or the user's own, and where it is cut.
+
+    Args:
+        config: All options.
+        backbone: The user's own model, or None.
+        preprocessing: What the user's own model expects.
+    """
+    return build_network(
+        config.backbone,
+        weights=config.weights,
+        image_size=config.image_size,
+        unfreeze_blocks=config.unfreeze_blocks,
+        own=backbone,
+        own_preprocessing=preprocessing,
+    )
+
+
+def find_settings(
+    config: TrainingOptions, network: Network, *, num_train: int
+) -> tuple[Recipe, Network]:
+    """Return every number of the training: the recipe's, and what the user gave in their place.
+
+    Args:
+        config: All options.
+        network: The backbone.
+        num_train: Training images.
+
+    Returns:
+        The numbers, and the backbone cut as they say.
+
+    Raises:
+        ConfigError: The network has not so many blocks.
+    """
+    job = Job(
+        num_train=num_train,
+        num_parameters=network.backbone.count_params(),
+        num_blocks=network.num_blocks,
+    )
+    recipe = find_recipe(config.recipe, job)
+    given = {name: getattr(config, name) for name in recipe.settings}
+    if given["unfreeze_blocks"] == "all":
+        given["unfreeze_blocks"] = network.num_blocks
+    if given["fine_tune_epochs"] == 0:
+        given["unfreeze_blocks"] = 0
+    recipe = recipe.with_given(given)
+    return recipe, network.unfrozen(recipe.value("unfreeze_blocks"))
+
+
+def planned_recipe(config: FitConfig) -> Recipe:
+    """Return every number that a run with these options would take.
+
+    Args:
+        config: All options.
+    """
+    table = read_table(config)
+    splits = split_table(table, config)
+    network = find_network(config, backbone=None, preprocessing="identity")
+    return find_settings(config, network, num_train=int(np.sum(splits == "train")))[0]
+
+
+def find_phase(
+    config: TrainingOptions, network: Network, recipe: Recipe, *, deadline: Deadline = NEVER
+) -> Phase | None:
+    """Return how fine-tuning goes, or None where nothing is unfrozen.
+
+    Args:
+        config: All options.
+        network: The backbone, cut as the recipe says.
+        recipe: Every number of the training.
+        deadline: When it must end.
+
+    Raises:
+        ConfigError: Views are to be kept of a frozen part that there is not.
+    """
+    if not network.unfreeze_blocks or not recipe.value("fine_tune_epochs"):
+        return None
+    if network.border is None and isinstance(config.views, int):
+        raise ConfigError(
+            f"`views` cannot be {config.views} where the whole network is trained: nothing is "
+            "frozen. Leave it out, or unfreeze fewer blocks."
+        )
+    numbers = {name: recipe.value(name) for name in _PHASE_SETTINGS}
+    return Phase(
+        **numbers,
+        epochs=recipe.value("fine_tune_epochs"),
+        # 0 is off: None on a command line is "not given".
+        clip_norm=recipe.value("clip_norm") or None,
+        ema_momentum=recipe.value("ema_momentum") or None,
+        accumulate_steps=config.accumulate_steps,
+        augment=config.augment,
+        mix=config.mix,
+        seed=config.seed,
+        views=config.views,
+        precision=config.precision,
+        deadline=deadline,
+    )
+
+
+def build(network: Network, table: ImageTable, config: FitConfig) -> keras.Model:
+    """Return the classifier, still with a random head.
+
+    Args:
+        network: The backbone.
+        table: The images' classes.
+        config: All options.
+    """
+    return build_classifier(
+        network.backbone,
+        num_classes=len(table.class_names),
+        image_size=network.image_size,
+        preprocessing=network.preprocessing,
+        pooling=config.pooling,
+        hidden_units=config.hidden_units,
+        dropout=config.dropout,
+        l1=config.l1,
+        l2=config.l2,
+        multi_label=table.multi_label,
+        seed=config.seed,
+    )

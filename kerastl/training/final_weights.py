@@ -1,0 +1,60 @@
+"""What a phase gives in the end: the best epoch, or an average that validation prefers to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from kerastl.training.averaging import best_between, greedy_soup
+from kerastl.training.best_epoch import BestEpoch, Kept
+from kerastl.training.phase import Phase
+
+
+@dataclass(frozen=True, eq=False)
+class FinalWeights:
+    """The weights that were chosen, and how.
+
+    Attributes:
+        kept: The weights, their validation loss and answers.
+        words: What they are an average of, one sentence; empty if they are the best epoch's.
+    """
+
+    kept: Kept
+    words: str
+
+
+def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -> FinalWeights:
+    """Choose what a phase gives by validation, and put it into the model, in place.
+
+    Args:
+        keeper: After training.
+        phase: Which averages may be tried.
+        first: The weights before training, of the same variables.
+    """
+    alone = best = keeper.best[0]
+    tried = []
+
+    def measure(weights: list[NDArray[Any]]) -> float:
+        return keeper.measure(weights).loss
+
+    if len(keeper.best) > 1:
+        candidates = [(one.loss, one.weights) for one in keeper.best]
+        loss, weights, count = greedy_soup(candidates, measure)
+        if count > 1:
+            best = keeper.measure(weights)
+            tried.append(f"the mean of {count} of the best {len(candidates)} epochs")
+    if phase.interpolate:
+        loss, weights, part = best_between(first, best.weights, best.loss, measure)
+        if loss < best.loss:
+            best = keeper.measure(weights)
+            tried.append(f"{part:.0%} of the way there from the first ones")
+    keeper.put_back(best)
+    if not tried:
+        return FinalWeights(best, "")
+    return FinalWeights(
+        best,
+        f"The weights are {', '.join(tried)}: validation log-loss {best.loss:.4f}, that of the "
+        f"best epoch alone is {alone.loss:.4f}.",
+    )
