@@ -5,7 +5,7 @@
 Solar cells (P1), EfficientNetLite0 with ImageNet weights. Each seed is another split; a quarter of
 the images validates, the test split is not touched. All levers of a seed begin at the same probe
 and, where they keep views, see the same ones. Differences are paired by seed; the spread is
-the standard deviation over seeds. `--levers` picks some by a part of their names.
+the standard deviation over seeds. `--levers` picks some.
 """
 
 import argparse
@@ -34,6 +34,9 @@ LEVERS: dict[str, dict] = {
     "16 epochs": {"fine_tune_epochs": 16},
     "16 epochs, 4e-4": {"fine_tune_epochs": 16, "learning_rate": 4e-4},
     "4e-4": {"learning_rate": 4e-4},
+    "1e-4": {"learning_rate": 1e-4},
+    "5e-5": {"learning_rate": 5e-5},
+    "16 epochs, 1e-4": {"fine_tune_epochs": 16, "learning_rate": 1e-4},
     "8 views": {"views": 8},
     "16 epochs, 8 views, 4e-4": {"fine_tune_epochs": 16, "views": 8, "learning_rate": 4e-4},
     "12 blocks": {"unfreeze_blocks": 12},
@@ -109,10 +112,11 @@ def main() -> None:
     parser.add_argument("--task", default="P1")
     parser.add_argument("--image-size", type=int, default=300)
     parser.add_argument("--augment", default="mirrors")
-    parser.add_argument("--levers", nargs="+", default=[""])
+    parser.add_argument("--levers", nargs="+", default=[], choices=LEVERS)
     parser.add_argument("--out", type=Path, help="JSON lines, one for each result")
     arguments = parser.parse_args()
-    names = [name for name in LEVERS if name == BASE or any(p in name for p in arguments.levers)]
+    wanted = set(arguments.levers)
+    names = [name for name in LEVERS if name == BASE or not wanted or name in wanted]
     config = kerastl.FitConfig(
         f"demo:solar:{arguments.task}",
         image_size=arguments.image_size,

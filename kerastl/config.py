@@ -7,6 +7,7 @@ key of a configuration file and an attribute in Python are the same thing.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import KW_ONLY, dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -123,6 +124,31 @@ class FitConfig(TrainingOptions):
                 f"received accumulate_steps={self.accumulate_steps}. It says in how many parts "
                 "these images go through the network."
             )
+
+
+def fit_words(config: FitConfig, **changes: Any) -> str:
+    """Return what to type after `python -m kerastl.fit` for these options.
+
+    Args:
+        config: All options.
+        **changes: Options to type otherwise; None for the default.
+
+    Example:
+        >>> fit_words(FitConfig("my photos", image_size=96, export=True, seed=3), seed=None)
+        "'my photos' --image-size 96x96 --export"
+    """
+    words = [str(changes.get("data", config.data))]
+    for option in dataclasses.fields(FitConfig):
+        value = changes.get(option.name, getattr(config, option.name))
+        if option.name == "data" or value is None or value == option.default:
+            continue
+        flag = option.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{flag}", text]
+    return shlex.join(words)
 
 
 def _default_of(name: str) -> tuple[Any, ...]:

@@ -33,6 +33,7 @@ def fit(
     config_file: Annotated[Path | None, Parameter(name="--config", group="Output")] = None,
     print_config: Annotated[bool, Parameter(group="Output", negative="")] = False,
     print_recipe: Annotated[bool, Parameter(group="Output", negative="")] = False,
+    find_lr: Annotated[bool, Parameter(group="Output", negative="")] = False,
 ) -> None:
     """Run the whole job of one configuration.
 
@@ -41,6 +42,8 @@ def fit(
         config_file: Read options from a YAML file; what the command line says wins.
         print_config: Write the options as YAML to standard output and stop.
         print_recipe: Write every number of the training, and where it comes from, and stop.
+        find_lr: Take short steps at rising learning rates, draw their losses, suggest a rate, and
+            stop.
     """
     del config_file  # `main` has read it before the other options were parsed
     if print_config:
@@ -52,6 +55,13 @@ def fit(
         from kerastl.training.recipes import recipe_lines
 
         terminal.print_lines(recipe_lines(planned_recipe(config)))
+        return
+    if find_lr:
+        from kerastl.rate_sweep import find_rates
+
+        with terminal.progress_on_stderr():
+            rates = find_rates(config)
+        terminal.print_lines(rates.summary_lines)
         return
     from kerastl.workflow import run
 

@@ -27,6 +27,7 @@ ENVIRONMENT = "environment.json"
 REPORT = "report.html"
 HELD_OUT = "held_out"
 CHECK = "check.json"
+LEARNING_RATES = "learning_rates.csv"
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class FolderKind:
 
 
 RUN_FOLDER = FolderKind("run folder", "runs", (CONFIG, MODEL))
+RATE_FOLDER = FolderKind("folder of a sweep of learning rates", "runs", (LEARNING_RATES,))
 
 
 def choose_run_folder(

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from kerastl.archive import write_record
 from kerastl.config import FitConfig
 from kerastl.data.audit import Audit, audit_images
-from kerastl.data.augment import find_augmentation
-from kerastl.data.imbalance import check_imbalance
-from kerastl.data.pixels import Unreadable, load_pixels
+from kerastl.data.pixels import Unreadable
 from kerastl.data.scan import scan_pixels
-from kerastl.data.sources import ImageTable, subset
+from kerastl.data.sources import ImageTable
 from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.data_options import data_words
@@ -31,14 +29,14 @@ from kerastl.errors import ExportError, KerasTLError
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store, find_store
 from kerastl.findings import finding_lines
-from kerastl.models.network import Network
-from kerastl.plan import build, find_network, find_phase, find_settings, read_table, split_table
+from kerastl.plan import build, read_table
+from kerastl.prepared import Prepared, prepare
 from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.phase import Phase
-from kerastl.training.recipes import Recipe, augmentation_warning
+from kerastl.training.recipes import augmentation_warning
 
 logger = logging.getLogger(__name__)
 
@@ -96,32 +94,24 @@ def run(
     """
     started, deadline = time.monotonic(), deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
-    find_augmentation(config.augment)
     store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
     own_table = table is not None
     table = table or read_table(config)
-    check_imbalance(config.imbalance, multi_label=table.multi_label)
     folder = choose_run_folder(config.out, name=table.name, overwrite=config.overwrite)
     with new_run_folder(folder) as partial:
-        network = find_network(config, backbone=backbone, preprocessing=preprocessing)
-        pixels = load_pixels(
+        job = prepare(
+            config,
             table,
-            image_size=network.image_size,
-            resize_mode=config.resize_mode,
-            cache=config.cache,
-            unreadable_fraction=config.unreadable_fraction,
             directory=partial,
+            backbone=backbone,
+            preprocessing=preprocessing,
+            deadline=deadline,
         )
-        table = subset(table, pixels.rows)
-        splits = split_table(table, config)
+        table, splits, pixels = job.table, job.splits, job.pixels
         audit = quick_audit(table, pixels.images, splits, config)
-        num_train = int(np.sum(splits == "train"))
-        recipe, network = find_settings(config, network, num_train=num_train)
-        phase = find_phase(config, network, recipe, deadline=deadline)
         unserved = unserved_kinds(table)
-        warn_in_time(unserved, splits, config, phase=phase)
-        how: dict[str, Any] = {"recipe": recipe, "phase": phase, "store": store}
-        experiment = train(network, table, pixels.images, splits, config, **how)
+        warn_in_time(unserved, splits, config, phase=job.phase)
+        experiment = train(job, config, store=store)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -130,10 +120,10 @@ def run(
             splits=splits,
             unreadable=(*pixels.unreadable, *lost_images(table, lost, rows=pixels.rows)),
             audit=audit,
-            network=network,
+            network=job.network,
             experiment=experiment,
-            recipe=recipe,
-            phase=phase,
+            recipe=job.recipe,
+            phase=job.phase,
             unserved=unserved,
             own_table=own_table,
         )
@@ -248,42 +238,26 @@ def warn_in_time(
             logger.warning("%s", too_strong)
 
 
-def train(
-    network: Network,
-    table: ImageTable,
-    images: Images,
-    splits: NDArray[np.str_],
-    config: FitConfig,
-    *,
-    recipe: Recipe,
-    phase: Phase | None,
-    store: Store = NO_STORE,
-) -> Experiment:
+def train(job: Prepared, config: FitConfig, *, store: Store = NO_STORE) -> Experiment:
     """Build the classifier, fit the probe, fine-tune, keep the better.
 
     Args:
-        network: The backbone and where it is cut.
-        table: The images' labels and groups.
-        images: uint8 of shape (n, height, width, 3), RGB 0..255.
-        splits: Of shape (n,).
+        job: Images, network and every number.
         config: All options.
-        recipe: Every number of the training.
-        phase: How to fine-tune; None for the probe alone.
         store: Where what the frozen part computes is kept for later runs.
     """
-    classifier = build(network, table, config)
     return probe_then_fine_tune(
-        classifier,
-        images,
-        table.labels,
-        splits=splits,
-        groups=table.groups,
-        border=network.border,
-        all_borders=network.borders,
-        phase=phase,
+        build(job.network, job.table, config),
+        job.pixels.images,
+        job.table.labels,
+        splits=job.splits,
+        groups=job.table.groups,
+        border=job.network.border,
+        all_borders=job.network.borders,
+        phase=job.phase,
         augment=config.augment,
         imbalance=config.imbalance,
-        batch_size=recipe.value("batch_size"),
+        batch_size=job.recipe.value("batch_size"),
         precision=config.precision,
         store=store,
         seed=config.seed,

@@ -254,6 +254,9 @@ def _fine_tuned_in_time(
     except TimeUpError:
         logger.warning("%s: no time was left to fine-tune.", phase.deadline.words)
         return None
+    finally:
+        if options["cut"] is not None:
+            options["cut"].release()
 
 
 def _answers(

@@ -69,8 +69,7 @@ def fine_tune(
         balanced: Whether an epoch draws every class equally often; its training loss is plain.
         store: Where what leaves the frozen part is kept for later runs.
         cut: Made of this very classifier, border, phase and store by
-            `kerastl.training.cut.cut_classifier`; made here when not given. What it holds of the
-            images is let go of at the end.
+            `kerastl.training.cut.cut_classifier`; made here when not given.
         all_borders: Between the blocks of the backbone, see `kerastl.models.blocks.borders`: what
             a rate per depth and gradual unfreezing count in. One block when not given.
 
@@ -83,6 +82,7 @@ def fine_tune(
         TimeUpError: The deadline passed before the first step; nothing was trained.
     """
     phase.deadline.check()
+    own = cut is None
     if cut is None:
         cut = cut_classifier(
             classifier,
@@ -114,7 +114,8 @@ def fine_tune(
         class_weights=class_weights,
         depths=variable_depths(parts_of(classifier).backbone, all_borders),
     )
-    cut.release()
+    if own:
+        cut.release()
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,

@@ -1,41 +1,52 @@
-"""Which learning rate to take: losses of short steps at rising rates, and a suggestion.
+"""Which learning rate to take: where steps become too long, and what short trainings say below.
 
-Smith 2017, arXiv:1506.01186, section 3.3; in the form of fastai's `lr_find` (100 steps from 1e-7
-to 10, stopped at four times the lowest loss, suggestion "valley").
+The range test (Smith 2017, arXiv:1506.01186, section 3.3; fastai's `lr_find`) takes steps at rising
+rates and looks for the fall of the loss. That works for a head of random numbers. After a probe
+there is no fall: the head is at its best already, and what a step gains drowns in the noise of
+its batch (on the solar cells fastai's "valley" suggests 2e-6, where 3e-5 to 2e-4 train best;
+2026-11). So here the loss is that of the same images after every step, the test finds where it
+doubles, and trainings of an epoch or two at a few rates below decide.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LOWEST_RATE, HIGHEST_RATE, NUM_STEPS = 1e-7, 10.0, 100
-# Stopped when the smoothed loss is so many times the lowest one.
-STOP_AT = 4.0
-_SMOOTHING = 0.9
+LOWEST_RATE, HIGHEST_RATE, NUM_STEPS = 1e-7, 10.0, 80
+# The test ends when the loss is so many times that before the first step.
+STOP_AT = 2.0
+# Rates of the short trainings: the highest half of where the loss doubles, each a third of the
+# one before.
+NUM_TRAININGS = 5
+_FIRST_PART, _FACTOR = 0.5, 10**-0.5
+# How many more are tried above, as long as the highest is the best.
+_MOST_HIGHER = 2
+# Part of the epochs of a whole training that a short one has.
+EPOCH_PART = 0.25
 
 
 @dataclass(frozen=True)
 class RateSweep:
-    """Losses at rising rates.
+    """What was found.
 
     Attributes:
-        rates: float64 of shape (steps,).
-        losses: float64 of shape (steps,): of the batch of each step, nats per image.
-        suggestion: The rate to take, the highest of a schedule; None if the loss never fell.
+        rates: float64 of shape (steps,), rising.
+        losses: float64 of shape (steps,): of the same images after each step, nats per image.
+        tried: (Rate, validation loss) of each short training.
+        epochs: Length of each.
+        suggestion: The rate with the smallest validation loss, the highest of its schedule.
     """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
-    suggestion: float | None
-
-    @property
-    def smoothed(self) -> NDArray[np.float64]:
-        """The losses as the suggestion is made of them."""
-        return smooth(self.losses)
+    tried: tuple[tuple[float, float], ...]
+    epochs: int
+    suggestion: float
 
 
 def sweep_rates(num_steps: int = NUM_STEPS) -> NDArray[np.float64]:
@@ -52,83 +63,68 @@ def sweep_rates(num_steps: int = NUM_STEPS) -> NDArray[np.float64]:
     return np.geomspace(LOWEST_RATE, HIGHEST_RATE, num_steps)
 
 
-def smooth(losses: ArrayLike) -> NDArray[np.float64]:
-    """Return exponentially weighted means, without the pull of the beginning to 0 (as fastai).
+def diverged(losses: ArrayLike, *, before: float) -> bool:
+    """Tell whether the test is over: the loss is no number, or far above where it began.
 
     Args:
-        losses: Of each step.
+        losses: After each step so far.
+        before: Before the first.
 
     Example:
-        >>> smooth([2.0, 2.0, 2.0]).tolist()
-        [2.0, 2.0, 2.0]
+        >>> diverged([1.0, 1.5], before=1.0), diverged([1.0, 2.5], before=1.0)
+        (False, True)
+        >>> diverged([math.nan], before=1.0)
+        True
     """
-    mean, found = 0.0, []
-    for step, loss in enumerate(np.asarray(losses, np.float64), start=1):
-        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
-        found.append(mean / (1 - _SMOOTHING**step))
-    return np.array(found)
+    last = float(np.asarray(losses, np.float64)[-1])
+    return not math.isfinite(last) or last > STOP_AT * before
 
 
-def diverged(losses: ArrayLike) -> bool:
-    """Tell whether the sweep is over: the loss is no number, or far above its lowest.
+def rates_to_try(rates: ArrayLike, losses: ArrayLike, *, before: float) -> tuple[float, ...]:
+    """Return the rates of the short trainings, the highest first.
 
     Args:
-        losses: Of the steps so far.
+        rates: Of the range test.
+        losses: After each of its steps.
+        before: Before the first.
 
     Example:
-        >>> diverged([1.0, 0.5, 0.6]), diverged([1.0, math.nan]), diverged([0.1] * 5 + [40.0])
-        (False, True, True)
-    """
-    values = np.asarray(losses, np.float64)
-    if not np.isfinite(values[-1]):
-        return True
-    smoothed = smooth(values)
-    return bool(smoothed[-1] > STOP_AT * smoothed.min())
-
-
-def suggest_rate(rates: ArrayLike, losses: ArrayLike) -> float | None:
-    """Return the rate in the longest valley: half way down the longest fall of the loss.
-
-    The longest subsequence of falling losses is searched, and a rate near its middle is taken
-    (fastai's `valley`, by ESRI).
-
-    Args:
-        rates: Rising, of each step.
-        losses: Smoothed, of each step.
-
-    Returns:
-        None if the loss never fell.
-
-    Example:
-        >>> losses = [5, 5, 5, 4, 3, 2, 1, 9, 30]
-        >>> suggest_rate([10.0**power for power in range(-7, 2)], losses)
-        1e-05
-    """
-    values = np.asarray(losses, np.float64)
-    longest = np.ones(len(values), int)
-    for end in range(1, len(values)):
-        falls = longest[:end][values[:end] > values[end]]
-        longest[end] = 1 + (falls.max() if len(falls) else 0)
-    end = int(longest.argmax())
-    length = int(longest[end])
-    if length < 2:
-        return None
-    sections = length / 3
-    place = (end - length) + int(sections) + int(sections / 2)
-    return float(np.asarray(rates, np.float64)[max(place, 0)])
-
-
-def sweep_of(rates: ArrayLike, losses: ArrayLike) -> RateSweep:
-    """Return a sweep with its suggestion.
-
-    Args:
-        rates: Of each step that was taken.
-        losses: Of its batch; the last one may be no number.
+        >>> [f"{rate:.0e}" for rate in rates_to_try([1e-4, 1e-3, 1e-2], [1, 1, 9], before=1.0)]
+        ['5e-03', '2e-03', '5e-04', '2e-04', '5e-05']
     """
     known, found = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
-    finite = np.isfinite(found)
-    known, found = known[finite], found[finite]
-    suggestion = suggest_rate(known, smooth(found)) if len(found) > 1 else None
-    if suggestion is not None and not math.isfinite(suggestion):
-        suggestion = None
-    return RateSweep(known, found, suggestion)
+    over = np.flatnonzero(~(found <= STOP_AT * before))
+    limit = float(known[over[0]] if len(over) else known[-1])
+    return tuple(limit * _FIRST_PART * _FACTOR**number for number in range(NUM_TRAININGS))
+
+
+def higher_rate(tried: Sequence[tuple[float, float]]) -> float | None:
+    """Return a rate above all that were tried, if the highest is the best of them so far.
+
+    Args:
+        tried: (Rate, validation loss), the highest rate first.
+
+    Example:
+        >>> higher_rate([(1e-3, 0.4), (3e-4, 0.5)]) > 1e-3
+        True
+        >>> higher_rate([(1e-3, 0.5), (3e-4, 0.4)]) is None
+        True
+    """
+    if len(tried) >= NUM_TRAININGS + _MOST_HIGHER or best_rate(tried) < tried[0][0]:
+        return None
+    return tried[0][0] / _FACTOR
+
+
+def best_rate(tried: ArrayLike) -> float:
+    """Return the rate with the smallest validation loss.
+
+    Args:
+        tried: Rows of (rate, validation loss); a loss may be no number.
+
+    Example:
+        >>> best_rate([(1e-2, math.nan), (1e-3, 0.5), (1e-4, 0.4)])
+        0.0001
+    """
+    rows = np.asarray(tried, np.float64)
+    losses = np.where(np.isfinite(rows[:, 1]), rows[:, 1], math.inf)
+    return float(rows[int(losses.argmin()), 0])
