@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastl.advice import diagnosis_of
 from kerastl.config_file import config_to_yaml
 from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
@@ -52,6 +54,8 @@ def write_record(
         elapsed: Gives the seconds since the run began.
     """
     metrics = measure(record)
+    if (diagnosis := diagnosis_of(record)) is not None:
+        metrics["diagnosis"] = dataclasses.asdict(diagnosis)
     write_json(folder / METRICS, metrics)
     config = config_to_yaml(record.config, heading=_own_parts_heading(record))
     (folder / CONFIG).write_text(config, encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl._version import __version__
-from kerastl.config import FitConfig
-from kerastl.config_file import config_to_mapping
+from kerastl.advice import advice_of, diagnosis_of
+from kerastl.config import fit_words
 from kerastl.data.imbalance import (
     EQUAL_RATIO,
     LARGE_RATIO,
@@ -66,6 +65,7 @@ def make_report(
         difference = dataclasses.asdict(
             accuracy_difference(right[0], right[1], groups=groups, seed=record.config.seed)
         )
+    diagnosis = diagnosis_of(record)
     return render_report(
         Report(
             title=table.name,
@@ -88,7 +88,12 @@ def make_report(
                 splits=record.splits,
                 read=functools.partial(_pixels_of, images),
             ),
-            environment={**environment, "seconds": _seconds_words(environment["seconds"])},
+            environment=_environment_words(environment),
+            diagnosis="" if diagnosis is None else diagnosis.words,
+            advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
+            recipe=[
+                (name, str(one.value), one.source) for name, one in record.recipe.settings.items()
+            ],
         )
     )
 
@@ -105,9 +110,15 @@ def _command(record: Record) -> str:
     """Return what to type for the same run, in Python where a part of it came from there."""
     own = record.own_parts
     if not own:
-        return command_of(record.config)
+        return f"python -m kerastl.fit {fit_words(record.config)}"
     given = ", ".join(f"{name}=…" for name in own)
     return f"kerastl.run(kerastl.FitConfig(…), {given})  # Python, your own {' and '.join(own)}"
+
+
+def _environment_words(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page says of the machine; the numbers of the training have their table."""
+    shown = {name: value for name, value in environment.items() if name != "recipe"}
+    return {**shown, "seconds": _seconds_words(environment["seconds"])}
 
 
 def _seconds_words(seconds: float) -> str:
@@ -177,25 +188,6 @@ _REMEDIES = {
 }
 
 
-def command_of(config: FitConfig) -> str:
-    """Return what to type for the same run: every option that is not at its default.
-
-    Args:
-        config: The options.
-
-    Example:
-        >>> command_of(FitConfig("my photos", seed=3, export=True))
-        "python -m kerastl.fit 'my photos' --seed 3 --export"
-    """
-    defaults = config_to_mapping(FitConfig(config.data))
-    words = ["python", "-m", "kerastl.fit", shlex.quote(config.data)]
-    for name, value in config_to_mapping(config).items():
-        if value != defaults[name]:
-            words.append(f"--{name.replace('_', '-')}")
-            words += [] if value is True else [shlex.quote(str(value))]
-    return " ".join(words)
-
-
 def _data_summary(record: Record) -> DataSummary:
     """Return what the page says of the images."""
     table, config = record.table, record.config
@@ -238,7 +230,7 @@ def _model_summary(record: Record) -> ModelSummary:
         if record.config.precision != "float32":
             settings["Training steps"] = phase.step_precision.words
         settings |= {
-            "Recipe": f"{record.recipe.name} (all numbers: environment.json)",
+            "Recipe": record.recipe.name,
             "Learning rate": f"{recipe.learning_rate:g} ({recipe.schedule}, {recipe.optimizer})",
             "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),
             "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",

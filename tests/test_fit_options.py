@@ -71,3 +71,14 @@ def test_a_recipe_need_not_name_the_data(capsys, tmp_path):
     code, _, err = run_main(capsys, "--config", str(path))
     assert code == 2
     assert "DATA" in err.upper()
+
+
+def test_print_recipe_shows_every_number_and_its_source(capsys, colour_folder):
+    words = [str(colour_folder), "--recipe", "bit", "--soup", "2", "--print-recipe"]
+    code, out, _ = run_main(capsys, *words)
+    assert code == 0
+    assert out.startswith("bit: Big Transfer")
+    rows = {line.split()[0]: line for line in out.splitlines()[2:]}
+    assert "500 steps" in rows["fine_tune_epochs"]
+    assert rows["soup"].split()[1:] == ["2", "given"]
+    assert "BiT-HyperRule" in rows["optimizer"]

@@ -126,6 +126,9 @@ class Report:
         findings: What looks wrong about the images, most severe first.
         notes: What a reader should know, in sentences.
         environment: Versions and hardware, name to value.
+        diagnosis: What the learning curves say, in sentences; may be empty.
+        advice: What to try next: a sentence and what to type, which may be empty.
+        recipe: Every number of the training: name, value, source.
     """
 
     title: str
@@ -144,6 +147,9 @@ class Report:
     findings: Sequence[ShownFinding] = ()
     notes: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    diagnosis: str = ""
+    advice: Sequence[tuple[str, str]] = ()
+    recipe: Sequence[tuple[str, str, str]] = ()
 
 
 def render_report(report: Report) -> str:

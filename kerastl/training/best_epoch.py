@@ -20,6 +20,9 @@ from kerastl.features.halving import halving
 from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
 
+# Of the log-loss without any knowledge: above it, training has gone wrong.
+_CHAOS = 5.0
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -148,6 +151,8 @@ class BestEpoch(keras.callbacks.Callback):
             )
         # For callbacks that come after this one.
         logs |= {"val_loss": loss, "val_accuracy": accuracy}
+        if epoch == 0:
+            self._refuse_chaos(loss)
         self.history.append(
             {
                 "phase": "fine-tune",
@@ -170,6 +175,20 @@ class BestEpoch(keras.callbacks.Callback):
             self.best_epoch = epoch + 1
         elif epoch + 1 - self.best_epoch >= self._patience_epochs:
             self.model.stop_training = True
+
+    def _refuse_chaos(self, loss: float) -> None:
+        """Stop where a first epoch has left answers that are far worse than no knowledge at all."""
+        if self.model.loss.name == "binary_crossentropy":
+            num_classes = 2
+        else:
+            num_classes = max(2, self._targets.shape[1])
+        if loss > _CHAOS * math.log(num_classes):
+            raise DataError(
+                f"After the first epoch of fine-tuning the validation log-loss is {loss:.3g}, far "
+                f"above {math.log(num_classes):.3g}, which is what answers without any knowledge "
+                "have: the steps are too long, or the labels do not belong to the images. Try "
+                f"--learning-rate {self._learning_rate / 10:g}, or look for a rate with --find-lr."
+            )
 
     def trace(self, model: keras.Model) -> None:
         """Trace what validates now: in what the layers compute in now, whatever they train in.

@@ -1,0 +1,126 @@
+"""What to try next, each as a command: from the curves, the probe and the weakest class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kerastl.config import FitConfig, fit_words
+from kerastl.evaluation.diagnosis import NO_GAIN, OVERFITS, UNDERFITS, Diagnosis, diagnose
+from kerastl.record import Record
+from kerastl.training.experiment import FINE_TUNED, PROBE
+
+_MOST = 3
+# Recall of a class below the mean over classes from which it is worth a word.
+_WEAK = 0.1
+# One step stronger.
+_STRONGER = {"none": "light", "light": "medium", "medium": "strong", "mirrors": "dihedral"}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to try.
+
+    Attributes:
+        words: What and why, one sentence.
+        command: What to type; empty where nothing can be typed.
+    """
+
+    words: str
+    command: str = ""
+
+
+def diagnosis_of(record: Record) -> Diagnosis | None:
+    """Return what the curves of a run say; None where nothing was fine-tuned.
+
+    Args:
+        record: The run.
+    """
+    phase = record.experiment.phase
+    if phase is None:
+        return None
+    answers = record.experiment.answers
+    return diagnose(
+        phase.history,
+        probe_loss=answers[PROBE].validation_loss,
+        kept_loss=answers[FINE_TUNED].validation_loss,
+        epochs=record.recipe.value("fine_tune_epochs"),
+    )
+
+
+def advice_of(
+    record: Record, metrics: Mapping[str, Any], diagnosis: Diagnosis | None
+) -> tuple[Advice, ...]:
+    """Return the two or three next things to try.
+
+    Args:
+        record: The run.
+        metrics: From `kerastl.record.measure`.
+        diagnosis: From `diagnosis_of`.
+    """
+    config, found = record.config, []
+    verdict = None if diagnosis is None else diagnosis.verdict
+    blocks = record.network.unfreeze_blocks
+    rate = record.recipe.value("learning_rate")
+    epochs = record.recipe.value("fine_tune_epochs")
+    if verdict == OVERFITS:
+        if config.augment in _STRONGER:
+            stronger = _STRONGER[config.augment]
+            found.append(_try(config, "More varied training images", augment=stronger))
+        if blocks > 1:
+            fewer = max(1, blocks // 2)
+            found.append(_try(config, "Fewer blocks to learn by heart with", unfreeze_blocks=fewer))
+        found.append(_try(config, "Averages of the best epochs", soup=3))
+    elif verdict == UNDERFITS:
+        found.append(_try(config, "Twice as many epochs", fine_tune_epochs=2 * epochs))
+        if blocks < record.network.num_blocks:
+            more = min(record.network.num_blocks, blocks + max(1, blocks // 2))
+            found.append(_try(config, "More blocks", unfreeze_blocks=more))
+    elif verdict == NO_GAIN:
+        words = fit_words(config, out=None, overwrite=None)
+        search = f"python -m kerastl.fit {words} --find-lr"
+        found.append(Advice("Another learning rate: search for it", search))
+        found.append(_try(config, "A third of the learning rate", learning_rate=_short(rate / 3)))
+        found.append(_try(config, "Weights between probe and fine-tuned", interpolate=True))
+    elif diagnosis is None and config.recipe != "probe":
+        found.append(_try(config, "Fine-tuning", fine_tune_epochs=None, unfreeze_blocks=None))
+    weak = _weakest(record, metrics)
+    if weak is not None:
+        found.insert(min(len(found), _MOST - 1), weak)
+    if verdict is not None and len(found) < _MOST - 1 and not config.image_size:
+        height, width = record.network.image_size
+        size = (round(1.3 * height), round(1.3 * width))
+        found.append(_try(config, "Larger images, where details decide", image_size=size))
+    return tuple(found[:_MOST])
+
+
+def _try(config: FitConfig, words: str, **changes: Any) -> Advice:
+    """Return an option to try, with the whole command."""
+    words_to_type = fit_words(config, **changes, out=None, overwrite=None)
+    return Advice(words, f"python -m kerastl.fit {words_to_type}")
+
+
+def _short(rate: float) -> float:
+    """Return a rate with two digits."""
+    return float(f"{rate:.1e}")
+
+
+def _weakest(record: Record, metrics: Mapping[str, Any]) -> Advice | None:
+    """Return the class that is found least, if that is much less than the others.
+
+    By validation: who would act on the test split could not be tested by it any more.
+    """
+    per_class: Sequence[Mapping[str, Any]] = metrics[metrics["kept"]]["val"].get("per_class", ())
+    recalls = [row["recall"]["value"] for row in per_class if row.get("recall")]
+    if len(recalls) < 2 or len(recalls) != len(per_class):
+        return None
+    place = min(range(len(recalls)), key=recalls.__getitem__)
+    mean = sum(recalls) / len(recalls)
+    if recalls[place] > mean - _WEAK:
+        return None
+    name = record.table.class_names[place]
+    return Advice(
+        f"More images of {name}: {recalls[place]:.0%} of them are found, {mean:.0%} of a class on "
+        "average."
+    )

@@ -1,0 +1,104 @@
+"""What to try next: commands that can be typed, in the report of a run."""
+
+import json
+import re
+import shlex
+
+import keras
+import numpy as np
+import pytest
+
+import kerastl
+from kerastl.config import FitConfig, fit_words
+from kerastl.config_file import config_from_mapping
+from kerastl.fit import build_app
+
+
+def two_layers():
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Conv2D(8, 3)(x), name="mine")
+
+
+@pytest.fixture(scope="module")
+def finished(colour_folder, tmp_path_factory):
+    config = FitConfig(
+        str(colour_folder),
+        fine_tune_epochs=2,
+        learning_rate=1e-3,
+        image_size=(24, 24),
+        out=str(tmp_path_factory.mktemp("run") / "run"),
+    )
+    return kerastl.run(config, backbone=two_layers(), preprocessing="tf")
+
+
+def test_the_report_says_what_the_curves_say_and_what_to_type(finished):
+    metrics = json.loads((finished.path / "metrics.json").read_text())
+    page = (finished.path / "report.html").read_text()
+    assert metrics["diagnosis"]["verdict"] in ("overfits", "underfits", "fits", "no gain")
+    assert "What to try next" in page
+    assert "Every number of the training" in page
+    environment = json.loads((finished.path / "environment.json").read_text())
+    assert environment["recipe"]["learning_rate"] == 1e-3
+    assert environment["recipe"]["schedule"] == "cosine"
+    commands = re.findall(r"<li>[^<]*<pre>(.*?)</pre>", page)
+    assert len(commands) <= 3
+    for command in commands:
+        words = shlex.split(command.replace("&#39;", "'").replace("&amp;", "&"))
+        assert words[:3] == ["python", "-m", "kerastl.fit"]
+        build_app(words[3:]).parse_args(words[3:], exit_on_error=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"image_size": (24, 32), "export": True, "interpolate": False, "soup": 3},
+        {"fold": "2/5", "learning_rate": 1e-5, "unfreeze_blocks": "all", "views": 3},
+    ],
+)
+def test_what_is_typed_is_the_same_configuration(options):
+    config = FitConfig("my photos/it's", **options)
+    words = shlex.split(fit_words(config))
+    _, bound, _ = build_app(words).parse_args(words, exit_on_error=False)
+    assert bound.arguments["config"] == config
+    assert config_from_mapping({"data": "x", "recipe": "bit"}).recipe == "bit"
+
+
+def test_a_first_epoch_of_chaos_stops_with_a_hint(colour_folder, tmp_path):
+    config = FitConfig(
+        str(colour_folder),
+        fine_tune_epochs=3,
+        learning_rate=9.0,
+        optimizer="sgd",
+        clip_norm=0.0,
+        schedule="constant",
+        image_size=(24, 24),
+        batch_size=4,
+        out=str(tmp_path / "run"),
+    )
+    with pytest.raises(kerastl.KerasTLError, match=r"--learning-rate 0\.9"):
+        kerastl.run(config, backbone=two_layers(), preprocessing="tf")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_chosen_learning_rate_can_be_typed(colour_folder, tmp_path, monkeypatch):
+    """--find-lr: a folder with numbers and a picture, and nothing trained."""
+    from kerastl import rate_sweep
+
+    monkeypatch.setattr(
+        "kerastl.rate_sweep.prepare",
+        lambda config, table, directory: kerastl.prepared.prepare(
+            config, table, directory=directory, backbone=two_layers(), preprocessing="tf"
+        ),
+    )
+    config = FitConfig(
+        str(colour_folder), image_size=(24, 24), fine_tune_epochs=4, out=str(tmp_path / "rates")
+    )
+    found = rate_sweep.find_rates(config)
+    lines = (found.path / "learning_rates.csv").read_text().splitlines()
+    assert lines[0] == "kind,learning_rate,loss"
+    assert {line.split(",")[0] for line in lines[1:]} == {"step", "1 epochs"}
+    assert (found.path / "learning_rates.png").stat().st_size > 5_000
+    assert f"--learning-rate {float(f'{found.sweep.suggestion:.1e}')}" in found.summary_lines[-1]
+    assert np.isfinite(found.sweep.suggestion)
