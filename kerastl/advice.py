@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kerastl.config import FitConfig, fit_words
-from kerastl.evaluation.diagnosis import NO_GAIN, OVERFITS, UNDERFITS, Diagnosis, diagnose
+from kerastl.evaluation.diagnosis import (
+    FITS,
+    NO_GAIN,
+    OVERFITS,
+    UNDERFITS,
+    Diagnosis,
+    diagnose,
+)
 from kerastl.record import Record
 from kerastl.training.experiment import FINE_TUNED, PROBE
 
@@ -59,40 +66,71 @@ def advice_of(
         metrics: From `kerastl.record.measure`.
         diagnosis: From `diagnosis_of`.
     """
-    config, found = record.config, []
-    verdict = None if diagnosis is None else diagnosis.verdict
-    blocks = record.network.unfreeze_blocks
-    rate = record.recipe.value("learning_rate")
-    epochs = record.recipe.value("fine_tune_epochs")
-    if verdict == OVERFITS:
-        if config.augment in _STRONGER:
-            stronger = _STRONGER[config.augment]
-            found.append(_try(config, "More varied training images", augment=stronger))
-        if blocks > 1:
-            fewer = max(1, blocks // 2)
-            found.append(_try(config, "Fewer blocks to learn by heart with", unfreeze_blocks=fewer))
-        found.append(_try(config, "Averages of the best epochs", soup=3))
-    elif verdict == UNDERFITS:
-        found.append(_try(config, "Twice as many epochs", fine_tune_epochs=2 * epochs))
-        if blocks < record.network.num_blocks:
-            more = min(record.network.num_blocks, blocks + max(1, blocks // 2))
-            found.append(_try(config, "More blocks", unfreeze_blocks=more))
-    elif verdict == NO_GAIN:
-        words = fit_words(config, out=None, overwrite=None)
-        search = f"python -m kerastl.fit {words} --find-lr"
-        found.append(Advice("Another learning rate: search for it", search))
-        found.append(_try(config, "A third of the learning rate", learning_rate=_short(rate / 3)))
-        found.append(_try(config, "Weights between probe and fine-tuned", interpolate=True))
-    elif diagnosis is None and config.recipe != "probe":
-        found.append(_try(config, "Fine-tuning", fine_tune_epochs=None, unfreeze_blocks=None))
+    config = record.config
+    if diagnosis is not None:
+        found = _FOR[diagnosis.verdict](record)
+    elif config.recipe != "probe":
+        found = [_try(config, "Fine-tuning", fine_tune_epochs=None, unfreeze_blocks=None)]
+    else:
+        found = []
     weak = _weakest(record, metrics)
     if weak is not None:
         found.insert(min(len(found), _MOST - 1), weak)
-    if verdict is not None and len(found) < _MOST - 1 and not config.image_size:
+    if diagnosis is not None and len(found) < _MOST and not config.image_size:
         height, width = record.network.image_size
         size = (round(1.3 * height), round(1.3 * width))
         found.append(_try(config, "Larger images, where details decide", image_size=size))
     return tuple(found[:_MOST])
+
+
+def _against_overfitting(record: Record) -> list[Advice]:
+    config, blocks, found = record.config, record.network.unfreeze_blocks, []
+    if config.augment in _STRONGER:
+        stronger = _STRONGER[config.augment]
+        found.append(_try(config, "More varied training images", augment=stronger))
+    if blocks > 1:
+        fewer = max(1, blocks // 2)
+        found.append(_try(config, "Fewer blocks to learn by heart with", unfreeze_blocks=fewer))
+    return [*found, *_averages(record)]
+
+
+def _against_underfitting(record: Record) -> list[Advice]:
+    config, network = record.config, record.network
+    epochs = 2 * record.recipe.value("fine_tune_epochs")
+    found = [_try(config, "Twice as many epochs", fine_tune_epochs=epochs)]
+    blocks = network.unfreeze_blocks
+    if blocks < network.num_blocks:
+        more = min(network.num_blocks, blocks + max(1, blocks // 2))
+        found.append(_try(config, "More blocks", unfreeze_blocks=more))
+    return found
+
+
+def _against_no_gain(record: Record) -> list[Advice]:
+    config = record.config
+    words = fit_words(config, out=None, overwrite=None)
+    third = _short(record.recipe.value("learning_rate") / 3)
+    return [
+        Advice("Another learning rate: search for it", f"python -m kerastl.fit {words} --find-lr"),
+        _try(config, "A third of the learning rate", learning_rate=third),
+        *_averages(record),
+    ]
+
+
+def _averages(record: Record) -> list[Advice]:
+    config, recipe, found = record.config, record.recipe, []
+    if recipe.value("soup") == 1:
+        found.append(_try(config, "Averages of the best epochs", soup=3))
+    if not recipe.value("interpolate"):
+        found.append(_try(config, "Weights between probe and fine-tuned", interpolate=True))
+    return found
+
+
+_FOR: dict[str, Callable[[Record], list[Advice]]] = {
+    OVERFITS: _against_overfitting,
+    UNDERFITS: _against_underfitting,
+    NO_GAIN: _against_no_gain,
+    FITS: _averages,
+}
 
 
 def _try(config: FitConfig, words: str, **changes: Any) -> Advice:
@@ -121,6 +159,6 @@ def _weakest(record: Record, metrics: Mapping[str, Any]) -> Advice | None:
         return None
     name = record.table.class_names[place]
     return Advice(
-        f"More images of {name}: {recalls[place]:.0%} of them are found, {mean:.0%} of a class on "
-        "average."
+        f"More images of {name}: on validation {recalls[place]:.0%} of them are found, {mean:.0%} "
+        "of a class on average."
     )

@@ -120,6 +120,18 @@ class TrainingOptions(DataOptions):
     interpolate: Annotated[bool | None, Parameter(group=TRAINING)] = None
     """Whether weights between the probe's and the fine-tuned ones are tried on validation."""
 
+    deterministic: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
+    """The same seed gives the same bits, on the same machine with the same versions: sums whose
+    order is left to chance are made in order, XLA is off, and nothing is reused from earlier runs,
+    whose batches were others."""
+
+    log: Annotated[Literal["none", "tensorboard", "mlflow", "wandb"], Parameter(group=TRAINING)] = (
+        "none"
+    )
+    """Where else to write the history of fine-tuning, by the callback of that tool, which must be
+    installed: tensorboard (into the run folder), mlflow or wandb (where their own settings say).
+    history.csv is always written."""
+
     augment: Annotated[
         Literal["none", "light", "medium", "strong", "mirrors", "dihedral"],
         Parameter(group=TRAINING),

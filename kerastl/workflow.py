@@ -25,6 +25,7 @@ from kerastl.data_options import data_words
 from kerastl.deadline import deadline_after
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
+from kerastl.determinism import become_deterministic
 from kerastl.errors import ExportError, KerasTLError
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store, find_store
@@ -35,6 +36,7 @@ from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
+from kerastl.training.loggers import find_loggers
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import augmentation_warning
 
@@ -95,6 +97,9 @@ def run(
     started, deadline = time.monotonic(), deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
+    if config.deterministic:
+        become_deterministic(config)
+        store = NO_STORE  # rows of an earlier run come from other batches, and differ in a last bit
     own_table = table is not None
     table = table or read_table(config)
     folder = choose_run_folder(config.out, name=table.name, overwrite=config.overwrite)
@@ -111,7 +116,7 @@ def run(
         audit = quick_audit(table, pixels.images, splits, config)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=job.phase)
-        experiment = train(job, config, store=store)
+        experiment = train(job, config, directory=partial, store=store)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -238,12 +243,15 @@ def warn_in_time(
             logger.warning("%s", too_strong)
 
 
-def train(job: Prepared, config: FitConfig, *, store: Store = NO_STORE) -> Experiment:
+def train(
+    job: Prepared, config: FitConfig, *, directory: Path, store: Store = NO_STORE
+) -> Experiment:
     """Build the classifier, fit the probe, fine-tune, keep the better.
 
     Args:
         job: Images, network and every number.
         config: All options.
+        directory: Of the run: where TensorBoard's files go, if they are wanted.
         store: Where what the frozen part computes is kept for later runs.
     """
     return probe_then_fine_tune(
@@ -255,6 +263,7 @@ def train(job: Prepared, config: FitConfig, *, store: Store = NO_STORE) -> Exper
         border=job.network.border,
         all_borders=job.network.borders,
         phase=job.phase,
+        callbacks=find_loggers(config.log, directory=directory),
         augment=config.augment,
         imbalance=config.imbalance,
         batch_size=job.recipe.value("batch_size"),

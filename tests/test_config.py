@@ -60,6 +60,8 @@ EVERYTHING = {
     "ema_momentum": 0.9,
     "soup": 3,
     "interpolate": True,
+    "deterministic": True,
+    "log": "tensorboard",
     "augment": "dihedral",
     "mix": "cutmix",
     "imbalance": "logit-adjust",

@@ -86,6 +86,7 @@ def probe_then_fine_tune(
     border: Border | None = None,
     all_borders: Sequence[Border] = (),
     phase: Phase | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     augment: str = "none",
     imbalance: str = NONE,
     batch_size: int = 32,
@@ -105,6 +106,7 @@ def probe_then_fine_tune(
         border: Where fine-tuning begins; None for the whole backbone.
         all_borders: Between the blocks of the backbone, see `kerastl.training.phases.fine_tune`.
         phase: How to fine-tune; None for the probe alone.
+        callbacks: Told of every epoch of fine-tuning.
         augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
             mirror images too.
         imbalance: What is done about classes of different sizes, see `kerastl.data.imbalance`.
@@ -163,6 +165,7 @@ def probe_then_fine_tune(
         store=store,
         cut=cut,
         all_borders=all_borders,
+        callbacks=callbacks,
     )
     if result is not None:
         ask = probability_reader(classifier, images, batch_size=batch_size)

@@ -53,6 +53,7 @@ def fine_tune(
     store: Store = NO_STORE,
     cut: Cut | None = None,
     all_borders: Sequence[Border] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best epoch by validation.
 
@@ -72,6 +73,7 @@ def fine_tune(
             `kerastl.training.cut.cut_classifier`; made here when not given.
         all_borders: Between the blocks of the backbone, see `kerastl.models.blocks.borders`: what
             a rate per depth and gradual unfreezing count in. One block when not given.
+        callbacks: Told of every epoch, validation included.
 
     Returns:
         History, best epoch and what the check of the frozen part found.
@@ -113,6 +115,7 @@ def fine_tune(
         must_not_move=cut.view.must_not_move,
         class_weights=class_weights,
         depths=variable_depths(parts_of(classifier).backbone, all_borders),
+        callbacks=callbacks,
     )
     if own:
         cut.release()
@@ -144,6 +147,7 @@ def _train(
     must_not_move: Sequence[keras.Variable],
     class_weights: NDArray[np.float32] | None,
     depths: Mapping[int, int],
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
@@ -187,6 +191,7 @@ def _train(
             steps=steps,
             variables=learned,
             class_weights=class_weights,
+            callbacks=callbacks,
         )
         final = choose_weights(keeper, phase, [start[place_of[id(v)]] for v in learned])
         return model, keeper, final, precision
@@ -228,6 +233,7 @@ def _fit(
     steps: int,
     variables: Sequence[keras.Variable],
     class_weights: NDArray[np.float32] | None,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> BestEpoch:
     """Train for the epochs of a phase, keep the best, in place; return what knows it."""
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
@@ -243,9 +249,9 @@ def _fit(
             deadline=phase.deadline,
             num_kept=phase.soup,
         )
-        callbacks: list[keras.callbacks.Callback] = [keeper]
+        told: list[keras.callbacks.Callback] = [keeper]
         if phase.schedule == PLATEAU:  # a third after two epochs without a better validation loss
-            callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=1 / 3, patience=2))
+            told.append(keras.callbacks.ReduceLROnPlateau(factor=1 / 3, patience=2))
         # Answers are float32 whatever a step computes in.
         keeper.trace(prepared.model(policy))
         with prepared.computing(policy) as model:
@@ -254,7 +260,7 @@ def _fit(
                 epochs=phase.epochs,
                 shuffle=False,
                 verbose=0,
-                callbacks=callbacks,
+                callbacks=[*told, *callbacks],
             )
     return keeper
 
