@@ -34,6 +34,7 @@ def fit(
     print_config: Annotated[bool, Parameter(group="Output", negative="")] = False,
     print_recipe: Annotated[bool, Parameter(group="Output", negative="")] = False,
     find_lr: Annotated[bool, Parameter(group="Output", negative="")] = False,
+    folds: Annotated[int | None, Parameter(group="Data")] = None,
 ) -> None:
     """Run the whole job of one configuration.
 
@@ -44,6 +45,7 @@ def fit(
         print_recipe: Write every number of the training, and where it comes from, and stop.
         find_lr: Take short steps at rising learning rates, draw their losses, suggest a rate, and
             stop.
+        folds: Cross-validation: do the whole job so many times, every image in the test split once.
     """
     del config_file  # `main` has read it before the other options were parsed
     if print_config:
@@ -56,18 +58,24 @@ def fit(
 
         terminal.print_lines(recipe_lines(planned_recipe(config)))
         return
+    with terminal.progress_on_stderr():
+        lines = _lines_of(config, find_lr=find_lr, folds=folds)
+    terminal.print_lines(lines)
+
+
+def _lines_of(config: FitConfig, *, find_lr: bool, folds: int | None) -> tuple[str, ...]:
+    """Do what was asked for; return what to say of it."""
     if find_lr:
         from kerastl.rate_sweep import find_rates
 
-        with terminal.progress_on_stderr():
-            rates = find_rates(config)
-        terminal.print_lines(rates.summary_lines)
-        return
+        return find_rates(config).summary_lines
+    if folds is not None:
+        from kerastl.cross_validation import cross_validate
+
+        return cross_validate(config, folds).summary_lines
     from kerastl.workflow import run
 
-    with terminal.progress_on_stderr():
-        result = run(config)
-    terminal.print_lines(result.summary_lines)
+    return run(config).summary_lines
 
 
 def build_app(arguments: Sequence[str]) -> App:

@@ -28,6 +28,8 @@ REPORT = "report.html"
 HELD_OUT = "held_out"
 CHECK = "check.json"
 LEARNING_RATES = "learning_rates.csv"
+CROSS_VALIDATION = "cross_validation.json"
+OUT_OF_FOLD = "out_of_fold.csv"
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class FolderKind:
 
 
 RUN_FOLDER = FolderKind("run folder", "runs", (CONFIG, MODEL))
+FOLDS_FOLDER = FolderKind("folder of a cross-validation", "runs", (CROSS_VALIDATION, OUT_OF_FOLD))
 RATE_FOLDER = FolderKind("folder of a sweep of learning rates", "runs", (LEARNING_RATES,))
 
 

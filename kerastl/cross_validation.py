@@ -1,0 +1,205 @@
+"""`--folds K`: the whole job K times, every image in the test split once.
+
+What the frozen part computes is kept image by image, so the folds share it: only heads and
+fine-tuning are trained K times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl.config import FitConfig
+from kerastl.data.sources import ImageTable
+from kerastl.errors import ConfigError
+from kerastl.evaluation.metrics import classification_metrics
+from kerastl.plan import read_table
+from kerastl.run_folder import (
+    CROSS_VALIDATION,
+    FOLDS_FOLDER,
+    OUT_OF_FOLD,
+    PREDICTIONS,
+    choose_run_folder,
+    new_run_folder,
+    publish,
+    write_json,
+    write_rows,
+)
+from kerastl.summary import number, percent
+from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.workflow import run
+
+KEPT = "kept"
+_MEASURES = ("accuracy", "auroc", "log_loss")
+
+
+@dataclass(frozen=True)
+class CrossResult:
+    """A finished cross-validation.
+
+    Attributes:
+        path: The folder: one run folder for each fold, all answers, all numbers.
+        results: What cross_validation.json holds.
+        summary_lines: For a terminal.
+    """
+
+    path: Path
+    results: dict[str, Any] = field(repr=False)
+    summary_lines: tuple[str, ...] = field(repr=False)
+
+
+def cross_validate(
+    config: FitConfig,
+    num_folds: int,
+    *,
+    table: ImageTable | None = None,
+    backbone: keras.Model | None = None,
+    preprocessing: str = "identity",
+) -> CrossResult:
+    """Do the whole job once for each fold, and put all answers together.
+
+    Args:
+        config: All options; `fold` and `export` stay at their defaults.
+        num_folds: From 2. Groups stay whole, classes in proportion.
+        table: See `kerastl.workflow.run`.
+        backbone: See there; every fold begins with its first weights.
+        preprocessing: See there.
+
+    Raises:
+        KerasTLError: As `run`; nothing is left under a final name.
+    """
+    _check(config, num_folds)
+    own_table = table
+    table = table or read_table(config)
+    folder = choose_run_folder(
+        config.out, name=f"{table.name}-folds", overwrite=config.overwrite, kind=FOLDS_FOLDER
+    )
+    start = None if backbone is None else backbone.get_weights()
+    folds, rows = [], []
+    with (
+        new_run_folder(folder, kind=FOLDS_FOLDER) as partial,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        # Shared between the folds, even where nothing is kept for later.
+        shared = scratch if config.feature_cache == "none" else config.feature_cache
+        for number_of_fold in range(1, num_folds + 1):
+            if backbone is not None and start is not None:
+                backbone.set_weights(start)  # the fold before has trained them on our test images
+            place = partial / f"fold-{number_of_fold}"
+            one = dataclasses.replace(
+                config,
+                fold=f"{number_of_fold}/{num_folds}",
+                out=str(place),
+                feature_cache=shared,
+                overwrite=False,
+            )
+            result = run(one, table=own_table, backbone=backbone, preprocessing=preprocessing)
+            folds.append(result.metrics)
+            rows += _answers_of(place, fold=number_of_fold)
+        results = _results(folds, rows, table, seed=config.seed)
+        write_rows(partial / OUT_OF_FOLD, rows)
+        write_json(partial / CROSS_VALIDATION, results)
+        folder = publish(partial, folder, overwrite=config.overwrite, kind=FOLDS_FOLDER)
+    return CrossResult(folder, results, _lines(results, folder))
+
+
+def _check(config: FitConfig, num_folds: int) -> None:
+    """Refuse what makes no sense together."""
+    if num_folds < 2:
+        raise ConfigError(f"`folds` must be 2 or more; received folds={num_folds}.")
+    if config.fold is not None:
+        raise ConfigError(
+            f"--folds {num_folds} runs all folds; received --fold {config.fold} too. Leave out one."
+        )
+    if config.export:
+        raise ConfigError(
+            "--folds measures, it gives no model to export: each fold has one of its own. Leave "
+            "out --export, and train on all images without --folds."
+        )
+
+
+def _answers_of(run_folder: Path, *, fold: int) -> list[dict[str, Any]]:
+    """Return what the kept model of a fold says of its test images."""
+    import pandas as pd
+
+    answers = pd.read_csv(run_folder / PREDICTIONS, dtype={"path": str, "label": str})
+    answers.insert(0, "fold", fold)
+    return [{str(key): value for key, value in row.items()} for row in answers.to_dict("records")]
+
+
+def _results(
+    folds: list[dict[str, Any]], rows: list[dict[str, Any]], table: ImageTable, *, seed: int
+) -> dict[str, Any]:
+    """Return mean and spread over the folds, and the measures of all answers together."""
+    models: dict[str, Any] = {}
+    for model in (PROBE, FINE_TUNED, KEPT):
+        tests = [
+            metrics[metrics["kept"] if model == KEPT else model]["test"]
+            for metrics in folds
+            if model == KEPT or model in metrics
+        ]
+        if len(tests) == len(folds):
+            models[model] = {name: _spread(tests, name) for name in _MEASURES}
+    return {
+        "folds": len(folds),
+        "kept": [metrics["kept"] for metrics in folds],
+        "models": models,
+        "out_of_fold": None if table.multi_label else _together(rows, table, seed=seed),
+    }
+
+
+def _spread(tests: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """Return mean, standard deviation and values of a measure over the folds."""
+    values = [test[name]["value"] for test in tests if test.get(name)]
+    if len(values) < len(tests):
+        return None
+    return {
+        "mean": float(np.mean(values)),
+        "standard_deviation": float(np.std(values, ddof=1)),
+        "values": values,
+    }
+
+
+def _together(rows: list[dict[str, Any]], table: ImageTable, *, seed: int) -> dict[str, Any]:
+    """Return the measures of all answers, each from a model that had not seen the image."""
+    place = {name: row for row, name in enumerate(table.ids)}
+    known = np.array([place[row["path"]] for row in rows])
+    answers = np.array([[row[f"p({name})"] for name in table.class_names] for row in rows])
+    measures = classification_metrics(
+        table.labels[known],
+        answers / answers.sum(axis=1, keepdims=True),  # they were rounded for the file
+        class_names=table.class_names,
+        groups=None if table.groups is None else table.groups[known],
+        seed=seed,
+    )
+    return measures.to_dict()
+
+
+def _lines(results: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """Return what was found, for a terminal."""
+    lines = []
+    for model, measures in results["models"].items():
+        words = []
+        for name, unit, factor in (("accuracy", " %", 100), ("auroc", "", 1)):
+            if (found := measures[name]) is not None:
+                digits = 1 if unit else 3
+                words.append(
+                    f"{'accuracy' if unit else 'AUROC'} {factor * found['mean']:.{digits}f} ± "
+                    f"{factor * found['standard_deviation']:.{digits}f}{unit}"
+                )
+        lines.append(f"{model:<10}  {', '.join(words)}")
+    lines.append(f"Mean ± standard deviation over {results['folds']} folds.")
+    together = results["out_of_fold"]
+    if together is not None:
+        lines.append(
+            f"All {together['n']:,} images, each answered by a model that had not seen it: "
+            f"accuracy {percent(together['accuracy'])}, AUROC {number(together['auroc'])}"
+        )
+    lines.append(f"Folder: {folder} ({OUT_OF_FOLD}, {CROSS_VALIDATION}, a run folder per fold)")
+    return tuple(lines)

@@ -1,0 +1,97 @@
+"""--folds: every image tested once, features shared, nothing leaks from fold to fold."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from kerastl.config import FitConfig
+from kerastl.cross_validation import cross_validate
+from kerastl.errors import ConfigError
+from kerastl.features import frozen_pass, stored_features
+
+
+def two_layers():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="low")(inputs)
+    return keras.Model(inputs, keras.layers.Conv2D(8, 3, name="high")(x), name="mine")
+
+
+@pytest.fixture
+def config(colour_folder, tmp_path):
+    return FitConfig(
+        str(colour_folder),
+        image_size=(24, 24),
+        fine_tune_epochs=1,
+        augment="none",
+        learning_rate=1e-3,
+        feature_cache="none",
+        out=str(tmp_path / "folds"),
+    )
+
+
+def test_every_image_is_answered_once_by_a_model_that_had_not_seen_it(config, monkeypatch):
+    seen = []
+    trace = frozen_pass._trace
+    monkeypatch.setattr(
+        frozen_pass,
+        "_trace",
+        lambda *a: lambda pixels, *rest: seen.append(len(pixels)) or trace(*a)(pixels, *rest),
+    )
+    monkeypatch.setattr(
+        stored_features,
+        "trace_forward",
+        lambda *a: pytest.fail("the frozen part ran a second time"),
+    )
+    backbone = two_layers()
+    result = cross_validate(config, 3, backbone=backbone, preprocessing="tf")
+    rows = pd.read_csv(result.path / "out_of_fold.csv")
+    assert len(rows) == 36
+    assert rows["path"].is_unique
+    assert sorted(rows["fold"].unique()) == [1, 2, 3]
+    for fold in (1, 2, 3):
+        split = pd.read_csv(result.path / f"fold-{fold}" / "split.csv")
+        tested = set(split.loc[split["split"] == "test", "path"])
+        assert tested == set(rows.loc[rows["fold"] == fold, "path"])
+    # Of 36 images features or what leaves the frozen part, shared between folds: no more than each
+    # once for training or validation, and once where it was tested first.
+    assert sum(seen) <= 2 * 36
+    found = json.loads((result.path / "cross_validation.json").read_text())
+    values = found["models"]["kept"]["accuracy"]["values"]
+    assert found["models"]["kept"]["accuracy"]["mean"] == pytest.approx(np.mean(values))
+    right = (rows["label"].astype(str) == rows["predicted"].astype(str)).mean()
+    assert found["out_of_fold"]["accuracy"]["value"] == pytest.approx(right)
+    assert "each answered by a model that had not seen it" in "\n".join(result.summary_lines)
+
+
+def test_every_fold_begins_with_the_first_weights(config, monkeypatch):
+    """The fold before has trained them on images that are tested now."""
+    starts = []
+    backbone = two_layers()
+    run = cross_validate.__globals__["run"]
+
+    def noting(one, **options):
+        starts.append([np.array(w) for w in backbone.get_weights()])
+        return run(dataclasses.replace(one, fine_tune_epochs=2), **options)
+
+    monkeypatch.setitem(cross_validate.__globals__, "run", noting)
+    cross_validate(config, 2, backbone=backbone, preprocessing="tf")
+    for first, second in zip(*starts, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "folds", "advice"),
+    [
+        ({}, 1, "2 or more"),
+        ({"fold": "1/3"}, 3, "Leave out one"),
+        ({"export": True}, 3, "train on all images without --folds"),
+    ],
+)
+def test_mistakes_are_one_line(config, changes, folds, advice):
+    with pytest.raises(ConfigError, match=advice):
+        cross_validate(dataclasses.replace(config, **changes), folds)
