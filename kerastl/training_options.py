@@ -120,6 +120,10 @@ class TrainingOptions(DataOptions):
     interpolate: Annotated[bool | None, Parameter(group=TRAINING)] = None
     """Whether weights between the probe's and the fine-tuned ones are tried on validation."""
 
+    resume: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
+    """Go on with the same command where it was killed: after the last epoch of fine-tuning that was
+    complete. What the frozen part had computed is in the feature cache in any case."""
+
     deterministic: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
     """The same seed gives the same bits, on the same machine with the same versions: sums whose
     order is left to chance are made in order, XLA is off, and nothing is reused from earlier runs,

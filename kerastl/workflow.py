@@ -30,11 +30,13 @@ from kerastl.errors import ExportError, KerasTLError
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store, find_store
 from kerastl.findings import finding_lines
+from kerastl.interruption import checkpoint_of
 from kerastl.plan import build, read_table
 from kerastl.prepared import Prepared, prepare
 from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
+from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.loggers import find_loggers
 from kerastl.training.phase import Phase
@@ -116,7 +118,9 @@ def run(
         audit = quick_audit(table, pixels.images, splits, config)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=job.phase)
-        experiment = train(job, config, directory=partial, store=store)
+        checkpoint = checkpoint_of(job, config, folder=folder)
+        options: dict[str, Any] = {"directory": partial, "checkpoint": checkpoint, "store": store}
+        experiment = train(job, config, **options)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -136,6 +140,7 @@ def run(
             partial, record, images=pixels.images, elapsed=lambda: time.monotonic() - started
         )
         folder = publish(partial, folder, overwrite=config.overwrite)
+        checkpoint.remove()
     exported = export_finished(folder, config) if config.export else None
     seconds = time.monotonic() - started
     return RunResult(
@@ -244,7 +249,12 @@ def warn_in_time(
 
 
 def train(
-    job: Prepared, config: FitConfig, *, directory: Path, store: Store = NO_STORE
+    job: Prepared,
+    config: FitConfig,
+    *,
+    directory: Path,
+    checkpoint: CheckpointFile | None = None,
+    store: Store = NO_STORE,
 ) -> Experiment:
     """Build the classifier, fit the probe, fine-tune, keep the better.
 
@@ -252,6 +262,7 @@ def train(
         job: Images, network and every number.
         config: All options.
         directory: Of the run: where TensorBoard's files go, if they are wanted.
+        checkpoint: Where it is kept how far fine-tuning has come.
         store: Where what the frozen part computes is kept for later runs.
     """
     return probe_then_fine_tune(
@@ -264,6 +275,7 @@ def train(
         all_borders=job.network.borders,
         phase=job.phase,
         callbacks=find_loggers(config.log, directory=directory),
+        checkpoint=checkpoint,
         augment=config.augment,
         imbalance=config.imbalance,
         batch_size=job.recipe.value("batch_size"),

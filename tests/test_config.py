@@ -61,6 +61,7 @@ EVERYTHING = {
     "soup": 3,
     "interpolate": True,
     "deterministic": True,
+    "resume": True,
     "log": "tensorboard",
     "augment": "dihedral",
     "mix": "cutmix",

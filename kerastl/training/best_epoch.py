@@ -190,6 +190,18 @@ class BestEpoch(keras.callbacks.Callback):
                 f"--learning-rate {self._learning_rate / 10:g}, or look for a rate with --find-lr."
             )
 
+    def go_on(self, history: Sequence[dict[str, Any]], best: list[Kept], best_epoch: int) -> None:
+        """Know what an interrupted run knew, in place.
+
+        Args:
+            history: Its rows.
+            best: Its best epochs, the best first.
+            best_epoch: From 1.
+        """
+        self.history, self.best, self.best_epoch = list(history), best, best_epoch
+        self._step = len(self.history) * self._epoch_steps
+        self._advance(self._step)
+
     def trace(self, model: keras.Model) -> None:
         """Trace what validates now: in what the layers compute in now, whatever they train in.
 

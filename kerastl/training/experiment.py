@@ -34,6 +34,7 @@ from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 from kerastl.training.answers import Answers, answers_to_test
+from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.frozen_fit import Answer, fit_frozen
 from kerastl.training.memory_estimate import announce_memory
@@ -87,6 +88,7 @@ def probe_then_fine_tune(
     all_borders: Sequence[Border] = (),
     phase: Phase | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: CheckpointFile | None = None,
     augment: str = "none",
     imbalance: str = NONE,
     batch_size: int = 32,
@@ -107,6 +109,7 @@ def probe_then_fine_tune(
         all_borders: Between the blocks of the backbone, see `kerastl.training.phases.fine_tune`.
         phase: How to fine-tune; None for the probe alone.
         callbacks: Told of every epoch of fine-tuning.
+        checkpoint: Where it is kept how far fine-tuning has come, and found again.
         augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
             mirror images too.
         imbalance: What is done about classes of different sizes, see `kerastl.data.imbalance`.
@@ -166,6 +169,7 @@ def probe_then_fine_tune(
         cut=cut,
         all_borders=all_borders,
         callbacks=callbacks,
+        checkpoint=checkpoint,
     )
     if result is not None:
         ask = probability_reader(classifier, images, batch_size=batch_size)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,11 +30,13 @@ from kerastl.models.frozen import prove_frozen
 from kerastl.models.xla import xla_of
 from kerastl.progress import track
 from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.checkpoint import Checkpoint, CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.final_weights import FinalWeights, choose_weights
 from kerastl.training.material import Material, choose_material
 from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.prepared_steps import PreparedSteps
+from kerastl.training.saver import Saver, go_on
 from kerastl.training.schedules import PLATEAU
 from kerastl.training.step_precision import StepPrecision
 
@@ -54,6 +58,7 @@ def fine_tune(
     cut: Cut | None = None,
     all_borders: Sequence[Border] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: CheckpointFile | None = None,
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best epoch by validation.
 
@@ -74,6 +79,7 @@ def fine_tune(
         all_borders: Between the blocks of the backbone, see `kerastl.models.blocks.borders`: what
             a rate per depth and gradual unfreezing count in. One block when not given.
         callbacks: Told of every epoch, validation included.
+        checkpoint: Where it is kept how far training has come, and found again.
 
     Returns:
         History, best epoch and what the check of the frozen part found.
@@ -116,6 +122,7 @@ def fine_tune(
         class_weights=class_weights,
         depths=variable_depths(parts_of(classifier).backbone, all_borders),
         callbacks=callbacks,
+        checkpoint=checkpoint,
     )
     if own:
         cut.release()
@@ -136,6 +143,42 @@ def fine_tune(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Moving:
+    """What a training may change, and what it was before.
+
+    Attributes:
+        variables: Weights, and the random states of Dropout above the border.
+        start: Their values.
+    """
+
+    variables: tuple[keras.Variable, ...]
+    start: tuple[NDArray[Any], ...]
+
+    @classmethod
+    def of(cls, model: keras.Model, must_not_move: Sequence[keras.Variable]) -> _Moving:
+        still = {id(variable) for variable in must_not_move}
+        moving = tuple(variable for variable in model.variables if id(variable) not in still)
+        return cls(moving, tuple(np.array(variable.numpy()) for variable in moving))
+
+    @property
+    def learned(self) -> list[keras.Variable]:
+        return [variable for variable in self.variables if not _is_random_state(variable)]
+
+    @property
+    def first_weights(self) -> list[NDArray[Any]]:
+        pairs = zip(self.variables, self.start, strict=True)
+        return [value for variable, value in pairs if not _is_random_state(variable)]
+
+    def put_back(self) -> None:
+        for variable, value in zip(self.variables, self.start, strict=True):
+            variable.assign(value)
+
+
+def _is_random_state(variable: keras.Variable) -> bool:
+    return bool(variable.path.endswith("seed_generator_state"))
+
+
 def _train(
     material: Material,
     parts: ClassifierParts,
@@ -148,6 +191,7 @@ def _train(
     class_weights: NDArray[np.float32] | None,
     depths: Mapping[int, int],
     callbacks: Sequence[keras.callbacks.Callback],
+    checkpoint: CheckpointFile | None,
 ) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
@@ -155,13 +199,10 @@ def _train(
     draws; a start from the very first weights is one run, as its history says.
     """
     steps = math.ceil(len(train_rows) / phase.batch_size)
-    still = {id(variable) for variable in must_not_move}
-    # The random states of Dropout above the border among them.
-    may_move = [variable for variable in material.model.variables if id(variable) not in still]
-    start = [np.array(variable.numpy()) for variable in may_move]
-    learned = [v for v in may_move if not v.path.endswith("seed_generator_state")]
-    place_of = {id(v): index for index, v in enumerate(may_move)}
+    moving = _Moving.of(material.model, must_not_move)
     first = train_rows[: phase.batch_size]
+    resumed = None if checkpoint is None else checkpoint.load()
+    begin = images_to_begin_with(phase, num_train=len(train_rows))
 
     def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision]:
         prepared = PreparedSteps(
@@ -173,7 +214,7 @@ def _train(
             epoch_steps=steps,
             depths=depths,
         )
-        precision = prepared.choose()
+        precision = prepared.choose() if resumed is None else prepared.take(resumed.policy)
         with prepared.computing(precision.policy) as model:
             prove_frozen(
                 model,
@@ -189,21 +230,25 @@ def _train(
             targets[val_rows],
             phase,
             steps=steps,
-            variables=learned,
+            moving=moving,
             class_weights=class_weights,
             callbacks=callbacks,
+            checkpoint=checkpoint,
+            resumed=resumed,
+            images_at_once=images_at_once,
         )
-        final = choose_weights(keeper, phase, [start[place_of[id(v)]] for v in learned])
+        final = choose_weights(keeper, phase, moving.first_weights)
         return model, keeper, final, precision
 
     def restore() -> None:
-        for variable, value in zip(may_move, start, strict=True):
-            variable.assign(value)
+        nonlocal resumed
+        resumed = None
+        moving.put_back()
         phase.deadline.check()
 
     trained, count = with_fewer_images(
         attempt,
-        images_to_begin_with(phase, num_train=len(train_rows)),
+        begin if resumed is None else resumed.images_at_once,
         what="fine-tuning",
         then="their gradients are added up; it starts again",
         advice=f"{SMALLER_INPUT}, fewer --unfreeze-blocks, or fewer --views",
@@ -231,16 +276,19 @@ def _fit(
     phase: Phase,
     *,
     steps: int,
-    variables: Sequence[keras.Variable],
+    moving: _Moving,
     class_weights: NDArray[np.float32] | None,
     callbacks: Sequence[keras.callbacks.Callback],
+    checkpoint: CheckpointFile | None,
+    resumed: Checkpoint | None,
+    images_at_once: int,
 ) -> BestEpoch:
     """Train for the epochs of a phase, keep the best, in place; return what knows it."""
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
         keeper = BestEpoch(
             material.validation,
             val_targets,
-            variables=variables,
+            variables=moving.learned,
             learning_rate=phase.learning_rate,
             patience_epochs=phase.patience_epochs,
             epoch_steps=steps,
@@ -249,19 +297,42 @@ def _fit(
             deadline=phase.deadline,
             num_kept=phase.soup,
         )
-        told: list[keras.callbacks.Callback] = [keeper]
+        counting: list[keras.callbacks.Callback] = []
         if phase.schedule == PLATEAU:  # a third after two epochs without a better validation loss
-            told.append(keras.callbacks.ReduceLROnPlateau(factor=1 / 3, patience=2))
+            counting.append(keras.callbacks.ReduceLROnPlateau(factor=1 / 3, patience=2))
+        told = [keeper, *counting, *callbacks]
+        if checkpoint is not None:
+            saver = Saver(
+                checkpoint,
+                keeper,
+                variables=moving.variables,
+                counting=counting,
+                policy=policy,
+                images_at_once=images_at_once,
+                epochs=phase.epochs,
+            )
+            told.append(saver)
         # Answers are float32 whatever a step computes in.
         keeper.trace(prepared.model(policy))
         with prepared.computing(policy) as model:
-            model.fit(
-                prepared.batches,
-                epochs=phase.epochs,
-                shuffle=False,
-                verbose=0,
-                callbacks=[*told, *callbacks],
-            )
+            if resumed is not None:
+                go_on(
+                    resumed,
+                    model,
+                    keeper,
+                    variables=moving.variables,
+                    counting=counting,
+                    batches=prepared.batches,
+                )
+            if resumed is None or not resumed.finished:
+                model.fit(
+                    prepared.batches,
+                    epochs=phase.epochs,
+                    initial_epoch=0 if resumed is None else resumed.epochs_done,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=told,
+                )
     return keeper
 
 

@@ -86,6 +86,10 @@ class PreparedSteps:
         self._models = {chosen.policy: self.model(chosen.policy)}
         return chosen
 
+    def take(self, policy: str) -> StepPrecision:
+        """Take a precision that was chosen before."""
+        return StepPrecision(policy, "as before the interruption")
+
     @contextmanager
     def computing(self, policy: str) -> Iterator[keras.Model]:
         """Give the model of a policy; the training step must be traced inside the block."""

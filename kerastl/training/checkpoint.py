@@ -1,0 +1,214 @@
+"""What must survive kill -9: everything that the rest of a fine-tuning depends on.
+
+Keras' `BackupAndRestore` is deleted when a training ends, is bound to one compilation, and loses
+the best weights so far, the position of the schedule and that in the data (keras #22010). Here a
+file holds them all: weights and random states, the optimizer's moments and step, history, the
+best epochs with their answers. It is complete or not there, and is no pickle.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.errors import ConfigError
+from kerastl.training.best_epoch import Kept
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+# Between two writings passes so many times what one takes: a twentieth of the time at most.
+_LEAST_PAUSE = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a fine-tuning stands after an epoch.
+
+    Attributes:
+        epochs_done: Completed epochs.
+        finished: Whether patience has ended it.
+        policy: What its steps compute in.
+        images_at_once: Images that go through the network together.
+        history: One row per epoch.
+        best_epoch: From 1.
+        best: The best epochs, the best first.
+        variables: Weights and random states.
+        optimizer: The optimizer's variables.
+        callbacks: Numbers that callbacks count in, by name.
+    """
+
+    epochs_done: int
+    finished: bool
+    policy: str
+    images_at_once: int
+    history: tuple[dict[str, Any], ...]
+    best_epoch: int
+    best: tuple[Kept, ...] = field(repr=False)
+    variables: tuple[NDArray[Any], ...] = field(repr=False)
+    optimizer: tuple[NDArray[Any], ...] = field(repr=False)
+    callbacks: Mapping[str, float] = field(default_factory=dict)
+
+
+class CheckpointFile:
+    """Where the checkpoint of a run is.
+
+    Args:
+        path: Of the file; its folder is made when it is needed.
+        identity: Plain values that say which run it is: options, data, versions.
+        resume: Whether an interrupted run is to be gone on with.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+        self.path, self._resume = path, resume
+        # As they come back from the file.
+        self._identity: dict[str, Any] = json.loads(json.dumps(dict(identity)))
+        self._seconds, self._written = 0.0, -float("inf")
+
+    def load(self) -> Checkpoint | None:
+        """Return where the interrupted run stands; None if there is none, or nobody asks.
+
+        Raises:
+            ConfigError: The interrupted run was another one.
+        """
+        found = self._read()
+        if found is None:
+            if self._resume:
+                logger.info("Nothing to resume: fine-tuning had not come through an epoch.")
+            return None
+        identity, checkpoint = found
+        if not self._resume:
+            logger.info(
+                "A run was interrupted here after epoch %d; --resume would go on with it. It "
+                "begins anew.",
+                checkpoint.epochs_done,
+            )
+            self.remove()
+            return None
+        self._check(identity)
+        logger.info("Fine-tuning goes on after epoch %d.", checkpoint.epochs_done)
+        return checkpoint
+
+    def save(self, checkpoint: Checkpoint, *, last: bool = False) -> None:
+        """Write a checkpoint, if the last one is not just written; what fails is one warning.
+
+        Args:
+            checkpoint: Where the training stands.
+            last: Whether nothing comes after it: then it is written in any case.
+        """
+        started = time.monotonic()
+        if not last and started - self._written < _LEAST_PAUSE * self._seconds:
+            return
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **self._arrays(checkpoint))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            logger.warning("This run could not be resumed: %s.", error.strerror or error)
+        self._written = time.monotonic()
+        self._seconds = self._written - started
+
+    def remove(self) -> None:
+        """Delete it: the run is complete, or begins anew."""
+        self.path.unlink(missing_ok=True)
+
+    def _arrays(self, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays by name, plain values as text."""
+        plain = {
+            "version": _VERSION,
+            "identity": self._identity,
+            "epochs_done": checkpoint.epochs_done,
+            "finished": checkpoint.finished,
+            "policy": checkpoint.policy,
+            "images_at_once": checkpoint.images_at_once,
+            "history": list(checkpoint.history),
+            "best_epoch": checkpoint.best_epoch,
+            "losses": [kept.loss for kept in checkpoint.best],
+            "callbacks": dict(checkpoint.callbacks),
+        }
+        arrays = {"plain": np.frombuffer(json.dumps(plain).encode(), np.uint8)}
+        groups: dict[str, Sequence[NDArray[Any]]] = {
+            "variable": checkpoint.variables,
+            "optimizer": checkpoint.optimizer,
+            "answers": [kept.probabilities for kept in checkpoint.best],
+            **{f"best{n}": kept.weights for n, kept in enumerate(checkpoint.best)},
+        }
+        for name, values in groups.items():
+            arrays |= {f"{name}/{number}": value for number, value in enumerate(values)}
+        return arrays
+
+    def _read(self) -> tuple[dict[str, Any], Checkpoint] | None:
+        """Return identity and checkpoint; None if there is none that can be read."""
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            return None
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            plain = json.loads(arrays["plain"].tobytes())
+            if plain["version"] != _VERSION:
+                raise ValueError(f"version {plain['version']}")
+            return plain["identity"], _checkpoint_of(plain, arrays)
+        except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            logger.warning("The checkpoint %s cannot be read (%s).", self.path, error)
+            return None
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        """Refuse to go on with another run."""
+        names = sorted({*identity, *self._identity})
+        changed = [name for name in names if identity.get(name) != self._identity.get(name)]
+        if changed:
+            name = changed[0]
+            raise ConfigError(
+                f"--resume cannot go on: the interrupted run in {self.path} was another one; its "
+                f"{name} was {_shortened(identity.get(name))}, now it is "
+                f"{_shortened(self._identity.get(name))}. Type the same command, or leave out "
+                "--resume to begin anew."
+            )
+
+
+def _checkpoint_of(plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Checkpoint:
+    """Return the checkpoint that plain values and arrays make."""
+
+    def group(name: str) -> tuple[NDArray[Any], ...]:
+        count = sum(key.startswith(f"{name}/") for key in arrays)
+        return tuple(arrays[f"{name}/{number}"] for number in range(count))
+
+    answers = group("answers")
+    return Checkpoint(
+        epochs_done=plain["epochs_done"],
+        finished=plain["finished"],
+        policy=plain["policy"],
+        images_at_once=plain["images_at_once"],
+        history=tuple(plain["history"]),
+        best_epoch=plain["best_epoch"],
+        best=tuple(
+            Kept(loss, list(group(f"best{number}")), answers[number])
+            for number, loss in enumerate(plain["losses"])
+        ),
+        variables=group("variable"),
+        optimizer=group("optimizer"),
+        callbacks=plain["callbacks"],
+    )
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"

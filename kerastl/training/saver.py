@@ -1,0 +1,127 @@
+"""After every epoch a checkpoint; before the first one, where the interrupted run stood."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.checkpoint import Checkpoint, CheckpointFile
+
+# What Keras' `ReduceLROnPlateau` counts in.
+_COUNTED = ("best", "wait", "cooldown_counter")
+
+
+class Saver(keras.callbacks.Callback):
+    """Keep where a training stands. The last of its callbacks, so that the others are done.
+
+    Args:
+        file: Where to.
+        keeper: Knows history and best epochs.
+        variables: Weights and random states that training changes.
+        counting: Callbacks that count in numbers of their own.
+        policy: What steps compute in.
+        images_at_once: Images that go through the network together.
+        epochs: Of the whole training.
+    """
+
+    def __init__(
+        self,
+        file: CheckpointFile,
+        keeper: BestEpoch,
+        *,
+        variables: Sequence[keras.Variable],
+        counting: Sequence[keras.callbacks.Callback],
+        policy: str,
+        images_at_once: int,
+        epochs: int,
+    ) -> None:
+        super().__init__()
+        self._file, self._keeper = file, keeper
+        self._variables, self._counting = list(variables), list(counting)
+        self._policy, self._images_at_once, self._epochs = policy, images_at_once, epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write where it stands; not in the middle of an epoch, where the time was up."""
+        if self._keeper.out_of_time:
+            return
+        finished = bool(self.model.stop_training)
+        checkpoint = Checkpoint(
+            epochs_done=epoch + 1,
+            finished=finished,
+            policy=self._policy,
+            images_at_once=self._images_at_once,
+            history=tuple(self._keeper.history),
+            best_epoch=self._keeper.best_epoch,
+            best=tuple(self._keeper.best),
+            variables=tuple(np.array(variable.numpy()) for variable in self._variables),
+            optimizer=tuple(np.array(one.numpy()) for one in self.model.optimizer.variables),
+            callbacks={
+                f"{number}.{name}": float(getattr(callback, name))
+                for number, callback in enumerate(self._counting)
+                for name in _COUNTED
+            },
+        )
+        self._file.save(checkpoint, last=finished or epoch + 1 == self._epochs)
+
+
+def go_on(
+    checkpoint: Checkpoint,
+    model: keras.Model,
+    keeper: BestEpoch,
+    *,
+    variables: Sequence[keras.Variable],
+    counting: Sequence[keras.callbacks.Callback],
+    batches: tf.data.Dataset,
+) -> None:
+    """Put everything where the interrupted run left it, in place.
+
+    Args:
+        checkpoint: Where that was.
+        model: Compiled, its optimizer built.
+        keeper: New.
+        variables: Weights and random states, in the order that they were saved in.
+        counting: Callbacks that count in numbers of their own.
+        batches: Every iterator over it is an epoch of another order: those that the interrupted
+            run has had are passed by.
+    """
+    for variable, value in zip(variables, checkpoint.variables, strict=True):
+        variable.assign(value)
+    for variable, value in zip(model.optimizer.variables, checkpoint.optimizer, strict=True):
+        variable.assign(value)
+    keeper.go_on(checkpoint.history, list(checkpoint.best), checkpoint.best_epoch)
+    for number, callback in enumerate(counting):
+        for name in _COUNTED:
+            counted = checkpoint.callbacks[f"{number}.{name}"]
+            setattr(callback, name, counted if name == "best" else int(counted))
+    for _ in range(checkpoint.epochs_done * iterators_per_epoch()):
+        iter(batches)
+
+
+@functools.cache
+def iterators_per_epoch() -> int:
+    """Return how many iterators Keras' `fit` makes of a data set in each epoch: 2 in keras 3.15.1.
+
+    It begins another one at the end of each, which nobody reads, and that moves the order of the
+    next epoch on. Found out by running it, because another version may do otherwise.
+    """
+
+    class Echo(keras.Model):
+        def train_step(self, data: Any) -> dict[str, Any]:
+            return {"seen": data[0]}
+
+    def numbers() -> tf.data.Dataset:
+        drawn = tf.data.Dataset.random(seed=1, rerandomize_each_iteration=True).take(1)
+        return drawn.map(lambda number: tf.cast(number % 2**20, tf.float32)).batch(1)
+
+    twin = numbers()
+    order = [float(next(iter(twin))[0]) for _ in range(9)]
+    model = Echo()
+    model.compile()
+    seen = model.fit(numbers(), epochs=2, shuffle=False, verbose=0).history["seen"]
+    return order.index(float(seen[1])) - order.index(float(seen[0]))

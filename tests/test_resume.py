@@ -1,0 +1,189 @@
+"""--resume: killed at any moment, the same command ends as if nothing had been."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kerastl.errors import ConfigError
+from kerastl.training.best_epoch import Kept
+from kerastl.training.checkpoint import Checkpoint, CheckpointFile
+
+JOB = """
+import sys
+import keras
+import kerastl
+
+keras.utils.set_random_seed(5)
+inputs = keras.Input((24, 24, 3))
+x = keras.layers.Conv2D(16, 3, strides=2, activation="relu")(inputs)
+x = keras.layers.BatchNormalization()(x)
+x = keras.layers.Conv2D(16, 3, activation="relu")(x)
+backbone = keras.Model(inputs, keras.layers.Conv2D(16, 3)(x), name="mine")
+options = dict(
+    image_size=(24, 24), fine_tune_epochs=40, patience_epochs=40, batch_size=8, dropout=0.2,
+    learning_rate=1e-3, augment="light", soup=3, layer_decay=0.8,
+)
+options.update(eval(sys.argv[3]))
+kerastl.run(
+    kerastl.FitConfig(sys.argv[1], out=sys.argv[2], **options),
+    backbone=backbone, preprocessing="tf",
+)
+"""
+
+
+def start(folder, out, cache, **options):
+    words = [sys.executable, "-c", JOB, str(folder), str(out), repr(options)]
+    environment = {**os.environ, "KERASTL_CACHE": str(cache)}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(folder, out, cache, **options):
+    process = start(folder, out, cache, **options)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return ending(out)
+
+
+def ending(out):
+    """What a run ends with: its history, its measures, what it answers."""
+    rows = [line.split(",") for line in (out / "history.csv").read_text().splitlines()]
+    column = {name: [row[place] for row in rows[1:]] for place, name in enumerate(rows[0])}
+    metrics = json.loads((out / "metrics.json").read_text())
+    numbers = [float(x) for name in ("loss", "val_loss", "learning_rate") for x in column[name]]
+    numbers += [metrics[name]["test"]["log_loss"]["value"] for name in ("probe", "fine-tuned")]
+    return metrics["kept"], np.array(numbers)
+
+
+def assert_equal(one, other):
+    assert one[0] == other[0]
+    assert len(one[1]) == len(other[1])
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-3, atol=1e-5)
+
+
+def kill_after(process, checkpoint, *, epochs=None, seconds=None):
+    """Kill -9 as soon as so many epochs are written, or after some seconds."""
+    deadline = time.monotonic() + (90 if seconds is None else seconds)
+    seen, last = 0, None
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            stamp = checkpoint.stat().st_mtime_ns
+        except FileNotFoundError:
+            stamp = None
+        if stamp is not None and stamp != last:
+            seen, last = seen + 1, stamp
+            if epochs is not None and seen >= epochs:
+                break
+        time.sleep(0.002)
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def hard_folder(painter, tmp_path_factory):
+    """Colours that can hardly be told apart: losses that stay far from 0, where all are equal."""
+    colours = {"a": (120, 128, 128), "b": (128, 120, 128), "c": (128, 128, 120)}
+    return painter(tmp_path_factory.mktemp("hard") / "photos", per_class=24, colours=colours)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(hard_folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("undisturbed")
+    return finish(hard_folder, place / "run", place / "cache")
+
+
+def test_killed_twice_it_ends_as_an_undisturbed_run(hard_folder, tmp_path, undisturbed):
+    out, cache = tmp_path / "run", tmp_path / "cache"
+    checkpoint = tmp_path / ".run.checkpoint.npz"
+    kill_after(start(hard_folder, out, cache), checkpoint, epochs=2)
+    assert checkpoint.exists()
+    assert not out.exists()
+    kill_after(start(hard_folder, out, cache, resume=True), checkpoint, epochs=2)
+    assert_equal(finish(hard_folder, out, cache, resume=True), undisturbed)
+    assert not checkpoint.exists()  # the run is complete: nothing to resume
+
+
+def test_another_command_is_refused_and_a_new_start_is_new(hard_folder, tmp_path, undisturbed):
+    out, cache = tmp_path / "run", tmp_path / "cache"
+    checkpoint = tmp_path / ".run.checkpoint.npz"
+    kill_after(start(hard_folder, out, cache), checkpoint, epochs=1)
+    process = start(hard_folder, out, cache, resume=True, learning_rate=2e-3)
+    errors = process.communicate()[1].decode()
+    assert process.returncode == 1
+    assert "its learning_rate was 0.001, now it is 0.002" in errors
+    assert checkpoint.exists()
+    assert_equal(finish(hard_folder, out, cache), undisturbed)
+
+
+def make(path, *, resume=True, **identity):
+    return CheckpointFile(path, {"a": 1, "pair": (1, 2), **identity}, resume=resume)
+
+
+CHECKPOINT = Checkpoint(
+    epochs_done=3,
+    finished=True,
+    policy="float32",
+    images_at_once=8,
+    history=({"epoch": 1, "loss": 0.5},),
+    best_epoch=1,
+    best=(
+        Kept(0.1, [np.ones(2)], np.zeros((2, 3), np.float32)),
+        Kept(0.2, [np.zeros(2)], np.ones((2, 3), np.float32)),
+    ),
+    variables=tuple(np.full(2, number, np.float32) for number in range(12)),
+    optimizer=(np.arange(3),),
+    callbacks={"0.best": 0.25, "0.wait": 1.0},
+)
+
+
+def test_everything_comes_back(tmp_path):
+    make(tmp_path / "c.npz").save(CHECKPOINT)
+    found = make(tmp_path / "c.npz").load()
+    assert (found.epochs_done, found.finished, found.policy) == (3, True, "float32")
+    assert found.history == CHECKPOINT.history
+    assert found.callbacks == CHECKPOINT.callbacks
+    assert [int(value[0]) for value in found.variables] == list(range(12))
+    assert found.optimizer[0].dtype == np.arange(3).dtype
+    assert [kept.loss for kept in found.best] == [0.1, 0.2]
+    np.testing.assert_array_equal(found.best[1].probabilities, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
+
+
+def test_a_damaged_or_foreign_file_is_no_checkpoint(tmp_path, caplog):
+    path = tmp_path / "c.npz"
+    assert make(path).load() is None
+    make(path).save(CHECKPOINT)
+    content = path.read_bytes()
+    rng = random.Random(0)
+    for size in (0, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        assert make(path).load() is None
+    for _ in range(20):
+        place = rng.randrange(len(content))
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        make(path).load()  # nothing but None or what was written, no exception
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="its a was 1, now it is 2"):
+        make(path, a=2).load()
+    with caplog.at_level("INFO"):
+        assert make(path, resume=False).load() is None
+    assert "--resume would go on with it" in caplog.text
+    assert not path.exists()
+
+
+def test_a_full_disk_is_a_warning(tmp_path, monkeypatch, caplog):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    make(tmp_path / "c.npz").save(CHECKPOINT)
+    assert "This run could not be resumed: No space left on device." in caplog.text
+    assert not list(Path(tmp_path).iterdir())
