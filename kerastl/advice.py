@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerastl.config import FitConfig, fit_words
+from kerastl.data.imbalance import SAMPLING
 from kerastl.evaluation.diagnosis import (
+    CUT_SHORT,
     FITS,
     NO_GAIN,
     OVERFITS,
     UNDERFITS,
+    UNSTABLE,
     Diagnosis,
     diagnose,
 )
@@ -53,7 +56,16 @@ def diagnosis_of(record: Record) -> Diagnosis | None:
         probe_loss=answers[PROBE].validation_loss,
         kept_loss=answers[FINE_TUNED].validation_loss,
         epochs=record.recipe.value("fine_tune_epochs"),
+        cut_short=bool(phase.cut_short),
+        comparable=_is_comparable(record),
     )
+
+
+def _is_comparable(record: Record) -> bool:
+    """Tell whether training and validation losses are of one kind."""
+    config = record.config
+    plain = config.mix == "none" and not config.l1 and not config.l2
+    return plain and config.imbalance != SAMPLING and not record.recipe.value("label_smoothing")
 
 
 def advice_of(
@@ -70,7 +82,8 @@ def advice_of(
     if diagnosis is not None:
         found = _FOR[diagnosis.verdict](record)
     elif config.recipe != "probe":
-        found = [_try(config, "Fine-tuning", fine_tune_epochs=None, unfreeze_blocks=None)]
+        options = {"fine_tune_epochs": None, "unfreeze_blocks": None, "max_minutes": None}
+        found = [_try(config, "Fine-tuning", **options)]
     else:
         found = []
     weak = _weakest(record, metrics)
@@ -80,6 +93,8 @@ def advice_of(
         height, width = record.network.image_size
         size = (round(1.3 * height), round(1.3 * width))
         found.append(_try(config, "Larger images, where details decide", image_size=size))
+    if record.own_parts:  # from Python: no command line makes such a run
+        found = [Advice(one.words) for one in found]
     return tuple(found[:_MOST])
 
 
@@ -107,13 +122,17 @@ def _against_underfitting(record: Record) -> list[Advice]:
 
 def _against_no_gain(record: Record) -> list[Advice]:
     config = record.config
-    words = fit_words(config, out=None, overwrite=None)
+    words = fit_words(config, out=None, overwrite=None, fold=None, resume=None)
     third = _short(record.recipe.value("learning_rate") / 3)
     return [
         Advice("Another learning rate: search for it", f"python -m kerastl.fit {words} --find-lr"),
         _try(config, "A third of the learning rate", learning_rate=third),
         *_averages(record),
     ]
+
+
+def _with_more_time(record: Record) -> list[Advice]:
+    return [_try(record.config, "The time that it needs", max_minutes=None)]
 
 
 def _averages(record: Record) -> list[Advice]:
@@ -130,12 +149,16 @@ _FOR: dict[str, Callable[[Record], list[Advice]]] = {
     UNDERFITS: _against_underfitting,
     NO_GAIN: _against_no_gain,
     FITS: _averages,
+    CUT_SHORT: _with_more_time,
+    UNSTABLE: _against_no_gain,
 }
 
 
 def _try(config: FitConfig, words: str, **changes: Any) -> Advice:
     """Return an option to try, with the whole command."""
-    words_to_type = fit_words(config, **changes, out=None, overwrite=None)
+    words_to_type = fit_words(
+        config, **{"out": None, "overwrite": None, "fold": None, "resume": None, **changes}
+    )
     return Advice(words, f"python -m kerastl.fit {words_to_type}")
 
 

@@ -1,12 +1,13 @@
 """`--folds K`: the whole job K times, every image in the test split once.
 
-What the frozen part computes is kept image by image, so the folds share it: only heads and
-fine-tuning are trained K times.
+What the frozen part computes is kept image by image, so the folds share it (but not with
+`deterministic`, which reuses nothing): only heads and fine-tuning are trained K times.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from kerastl.config import FitConfig
 from kerastl.data.sources import ImageTable
 from kerastl.errors import ConfigError
 from kerastl.evaluation.metrics import classification_metrics
-from kerastl.plan import read_table
+from kerastl.plan import read_table, split_table
 from kerastl.run_folder import (
     CROSS_VALIDATION,
     FOLDS_FOLDER,
@@ -80,6 +81,7 @@ def cross_validate(
     folder = choose_run_folder(
         config.out, name=f"{table.name}-folds", overwrite=config.overwrite, kind=FOLDS_FOLDER
     )
+    _check_splits(config, num_folds, table)
     start = None if backbone is None else backbone.get_weights()
     folds, rows = [], []
     with (
@@ -99,8 +101,19 @@ def cross_validate(
                 feature_cache=shared,
                 overwrite=False,
             )
-            result = run(one, table=own_table, backbone=backbone, preprocessing=preprocessing)
-            folds.append(result.metrics)
+            named = dataclasses.replace(
+                one, out=str(folder / place.name), feature_cache=config.feature_cache
+            )
+            folds.append(
+                run(
+                    one,
+                    table=own_table,
+                    backbone=backbone,
+                    preprocessing=preprocessing,
+                    record_as=named,
+                ).metrics
+            )
+            gc.collect()  # the models of one fold are enough
             rows += _answers_of(place, fold=number_of_fold)
         results = _results(folds, rows, table, seed=config.seed)
         write_rows(partial / OUT_OF_FOLD, rows)
@@ -124,11 +137,26 @@ def _check(config: FitConfig, num_folds: int) -> None:
         )
 
 
+def _check_splits(config: FitConfig, num_folds: int, table: ImageTable) -> None:
+    """Refuse what cannot be divided, before the first fold is trained."""
+    if table.splits is not None and np.any(table.splits != ""):
+        raise ConfigError(
+            "--folds divides all images anew, and this data set names splits of its own. Leave out "
+            "--split-column (of folders: name one that holds the classes), or leave out --folds."
+        )
+    for number_of_fold in range(1, num_folds + 1):
+        split_table(table, dataclasses.replace(config, fold=f"{number_of_fold}/{num_folds}"))
+
+
 def _answers_of(run_folder: Path, *, fold: int) -> list[dict[str, Any]]:
     """Return what the kept model of a fold says of its test images."""
     import pandas as pd
 
-    answers = pd.read_csv(run_folder / PREDICTIONS, dtype={"path": str, "label": str})
+    answers = pd.read_csv(
+        run_folder / PREDICTIONS,
+        dtype=dict.fromkeys(("path", "label", "predicted"), str),
+        keep_default_na=False,  # a class may be called "NA"
+    )
     answers.insert(0, "fold", fold)
     return [{str(key): value for key, value in row.items()} for row in answers.to_dict("records")]
 

@@ -72,3 +72,7 @@ def did_you_mean(received: object, known: Iterable[object]) -> str:
 
 def _key(name: object) -> str:
     return "".join(character for character in str(name).casefold() if character.isalnum())
+
+
+class DivergedError(DataError):
+    """Training has gone wrong: the loss is no number, or far above any sense."""

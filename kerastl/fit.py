@@ -18,7 +18,7 @@ from kerastl.config_file import (
     config_to_yaml,
     read_mapping,
 )
-from kerastl.errors import KerasTLError
+from kerastl.errors import ConfigError, KerasTLError
 
 _EXAMPLES = (
     "python -m kerastl.fit photos/ --export",
@@ -43,14 +43,15 @@ def fit(
         config_file: Read options from a YAML file; what the command line says wins.
         print_config: Write the options as YAML to standard output and stop.
         print_recipe: Write every number of the training, and where it comes from, and stop.
-        find_lr: Take short steps at rising learning rates, draw their losses, suggest a rate, and
-            stop.
+        find_lr: Search for a learning rate by short trainings, draw what was found, and stop.
         folds: Cross-validation: do the whole job so many times, every image in the test split once.
     """
     del config_file  # `main` has read it before the other options were parsed
     if print_config:
         sys.stdout.write(config_to_yaml(config))
         return
+    if find_lr and folds is not None:
+        raise ConfigError("--find-lr and --folds are two jobs. Leave out one of the two.")
     terminal.import_tensorflow_quietly()
     if print_recipe:
         from kerastl.plan import planned_recipe

@@ -242,8 +242,8 @@ def _model_summary(record: Record) -> ModelSummary:
             settings["Memory"] = phase.out_of_memory
         if phase.cut_short:
             settings["Cut short"] = phase.cut_short
-    elif recipe is not None:
-        settings["Cut short"] = f"{recipe.deadline.words}: no time was left to fine-tune."
+    elif experiment.left_out:
+        settings["Cut short"] = experiment.left_out
     return ModelSummary(
         backbone=network.name,
         weights=network.weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import keras
@@ -20,6 +21,8 @@ from kerastl.models.network import Network, build_network
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import Job, Recipe, find_recipe
 from kerastl.training_options import TrainingOptions
+
+logger = logging.getLogger(__name__)
 
 # What a recipe and a phase call alike.
 _PHASE_SETTINGS = (
@@ -111,15 +114,21 @@ def find_settings(
     Raises:
         ConfigError: The network has not so many blocks.
     """
+    blocks = network.num_blocks if config.unfreeze_blocks == "all" else config.unfreeze_blocks
     job = Job(
         num_train=num_train,
         num_parameters=network.backbone.count_params(),
         num_blocks=network.num_blocks,
+        unfreeze_blocks=blocks,
     )
     recipe = find_recipe(config.recipe, job)
+    if not recipe.value("fine_tune_epochs") and (config.fine_tune_epochs or blocks):
+        raise ConfigError(
+            f"--recipe {recipe.name} fits the probe alone; received an option of fine-tuning "
+            "(--fine-tune-epochs or --unfreeze-blocks) too. Leave out one of the two."
+        )
     given = {name: getattr(config, name) for name in recipe.settings}
-    if given["unfreeze_blocks"] == "all":
-        given["unfreeze_blocks"] = network.num_blocks
+    given["unfreeze_blocks"] = blocks
     if given["fine_tune_epochs"] == 0:
         given["unfreeze_blocks"] = 0
     recipe = recipe.with_given(given)
@@ -160,6 +169,20 @@ def find_phase(
             "frozen. Leave it out, or unfreeze fewer blocks."
         )
     numbers = {name: recipe.value(name) for name in _PHASE_SETTINGS}
+    if config.accumulate_steps > numbers["batch_size"]:
+        raise ConfigError(
+            f"`accumulate_steps` must be at most `batch_size`, which is {numbers['batch_size']}; "
+            f"received accumulate_steps={config.accumulate_steps}."
+        )
+    last = network.unfreeze_blocks * numbers["epochs_per_block"]
+    if last >= recipe.value("fine_tune_epochs"):
+        logger.warning(
+            "The lowest of %d blocks would begin after %g epochs, of which there are %d: it will "
+            "not be trained. Give more --fine-tune-epochs or fewer --epochs-per-block.",
+            network.unfreeze_blocks,
+            last,
+            recipe.value("fine_tune_epochs"),
+        )
     return Phase(
         **numbers,
         epochs=recipe.value("fine_tune_epochs"),

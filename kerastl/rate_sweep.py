@@ -10,7 +10,8 @@ import keras
 
 from kerastl.config import FitConfig, fit_words
 from kerastl.data.augment import symmetric_views
-from kerastl.data.imbalance import loss_weights
+from kerastl.data.imbalance import SAMPLING, loss_weights
+from kerastl.determinism import become_deterministic
 from kerastl.errors import ConfigError
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.rate_picture import rate_sweep_figure
@@ -57,6 +58,8 @@ def find_rates(config: FitConfig) -> RateResult:
         KerasTLError: Something about the options, images or weights cannot work.
     """
     keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        become_deterministic(config)
     table = read_table(config)
     folder = choose_run_folder(
         config.out, name=f"{table.name}-rates", overwrite=config.overwrite, kind=RATE_FOLDER
@@ -80,6 +83,12 @@ def find_rates(config: FitConfig) -> RateResult:
             all_borders=job.network.borders,
             phase=job.phase,
             store=store,
+            class_weights=loss_weights(
+                job.table.labels[job.rows("train")],
+                num_classes=len(job.table.class_names),
+                imbalance=config.imbalance,
+            ),
+            balanced=config.imbalance == SAMPLING,
         )
     rows = [
         *(

@@ -275,7 +275,7 @@ def prediction_rows(record: Record) -> list[dict[str, Any]]:
                 "label": label_text(table, int(row)),
                 "predicted": probable_text(record, values),
                 **{
-                    f"p({name})": round(float(value), 6)
+                    f"p({name})": float(f"{value:.6g}")
                     for name, value in zip(table.class_names, values, strict=True)
                 },
             }

@@ -38,7 +38,7 @@ from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publis
 from kerastl.summary import summary_lines
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
-from kerastl.training.loggers import find_loggers
+from kerastl.training.loggers import find_loggers, require_logger
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import augmentation_warning
 
@@ -77,6 +77,7 @@ def run(
     table: ImageTable | None = None,
     backbone: keras.Model | None = None,
     preprocessing: str = "identity",
+    record_as: FitConfig | None = None,
 ) -> RunResult:
     """Do the whole job: images in; a classifier, an account of how good it is, a run folder out.
 
@@ -87,6 +88,8 @@ def run(
             `config.backbone` and `config.weights`.
         preprocessing: What your own backbone expects, see
             `kerastl.models.backbones.preprocess`; "identity" for pixels 0..255.
+        record_as: The options that config.yaml and the report name, where they are others: the
+            paths of a run that is a part of another job.
 
     Returns:
         The kept model, its metrics and where everything was written.
@@ -96,6 +99,7 @@ def run(
             message says what and what to do. Nothing is left under a final name, unless
             only the export failed: then the run folder is complete.
     """
+    require_logger(config.log)
     started, deadline = time.monotonic(), deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
@@ -124,7 +128,7 @@ def run(
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
-            config=config,
+            config=record_as or config,
             table=table,
             splits=splits,
             unreadable=(*pixels.unreadable, *lost_images(table, lost, rows=pixels.rows)),

@@ -1,5 +1,6 @@
 """What to try next: commands that can be typed, in the report of a run."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ from kerastl.fit import build_app
 
 
 def two_layers():
+    keras.utils.set_random_seed(2)
     inputs = keras.Input((24, 24, 3))
     x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
     return keras.Model(inputs, keras.layers.Conv2D(8, 3)(x), name="mine")
@@ -25,11 +27,12 @@ def finished(colour_folder, tmp_path_factory):
     config = FitConfig(
         str(colour_folder),
         fine_tune_epochs=2,
-        learning_rate=1e-3,
-        image_size=(24, 24),
+        learning_rate=5e-5,
+        image_size=(32, 32),
+        unfreeze_blocks=2,
         out=str(tmp_path_factory.mktemp("run") / "run"),
     )
-    return kerastl.run(config, backbone=two_layers(), preprocessing="tf")
+    return kerastl.run(config)
 
 
 def test_the_report_says_what_the_curves_say_and_what_to_type(finished):
@@ -39,10 +42,10 @@ def test_the_report_says_what_the_curves_say_and_what_to_type(finished):
     assert "What to try next" in page
     assert "Every number of the training" in page
     environment = json.loads((finished.path / "environment.json").read_text())
-    assert environment["recipe"]["learning_rate"] == 1e-3
+    assert environment["recipe"]["learning_rate"] == 5e-5
     assert environment["recipe"]["schedule"] == "cosine"
     commands = re.findall(r"<li>[^<]*<pre>(.*?)</pre>", page)
-    assert len(commands) <= 3
+    assert 1 <= len(commands) <= 3
     for command in commands:
         words = shlex.split(command.replace("&#39;", "'").replace("&amp;", "&"))
         assert words[:3] == ["python", "-m", "kerastl.fit"]
@@ -65,7 +68,18 @@ def test_what_is_typed_is_the_same_configuration(options):
     assert config_from_mapping({"data": "x", "recipe": "bit"}).recipe == "bit"
 
 
-def test_a_first_epoch_of_chaos_stops_with_a_hint(colour_folder, tmp_path):
+def test_a_run_from_python_gets_no_command_that_is_another_run(colour_folder, tmp_path):
+    config = FitConfig(
+        str(colour_folder), fine_tune_epochs=1, image_size=(24, 24), out=str(tmp_path / "run")
+    )
+    done = kerastl.run(config, backbone=two_layers(), preprocessing="tf")
+    page = (done.path / "report.html").read_text()
+    assert "What to try next" in page
+    assert not re.findall(r"<li>[^<]*<pre>", page)
+
+
+def test_a_first_epoch_of_chaos_ends_fine_tuning_with_a_hint(colour_folder, tmp_path, caplog):
+    """The probe is what is left, and the report says why."""
     config = FitConfig(
         str(colour_folder),
         fine_tune_epochs=3,
@@ -77,9 +91,18 @@ def test_a_first_epoch_of_chaos_stops_with_a_hint(colour_folder, tmp_path):
         batch_size=4,
         out=str(tmp_path / "run"),
     )
-    with pytest.raises(kerastl.KerasTLError, match=r"--learning-rate 0\.9"):
-        kerastl.run(config, backbone=two_layers(), preprocessing="tf")
-    assert not (tmp_path / "run").exists()
+    done = kerastl.run(config, backbone=two_layers(), preprocessing="tf")
+    assert done.kept == "probe"
+    assert "Fine-tuning was given up, the probe is what is left." in caplog.text
+    assert "--learning-rate 0.9" in caplog.text
+    assert "Fine-tuning was given up" in (done.path / "report.html").read_text()
+    probe = kerastl.run(
+        dataclasses.replace(config, fine_tune_epochs=0, out=str(tmp_path / "probe")),
+        backbone=two_layers(),
+        preprocessing="tf",
+    )
+    for one, other in zip(done.model.get_weights(), probe.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_the_chosen_learning_rate_can_be_typed(colour_folder, tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import kerastl
 from kerastl.config import FitConfig
 from kerastl.cross_validation import cross_validate
-from kerastl.errors import ConfigError
+from kerastl.errors import ConfigError, KerasTLError
 from kerastl.features import frozen_pass, stored_features
 
 
@@ -82,6 +83,32 @@ def test_every_fold_begins_with_the_first_weights(config, monkeypatch):
     cross_validate(config, 2, backbone=backbone, preprocessing="tf")
     for first, second in zip(*starts, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_classes_may_have_names_that_pandas_takes_for_nothing(painter, tmp_path):
+    colours = {"NA": (200, 40, 40), "None": (40, 200, 40)}
+    folder = painter(tmp_path / "photos", colours=colours)
+    config = FitConfig(
+        str(folder), image_size=(24, 24), fine_tune_epochs=0, out=str(tmp_path / "folds")
+    )
+    result = cross_validate(config, 2, backbone=two_layers(), preprocessing="tf")
+    rows = pd.read_csv(result.path / "out_of_fold.csv", keep_default_na=False)
+    assert sorted(rows["label"].unique()) == ["NA", "None"]
+    # What a fold's folder says of itself is where it is now.
+    assert str(result.path / "fold-1") in (result.path / "fold-1" / "config.yaml").read_text()
+    page = (result.path / "fold-1" / "report.html").read_text()
+    assert ".partial" not in page
+
+
+def test_given_splits_and_too_many_folds_are_refused_before_any_work(colour_folder, tmp_path):
+    table = kerastl.load_table(str(colour_folder))
+    given = dataclasses.replace(table, splits=np.array(["train"] * len(table.ids)))
+    config = FitConfig("photos", image_size=(24, 24), out=str(tmp_path / "folds"))
+    with pytest.raises(ConfigError, match="divides all images anew"):
+        cross_validate(config, 3, table=given)
+    with pytest.raises(KerasTLError):
+        cross_validate(config, 30, table=table)
+    assert not (tmp_path / "folds").exists()
 
 
 @pytest.mark.parametrize(

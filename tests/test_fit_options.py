@@ -82,3 +82,22 @@ def test_print_recipe_shows_every_number_and_its_source(capsys, colour_folder):
     assert "500 steps" in rows["fine_tune_epochs"]
     assert rows["soup"].split()[1:] == ["2", "given"]
     assert "BiT-HyperRule" in rows["optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["--recipe", "probe", "--fine-tune-epochs", "3"], "fits the probe alone"),
+        (["--recipe", "probe", "--unfreeze-blocks", "3"], "fits the probe alone"),
+        (["--accumulate-steps", "64"], "must be at most `batch_size`, which is 32"),
+        (["--find-lr", "--folds", "3"], "Leave out one of the two"),
+        (["--folds", "1"], "`folds` must be 2 or more"),
+        (["--log", "mlflow-of-old"], "mlflow"),
+    ],
+)
+def test_options_that_do_not_go_together(capsys, colour_folder, tmp_path, words, advice):
+    base = [str(colour_folder), "--image-size", "32", "--out", str(tmp_path / "run")]
+    code, _, err = run_main(capsys, *base, *words)
+    assert code == 2
+    assert advice in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OVERFITS, UNDERFITS, NO_GAIN, FITS = "overfits", "underfits", "no gain", "fits"
+CUT_SHORT, UNSTABLE = "cut short", "unstable"
 
 # Validation loss above its best by so much of it, while training went on: more than epochs differ
 # by chance on a few hundred images.
@@ -22,7 +23,7 @@ class Diagnosis:
     """What the curves of a fine-tuning say.
 
     Attributes:
-        verdict: "overfits", "underfits", "no gain" or "fits".
+        verdict: "overfits", "underfits", "cut short", "unstable", "no gain" or "fits".
         words: The verdict and how one knows, in plain sentences.
     """
 
@@ -31,7 +32,13 @@ class Diagnosis:
 
 
 def diagnose(
-    history: Sequence[Mapping[str, Any]], *, probe_loss: float, kept_loss: float, epochs: int
+    history: Sequence[Mapping[str, Any]],
+    *,
+    probe_loss: float,
+    kept_loss: float,
+    epochs: int,
+    cut_short: bool = False,
+    comparable: bool = True,
 ) -> Diagnosis:
     """Read the curves of a fine-tuning.
 
@@ -40,6 +47,9 @@ def diagnose(
         probe_loss: Validation loss of the probe, that fine-tuning began with.
         kept_loss: Validation loss of what fine-tuning gave.
         epochs: How many were planned.
+        cut_short: Whether the time was up before.
+        comparable: Whether training and validation losses are of one kind: not with smoothed or
+            mixed labels, penalties on weights, or classes that are drawn equally often.
 
     Example:
         >>> rows = [{"loss": loss, "val_loss": val} for loss, val in
@@ -60,13 +70,26 @@ def diagnose(
             f"probe {probe_loss:.3f}. Its steps disturbed more than they taught, or the images are "
             "too few for it.",
         )
-    rose = losses[-1] > (1 + _RISE) * losses[best] and training[-1] < training[best]
+    rose = losses[-1] > (1 + _RISE) * losses[best]
+    if rose and training[-1] >= training[best]:
+        return Diagnosis(
+            UNSTABLE,
+            f"It is unstable: from epoch {best + 1} to {len(losses)} the validation log-loss rose "
+            f"from {losses[best]:.3f} to {losses[-1]:.3f}, and that of training did not fall. The "
+            "steps may be too long. What is kept is from before.",
+        )
     if rose:
         return Diagnosis(
             OVERFITS,
             f"It overfits: from epoch {best + 1} to {len(losses)} the training log-loss fell from "
             f"{training[best]:.3f} to {training[-1]:.3f}, that of validation rose from "
             f"{losses[best]:.3f} to {losses[-1]:.3f}. What is kept is from before.",
+        )
+    if cut_short and best == len(losses) - 1:
+        return Diagnosis(
+            CUT_SHORT,
+            "It was cut short while it was learning: the validation log-loss was lowest in the "
+            f"last of {len(losses)} epochs ({losses[-1]:.3f}); {epochs} were planned.",
         )
     falling = len(losses) > 1 and losses[-1] < (1 - _STILL_FALLING) * losses[-2]
     if best == len(losses) - 1 and len(losses) >= epochs and (falling or len(losses) == 1):
@@ -76,14 +99,12 @@ def diagnose(
             f"{len(losses)} epochs ({losses[-1]:.3f}"
             + (f", {losses[-2]:.3f} in the one before)." if len(losses) > 1 else ")."),
         )
-    gap = training[best] < _WIDE_GAP * losses[best]
-    return Diagnosis(
-        FITS,
+    words = (
         f"It neither over- nor underfits: the validation log-loss was lowest in epoch {best + 1} "
-        f"of {len(losses)} ({losses[best]:.3f}) and hardly rose after it. "
-        + (
-            f"Training images are known much better ({training[best]:.3f}): more images would help."
-            if gap
-            else f"The training log-loss ({training[best]:.3f}) is near it."
-        ),
+        f"of {len(losses)} ({losses[best]:.3f}) and hardly rose after it."
     )
+    if comparable and training[best] < _WIDE_GAP * losses[best]:
+        words += f" Training images are known much better ({training[best]:.3f}): more would help."
+    elif comparable:
+        words += f" The training log-loss ({training[best]:.3f}) is near it."
+    return Diagnosis(FITS, words)

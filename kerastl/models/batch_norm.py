@@ -92,14 +92,18 @@ def learns(layer: keras.layers.Layer, policy: str) -> bool:
         policy: One of `BATCH_NORM_POLICIES`.
     """
     if not isinstance(layer, keras.layers.BatchNormalization):
-        return policy != ONLY_NORM or bool(_norms_in(layer))
+        return policy != ONLY_NORM or bool(norms_in(layer))
     # A subclass would not stay still.
     still = type(layer) is keras.layers.BatchNormalization
     return policy == TRAINED_NORM or (policy in (AFFINE_NORM, ONLY_NORM) and still)
 
 
-def _norms_in(layer: keras.layers.Layer) -> list[Any]:
-    """Return the BatchNorm layers inside a layer."""
+def norms_in(layer: keras.layers.Layer) -> list[Any]:
+    """Return the BatchNorm layers inside a layer.
+
+    Args:
+        layer: A model or any other layer.
+    """
     return [
         one
         for one in layer._flatten_layers(include_self=False)

@@ -21,13 +21,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.errors import FrozenPartError
+from kerastl.errors import ConfigError, FrozenPartError
 from kerastl.models.batch_norm import (
     AFFINE_NORM,
     FROZEN_NORM,
     ONLY_NORM,
     TRAINED_NORM,
     learns,
+    norms_in,
     with_still_norms,
 )
 from kerastl.models.blocks import Border, split
@@ -125,6 +126,11 @@ def training_view(
         prefix, suffix = split(parts.backbone, border)
         reference = keras.Model(pixels, prefix(prepared, training=False), name="below_border")
         frozen, num_folded = _folded_below(parts, prefix, pixels)
+    if batch_norm == ONLY_NORM and not norms_in(suffix):
+        raise ConfigError(
+            "`batch_norm` cannot be 'only': no BatchNorm is among the layers that are trained. "
+            "Leave it out, or take another backbone or more --unfreeze-blocks."
+        )
     unfreeze(parts.backbone, suffix, batch_norm=batch_norm)
     trained = with_still_norms(suffix) if batch_norm in (AFFINE_NORM, ONLY_NORM) else suffix
     for layer in parts.head:

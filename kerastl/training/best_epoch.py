@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.deadline import NEVER, Deadline
-from kerastl.errors import DataError
+from kerastl.errors import DivergedError
 from kerastl.features.halving import halving
 from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
@@ -46,6 +46,7 @@ class BestEpoch(keras.callbacks.Callback):
         inputs: Gives the validation inputs of the trained model, batch by batch, whenever asked.
         targets: float32 of shape (num_val, num_classes).
         variables: What the phase may change for good: what is kept of the best epochs.
+        first: Their values before the first step.
         learning_rate: The highest of the phase, for advice.
         patience_epochs: Ends after so many epochs without a better validation loss.
         epoch_steps: Steps of an epoch.
@@ -68,6 +69,7 @@ class BestEpoch(keras.callbacks.Callback):
         targets: NDArray[np.float32],
         *,
         variables: Sequence[keras.Variable],
+        first: list[NDArray[Any]],
         learning_rate: float,
         patience_epochs: int,
         epoch_steps: int,
@@ -80,7 +82,7 @@ class BestEpoch(keras.callbacks.Callback):
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.best: list[Kept] = []
-        self._variables, self._num_kept = list(variables), num_kept
+        self._variables, self._first, self._num_kept = list(variables), first, num_kept
         self.out_of_time = False
         self._deadline = deadline
         self._inputs = inputs
@@ -108,7 +110,7 @@ class BestEpoch(keras.callbacks.Callback):
         self._step += 1
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise DataError(
+            raise DivergedError(
                 f"The loss became {loss} in step {self._step} of fine-tuning, at a learning rate "
                 f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
                 f"Try --learning-rate {self._learning_rate / 10:g}."
@@ -137,15 +139,17 @@ class BestEpoch(keras.callbacks.Callback):
             variables, optimizer._model_variables_moving_average, strict=True
         ):
             variable.assign(average)
-        yield
-        for variable, value in zip(variables, own, strict=True):
-            variable.assign(value)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, own, strict=True):
+                variable.assign(value)
 
     def _end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         probabilities = self._forward_all()
         loss, accuracy = self._judged(probabilities)
         if not math.isfinite(loss):
-            raise DataError(
+            raise DivergedError(
                 f"The validation loss is {loss} after epoch {epoch + 1} of fine-tuning; expected a "
                 f"finite number. Try --learning-rate {self._learning_rate / 10:g}."
             )
@@ -182,13 +186,22 @@ class BestEpoch(keras.callbacks.Callback):
             num_classes = 2
         else:
             num_classes = max(2, self._targets.shape[1])
-        if loss > _CHAOS * math.log(num_classes):
-            raise DataError(
+        limit = _CHAOS * math.log(num_classes)
+        if loss > limit and loss > 2 * self._first_loss():
+            raise DivergedError(
                 f"After the first epoch of fine-tuning the validation log-loss is {loss:.3g}, far "
                 f"above {math.log(num_classes):.3g}, which is what answers without any knowledge "
                 "have: the steps are too long, or the labels do not belong to the images. Try "
                 f"--learning-rate {self._learning_rate / 10:g}, or look for a rate with --find-lr."
             )
+
+    def _first_loss(self) -> float:
+        """Return the validation loss of the weights before the first step."""
+        now = [np.array(variable.numpy()) for variable in self._variables]
+        first = self.measure(self._first).loss
+        for variable, value in zip(self._variables, now, strict=True):
+            variable.assign(value)
+        return first
 
     def go_on(self, history: Sequence[dict[str, Any]], best: list[Kept], best_epoch: int) -> None:
         """Know what an interrupted run knew, in place.

@@ -26,6 +26,7 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.stream import Images
 from kerastl.deadline import TimeUpError
+from kerastl.errors import DivergedError
 from kerastl.features.extract import probability_reader
 from kerastl.features.precision import Precision, choose_precision
 from kerastl.features.probe import Probe, log_loss_nats
@@ -64,6 +65,7 @@ class Experiment:
         precision: Of the features that the probe was fitted on.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
+        left_out: Why there is no fine-tuned model though one was asked for, one sentence.
     """
 
     classifier: keras.Model = field(repr=False)
@@ -75,6 +77,7 @@ class Experiment:
     num_features: int
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
+    left_out: str = ""
 
 
 def probe_then_fine_tune(
@@ -155,7 +158,7 @@ def probe_then_fine_tune(
     readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
     validated = {PROBE: answer(val, "Validating the probe")}
     model_weights = {PROBE: classifier.get_weights()}
-    result = _fine_tuned_in_time(
+    result, left_out = _fine_tuned(
         classifier,
         images,
         targets,
@@ -185,7 +188,7 @@ def probe_then_fine_tune(
         answers = _adjust(classifier, answers, labels[train])
     num_features = len(probe.kernel)
     return Experiment(
-        classifier, kept, answers, probe, result, test, num_features, chosen, class_weights=weights
+        classifier, kept, answers, probe, result, test, num_features, chosen, weights, left_out
     )
 
 
@@ -250,20 +253,23 @@ def _in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
     return phase and dataclasses.replace(phase, view_dtype=precision.dtype)
 
 
-def _fine_tuned_in_time(
+def _fine_tuned(
     classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
-) -> PhaseResult | None:
-    """Fine-tune, or leave it if nobody asks or there is no time for a single step."""
+) -> tuple[PhaseResult | None, str]:
+    """Fine-tune; or return why not, so that the probe is not lost."""
     if phase is None:
-        return None
+        return None, ""
     try:
-        return fine_tune(classifier, *arguments, phase=phase, **options)
+        return fine_tune(classifier, *arguments, phase=phase, **options), ""
     except TimeUpError:
-        logger.warning("%s: no time was left to fine-tune.", phase.deadline.words)
-        return None
+        reason = f"{phase.deadline.words}: no time was left to fine-tune."
+    except DivergedError as error:
+        reason = f"Fine-tuning was given up, the probe is what is left. {error}"
     finally:
         if options["cut"] is not None:
             options["cut"].release()
+    logger.warning("%s", reason)
+    return None, reason
 
 
 def _answers(

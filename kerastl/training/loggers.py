@@ -19,6 +19,19 @@ _CALLBACKS = {
 }
 
 
+def require_logger(name: str) -> None:
+    """Refuse a tool that is not installed, before there is any work to lose.
+
+    Args:
+        name: "none", "tensorboard", "mlflow" or "wandb".
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if name != "none":
+        _installed(name, name)
+
+
 def find_loggers(name: str, *, directory: Path) -> list[keras.callbacks.Callback]:
     """Return the callbacks that write the history of fine-tuning somewhere else too.
 

@@ -8,7 +8,8 @@ it holds under mixed precision (`LossScaleOptimizer` hands on to this) and distr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,30 @@ class VariableRule:
     start_step: int = 0
 
 
+def rule_keys(variables: Iterable[keras.Variable]) -> list[str]:
+    """Return by what the rule of each variable is found: its path, numbered where others have it.
+
+    Two layers of one name in one model (the backbone's and the head's) have variables of one path.
+
+    Args:
+        variables: The trainable ones of a model, in its order.
+
+    Example:
+        >>> layers = [keras.layers.Dense(1, name="same") for _ in range(2)]
+        >>> for layer in layers:
+        ...     layer.build((None, 1))
+        >>> rule_keys([layer.kernel for layer in layers])
+        ['same/kernel', 'same/kernel#2']
+    """
+    seen: Counter[str] = Counter()
+    keys = []
+    for variable in variables:
+        seen[variable.path] += 1
+        number = seen[variable.path]
+        keys.append(variable.path if number == 1 else f"{variable.path}#{number}")
+    return keys
+
+
 class RuledUpdates:
     """What the optimizers below have in common. Mixed in before an optimizer of Keras.
 
@@ -54,14 +79,16 @@ class RuledUpdates:
             for path, rule in (rules or {}).items()
         }
         self._starts: dict[int, Any] = {}
+        self._keys: list[str] = []
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make the optimizer's own variables; what is drawn to its start is remembered there."""
         if self.built:  # type: ignore[attr-defined]
             return
         super().build(variables)  # type: ignore[misc]
+        self._keys = rule_keys(variables)
         for index, variable in enumerate(variables):
-            rule = self._rules.get(variable.path)
+            rule = self._rules.get(self._keys[index])
             if rule is not None and rule.towards_start and rule.decay:
                 # `fit` may build inside its graph, where a value is to be had in no other way.
                 with tf.init_scope():
@@ -79,7 +106,7 @@ class RuledUpdates:
             learning_rate: Of the step.
         """
         index = self._get_variable_index(variable)  # type: ignore[attr-defined]
-        rule = self._rules.get(self._trainable_variables[index].path)  # type: ignore[attr-defined]
+        rule = self._rules.get(self._keys[index])
         if rule is None:
             super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
             return

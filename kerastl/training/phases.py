@@ -86,7 +86,8 @@ def fine_tune(
 
     Raises:
         FrozenPartError: The frozen part moves or acts at random; nothing was trained.
-        DataError: The loss is not a number, or memory runs out with one image at a time.
+        DivergedError: The loss is not a number, or beyond all sense after the first epoch.
+        DataError: Memory runs out with one image at a time.
         TimeUpError: The deadline passed before the first step; nothing was trained.
     """
     phase.deadline.check()
@@ -289,6 +290,7 @@ def _fit(
             material.validation,
             val_targets,
             variables=moving.learned,
+            first=moving.first_weights,
             learning_rate=phase.learning_rate,
             patience_epochs=phase.patience_epochs,
             epoch_steps=steps,

@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LOWEST_RATE, HIGHEST_RATE, NUM_STEPS = 1e-7, 10.0, 80
-# The test ends when the loss is so many times that before the first step.
-STOP_AT = 2.0
+# The test ends when the loss is so many times that before the first step, and more by so much: a
+# perfect probe has a loss of nearly 0, which doubles at any rate.
+STOP_AT, _LEAST_RISE = 2.0, 0.2
 # Rates of the short trainings: the highest half of where the loss doubles, each a third of the
 # one before.
 NUM_TRAININGS = 5
 _FIRST_PART, _FACTOR = 0.5, 10**-0.5
-# How many more are tried above, as long as the highest is the best.
-_MOST_HIGHER = 2
+# How many more are tried beyond, as long as the best is the highest or the lowest of them.
+_MOST_BEYOND = 3
 # Part of the epochs of a whole training that a short one has.
 EPOCH_PART = 0.25
 
@@ -77,7 +78,11 @@ def diverged(losses: ArrayLike, *, before: float) -> bool:
         True
     """
     last = float(np.asarray(losses, np.float64)[-1])
-    return not math.isfinite(last) or last > STOP_AT * before
+    return not math.isfinite(last) or last > _limit(before)
+
+
+def _limit(before: float) -> float:
+    return max(STOP_AT * before, before + _LEAST_RISE)
 
 
 def rates_to_try(rates: ArrayLike, losses: ArrayLike, *, before: float) -> tuple[float, ...]:
@@ -93,33 +98,38 @@ def rates_to_try(rates: ArrayLike, losses: ArrayLike, *, before: float) -> tuple
         ['5e-03', '2e-03', '5e-04', '2e-04', '5e-05']
     """
     known, found = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
-    over = np.flatnonzero(~(found <= STOP_AT * before))
+    over = np.flatnonzero(~(found <= _limit(before)))
     limit = float(known[over[0]] if len(over) else known[-1])
     return tuple(limit * _FIRST_PART * _FACTOR**number for number in range(NUM_TRAININGS))
 
 
-def higher_rate(tried: Sequence[tuple[float, float]]) -> float | None:
-    """Return a rate above all that were tried, if the highest is the best of them so far.
+def next_rate(tried: Sequence[tuple[float, float]]) -> float | None:
+    """Return a rate beyond those that were tried, if the best of them so far is at their edge.
 
     Args:
-        tried: (Rate, validation loss), the highest rate first.
+        tried: (Rate, validation loss), the highest rate first; a loss may be no number.
 
     Example:
-        >>> higher_rate([(1e-3, 0.4), (3e-4, 0.5)]) > 1e-3
+        >>> next_rate([(1e-3, 0.4), (3e-4, 0.5)]) > 1e-3
         True
-        >>> higher_rate([(1e-3, 0.5), (3e-4, 0.4)]) is None
+        >>> next_rate([(1e-3, math.nan), (3e-4, math.nan)]) < 3e-4
+        True
+        >>> next_rate([(1e-2, 0.5), (1e-3, 0.4), (3e-4, 0.5)]) is None
         True
     """
-    if len(tried) >= NUM_TRAININGS + _MOST_HIGHER or best_rate(tried) < tried[0][0]:
+    if len(tried) >= NUM_TRAININGS + _MOST_BEYOND:
         return None
-    return tried[0][0] / _FACTOR
+    finite = [loss for _, loss in tried if math.isfinite(loss)]
+    if not finite or best_rate(tried) == tried[-1][0]:
+        return tried[-1][0] * _FACTOR
+    return tried[0][0] / _FACTOR if best_rate(tried) == tried[0][0] else None
 
 
 def best_rate(tried: ArrayLike) -> float:
     """Return the rate with the smallest validation loss.
 
     Args:
-        tried: Rows of (rate, validation loss); a loss may be no number.
+        tried: Rows of (rate, validation loss); a loss may be no number, but not all.
 
     Example:
         >>> best_rate([(1e-2, math.nan), (1e-3, 0.5), (1e-4, 0.4)])

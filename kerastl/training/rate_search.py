@@ -13,7 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
-from kerastl.errors import DataError
+from kerastl.errors import DataError, DivergedError
+from kerastl.features.halving import with_fewer_images
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
@@ -23,7 +24,7 @@ from kerastl.models.frozen import taken_back
 from kerastl.progress import Advance, track
 from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.material import Material, choose_material
-from kerastl.training.phase import Phase
+from kerastl.training.phase import Phase, images_to_begin_with
 from kerastl.training.phases import fine_tune
 from kerastl.training.prepared_steps import PreparedSteps
 from kerastl.training.rate_finder import (
@@ -33,7 +34,7 @@ from kerastl.training.rate_finder import (
     RateSweep,
     best_rate,
     diverged,
-    higher_rate,
+    next_rate,
     rates_to_try,
     sweep_rates,
 )
@@ -57,6 +58,8 @@ def find_learning_rate(
     phase: Phase,
     all_borders: Sequence[Border] = (),
     store: Store = NO_STORE,
+    class_weights: NDArray[np.float32] | None = None,
+    balanced: bool = False,
     num_steps: int = NUM_STEPS,
 ) -> RateSweep:
     """Find where steps become too long, then train shortly at some rates below; take all back.
@@ -71,21 +74,43 @@ def find_learning_rate(
         phase: How it will be trained: optimizer, schedule, batches, views, rates by depth.
         all_borders: See `kerastl.training.phases.fine_tune`.
         store: Where what leaves the frozen part is kept for later runs.
+        class_weights: See `kerastl.training.phases.fine_tune`.
+        balanced: See there.
         num_steps: Of the range test, if the loss does not double before.
+
+    Raises:
+        DataError: Training fails at every rate.
     """
     start = classifier.get_weights()
     ask: dict[str, Any] = {"train_rows": train_rows, "val_rows": val_rows, "border": border}
 
     cut = cut_classifier(classifier, images, **ask, phase=phase, store=store)
-    before, rates, losses = _range_test(
+    material = choose_material(
         cut,
         images,
         targets,
         phase,
         train_rows=train_rows,
         val_rows=val_rows,
-        all_borders=all_borders,
-        num_steps=num_steps,
+        balanced=balanced,
+        class_weights=None if balanced else class_weights,
+    )
+    (before, rates, losses), _ = with_fewer_images(
+        lambda count: _range_test(
+            cut,
+            material,
+            targets,
+            phase,
+            train_rows=train_rows,
+            val_rows=val_rows,
+            all_borders=all_borders,
+            num_steps=num_steps,
+            images_at_once=count,
+        ),
+        images_to_begin_with(phase, num_train=len(train_rows)),
+        what="the search for a learning rate",
+        then="their gradients are added up; it starts again",
+        restore=lambda: classifier.set_weights(start),
     )
     epochs = max(1, round(EPOCH_PART * phase.epochs))
 
@@ -94,10 +119,11 @@ def find_learning_rate(
             phase, epochs=epochs, learning_rate=rate, epochs_per_block=0.0, patience_epochs=epochs
         )
         options: dict[str, Any] = {"store": store, "cut": cut, "all_borders": all_borders}
+        options |= {"class_weights": class_weights, "balanced": balanced}
         try:
             result = fine_tune(classifier, images, targets, **ask, phase=short, **options)
             loss = min(float(row["val_loss"]) for row in result.history)
-        except DataError as error:  # the loss is no number: too high
+        except DivergedError as error:  # too high
             logger.info("Rate %.1e: %s", rate, error)
             loss = float("nan")
         classifier.set_weights(start)
@@ -105,15 +131,27 @@ def find_learning_rate(
         return loss
 
     tried = [(rate, loss_after(rate)) for rate in rates_to_try(rates, losses, before=before)]
-    while (higher := higher_rate(tried)) is not None:
-        tried.insert(0, (higher, loss_after(higher)))
+    while (rate := next_rate(tried)) is not None:
+        tried.append((rate, loss_after(rate)))
+        tried.sort(reverse=True)
+    _refuse_nothing(tried)
     cut.release()
     return RateSweep(rates, losses, tuple(tried), epochs, best_rate(tried))
 
 
+def _refuse_nothing(tried: Sequence[tuple[float, float]]) -> None:
+    """Refuse to suggest a rate where none trains."""
+    if not any(np.isfinite(loss) for _, loss in tried):
+        raise DataError(
+            f"Training fails at every rate that was tried, from {tried[-1][0]:.1e} to "
+            f"{tried[0][0]:.1e}: the loss is no number. Look at the images and their values, and "
+            "at what the backbone expects of them."
+        )
+
+
 def _range_test(
     cut: Cut,
-    images: Images,
+    material: Material,
     targets: NDArray[np.float32],
     phase: Phase,
     *,
@@ -121,20 +159,11 @@ def _range_test(
     val_rows: NDArray[np.int64],
     all_borders: Sequence[Border],
     num_steps: int,
+    images_at_once: int,
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Return the loss before the first step, and rates and losses of all."""
     phase = dataclasses.replace(
         phase, epochs=1, schedule=SWEEP, learning_rate=HIGHEST_RATE, epochs_per_block=0.0
-    )
-    material = choose_material(
-        cut,
-        images,
-        targets,
-        phase,
-        train_rows=train_rows,
-        val_rows=val_rows,
-        balanced=False,
-        class_weights=None,
     )
     parts = parts_of(cut.classifier)
     prepared = PreparedSteps(
@@ -142,7 +171,9 @@ def _range_test(
         parts,
         phase,
         targets=targets[train_rows[: phase.batch_size]],
-        images_at_once=None,
+        images_at_once=images_at_once
+        if images_at_once < min(phase.batch_size, len(train_rows))
+        else None,
         epoch_steps=num_steps,
         depths=variable_depths(parts.backbone, all_borders),
     )

@@ -38,11 +38,13 @@ class Job:
         num_train: Training images.
         num_parameters: Of the backbone.
         num_blocks: Of the backbone.
+        unfreeze_blocks: Blocks that are trained, if somebody says.
     """
 
     num_train: int
     num_parameters: int
     num_blocks: int
+    unfreeze_blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def _fastai(job: Job) -> Pairs:
         "unfreeze_blocks": (job.num_blocks, f"all, {_FASTAI}"),
         "learning_rate": (1e-3, f"base_lr 2e-3, halved, {_FASTAI}"),
         "layer_decay": (
-            round(0.01 ** (1 / job.num_blocks), 4),
+            round(0.01 ** (1 / (job.unfreeze_blocks or job.num_blocks)), 4),
             f"slice(lr/100, lr): a hundredth at the bottom, {_FASTAI}",
         ),
         "schedule": ("fastai", f"pct_start 0.3, div 5, {_FASTAI}"),
@@ -214,7 +216,7 @@ def _fastai(job: Job) -> Pairs:
 
 
 def _gradual(job: Job) -> Pairs:
-    blocks = upper_half(num_blocks=job.num_blocks)
+    blocks = job.unfreeze_blocks or upper_half(num_blocks=job.num_blocks)
     epochs = blocks + 4
     return {
         "fine_tune_epochs": (epochs, f"one for each of {blocks} blocks, and 4 with all of them"),
@@ -233,7 +235,7 @@ def _cyclical(_job: Job) -> Pairs:
             "triangular2",
             f"from a quarter, half cycle 2 epochs, {_SMITH}",
         ),
-        "soup": (3, "of the ends of cycles, as snapshots (Huang et al. 2017, arXiv:1704.00109)"),
+        "soup": (3, "averages, as of snapshots (Huang et al. 2017, arXiv:1704.00109)"),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import keras
 
-from kerastl.training.optimizers import VariableRule
+from kerastl.training.optimizers import VariableRule, rule_keys
 
 # They shift and scale; nothing is gained by making them small.
 _WITHOUT_DECAY = ("bias", "gamma", "beta")
@@ -36,7 +36,7 @@ def variable_rules(
             one above it (ULMFiT: an epoch); 0 for all at once.
 
     Returns:
-        From the path of a variable to its rule.
+        From the key of a variable (`kerastl.training.optimizers.rule_keys`) to its rule.
 
     Example:
         >>> features = keras.Input((4,))
@@ -45,11 +45,12 @@ def variable_rules(
         0.0
     """
     rules = {}
-    for variable in model.trainable_variables:
+    keys = rule_keys(model.trainable_variables)
+    for key, variable in zip(keys, model.trainable_variables, strict=True):
         depth = depths.get(id(variable), 0)
         decays = variable.path.rpartition("/")[2] not in _WITHOUT_DECAY
         towards_start = bool(l2_sp) and depth > 0
-        rules[variable.path] = VariableRule(
+        rules[key] = VariableRule(
             rate=layer_decay**depth,
             decay=(l2_sp if towards_start else weight_decay) if decays else 0.0,
             towards_start=towards_start,

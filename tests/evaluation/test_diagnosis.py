@@ -16,10 +16,10 @@ def rows(*pairs):
         (rows((0.6, 0.5), (0.5, 0.4), (0.45, 0.3)), 0.6, "underfits", "still learning"),
         (rows((0.6, 0.5)), 0.6, "underfits", "lowest in the last of 1 epochs (0.500)"),
         (rows((0.6, 0.5), (0.4, 0.3), (0.35, 0.301)), 0.6, "fits", "lowest in epoch 2 of 3"),
-        (rows((0.6, 0.5), (0.1, 0.3), (0.08, 0.301)), 0.6, "fits", "more images would help"),
+        (rows((0.6, 0.5), (0.1, 0.3), (0.08, 0.301)), 0.6, "fits", "more would help"),
         (rows((0.6, 0.5), (0.4, 0.3), (0.2, 0.29)), 0.2, "no gain", "that of the probe 0.200"),
-        # Rose, but training got worse too: noise, not learning by heart.
-        (rows((0.3, 0.3), (0.4, 0.4)), 0.6, "fits", "neither"),
+        # Rose, but training got worse too: not learning by heart.
+        (rows((0.3, 0.3), (0.4, 0.4)), 0.6, "unstable", "did not fall"),
     ],
 )
 def test_verdicts(history, probe, verdict, words):
@@ -32,3 +32,12 @@ def test_verdicts(history, probe, verdict, words):
 def test_a_run_that_patience_or_time_ended_is_not_called_unfinished():
     history = rows((0.6, 0.5), (0.5, 0.4))
     assert diagnose(history, probe_loss=0.6, kept_loss=0.4, epochs=8).verdict == "fits"
+    found = diagnose(history, probe_loss=0.6, kept_loss=0.4, epochs=8, cut_short=True)
+    assert found.verdict == "cut short"
+    assert "8 were planned" in found.words
+
+
+def test_losses_of_two_kinds_are_not_compared():
+    history = rows((0.6, 0.5), (0.1, 0.3), (0.08, 0.301))
+    found = diagnose(history, probe_loss=0.6, kept_loss=0.3, epochs=3, comparable=False)
+    assert "raining" not in found.words

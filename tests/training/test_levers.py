@@ -223,3 +223,14 @@ def test_unknown_names_are_one_clear_line(images):
         tuned(images, schedule="sawtooth")
     with pytest.raises(ConfigError, match="`optimizer` must be one of"):
         tuned(images, optimizer="adagrad")
+
+
+def test_only_norms_where_there_are_none_is_one_clear_line():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((*SIZE, 3))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs), name="net")
+    classifier = build_classifier(
+        backbone, num_classes=3, image_size=SIZE, preprocessing="tf", seed=0
+    )
+    with pytest.raises(ConfigError, match="no BatchNorm is among the layers that are trained"):
+        training_view(classifier, border=None, batch_norm="only")

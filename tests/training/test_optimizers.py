@@ -162,3 +162,19 @@ def test_rules_follow_depth_and_kind():
     assert rules["middle/bias"] == VariableRule(0.25, 0.0, towards_start=True, start_step=20)
     assert rules["norm/gamma"] == VariableRule(0.125, 0.0, towards_start=True, start_step=30)
     assert rules["low/kernel"].rate == 0.125
+
+
+def test_layers_of_one_name_have_rules_of_their_own():
+    """A backbone with a layer that is called like the head."""
+    low = keras.layers.Dense(5, name="same")
+    inner_inputs = keras.Input((4,))
+    backbone = keras.Model(inner_inputs, low(inner_inputs), name="net")
+    features = keras.Input((4,))
+    outputs = keras.layers.Dense(2, activation="softmax", name="same")(backbone(features))
+    model = keras.Model(features, outputs)
+    depths = {id(variable): 1 for variable in low.variables}
+    rules = variable_rules(model, depths, weight_decay=0.1, layer_decay=0.0)
+    assert len(rules) == 4
+    start = model.get_weights()
+    for old, new in zip(start, fit(compiled(model, rules=rules), 1), strict=True):
+        assert np.array_equal(old, new) == (old.shape[-1] == 5)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerastl.errors import DivergedError
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.training.phase import Phase
@@ -70,7 +71,10 @@ def test_the_suggestion_is_near_the_best_of_a_sweep(problem):
     for rate in np.geomspace(1e-4, 1.0, 9):
         classifier.set_weights(start)
         phase = dataclasses.replace(PHASE, learning_rate=float(rate))
-        result = fine_tune(classifier, images, targets, **job, phase=phase)
+        try:
+            result = fine_tune(classifier, images, targets, **job, phase=phase)
+        except DivergedError:
+            continue
         found[float(rate)] = min(row["val_loss"] for row in result.history)
     # Rates that are as good as the best one, but for noise, are the best one too.
     good = [rate for rate, loss in found.items() if loss < min(found.values()) + 0.02]
