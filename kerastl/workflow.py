@@ -124,7 +124,8 @@ def run(
         warn_in_time(unserved, splits, config, phase=job.phase)
         checkpoint = checkpoint_of(job, config, folder=folder)
         options: dict[str, Any] = {"directory": partial, "checkpoint": checkpoint, "store": store}
-        experiment = train(job, config, **options)
+        with checkpoint.offered():
+            experiment = train(job, config, **options)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(

@@ -14,7 +14,8 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,18 @@ class CheckpointFile:
             logger.warning("This run could not be resumed: %s.", error.strerror or error)
         self._written = time.monotonic()
         self._seconds = self._written - started
+
+    @contextmanager
+    def offered(self) -> Iterator[None]:
+        """Say how to go on if the block ends before its time, by Ctrl-C or a mistake."""
+        try:
+            yield
+        except BaseException:
+            if self.path.exists():
+                logger.warning(
+                    "How far fine-tuning came is kept: the same command with --resume goes on."
+                )
+            raise
 
     def remove(self) -> None:
         """Delete it: the run is complete, or begins anew."""
