@@ -7,13 +7,13 @@ key of a configuration file and an attribute in Python are the same thing.
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import KW_ONLY, dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
 
+from kerastl.data_options import typed_words
 from kerastl.errors import ConfigError, did_you_mean
 from kerastl.option_values import (
     DATA,
@@ -137,18 +137,7 @@ def fit_words(config: FitConfig, **changes: Any) -> str:
         >>> fit_words(FitConfig("my photos", image_size=96, export=True, seed=3), seed=None)
         "'my photos' --image-size 96x96 --export"
     """
-    words = [str(changes.get("data", config.data))]
-    for option in dataclasses.fields(FitConfig):
-        value = changes.get(option.name, getattr(config, option.name))
-        if option.name == "data" or value is None or value == option.default:
-            continue
-        flag = option.name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [f"--{flag}", text]
-    return shlex.join(words)
+    return typed_words(config, FitConfig, **changes)
 
 
 def _default_of(name: str) -> tuple[Any, ...]:

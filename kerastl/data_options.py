@@ -4,7 +4,7 @@ import dataclasses
 import os
 import shlex
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -93,9 +93,26 @@ def data_words(options: DataOptions) -> str:
         >>> data_words(DataOptions("my photos", seed=3))
         "'my photos' --seed 3"
     """
-    words = [options.data]
-    for option in dataclasses.fields(DataOptions):
-        value = getattr(options, option.name)
-        if option.name != "data" and value != option.default:
-            words += [f"--{option.name.replace('_', '-')}", str(value)]
+    return typed_words(options, DataOptions)
+
+
+def typed_words(options: DataOptions, kind: type[DataOptions], **changes: Any) -> str:
+    """Return what to type after a command for options that are not at their defaults.
+
+    Args:
+        options: What to type.
+        kind: Whose fields count.
+        **changes: Options to type otherwise; None for the default.
+    """
+    words = [str(changes.get("data", options.data))]
+    for option in dataclasses.fields(kind):
+        value = changes.get(option.name, getattr(options, option.name))
+        if option.name == "data" or value is None or value == option.default:
+            continue
+        flag = option.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{flag}", text]
     return shlex.join(words)

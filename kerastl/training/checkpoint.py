@@ -92,10 +92,9 @@ class CheckpointFile:
         if not self._resume:
             logger.info(
                 "A run was interrupted here after epoch %d; --resume would go on with it. It "
-                "begins anew.",
+                "begins anew; until its first epoch is done, the other may still be resumed.",
                 checkpoint.epochs_done,
             )
-            self.remove()
             return None
         self._check(identity)
         logger.info("Fine-tuning goes on after epoch %d.", checkpoint.epochs_done)

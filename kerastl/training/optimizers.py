@@ -2,7 +2,8 @@
 
 Keras has one rate for all variables of an optimizer (keras #414, #5920). Here a rule is found by a
 variable's path, so it survives save and load; it acts inside the update of that variable, so
-it holds under mixed precision (`LossScaleOptimizer` hands on to this) and distribution.
+it holds under mixed precision (`LossScaleOptimizer` hands on to this). Under a strategy of
+`tf.distribute` it is meant to hold likewise, which was not run.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def rule_keys(variables: Iterable[keras.Variable]) -> list[str]:
     return keys
 
 
-class RuledUpdates:
+class RuledUpdates(keras.optimizers.Optimizer):
     """What the optimizers below have in common. Mixed in before an optimizer of Keras.
 
     Args:
@@ -83,9 +84,9 @@ class RuledUpdates:
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make the optimizer's own variables; what is drawn to its start is remembered there."""
-        if self.built:  # type: ignore[attr-defined]
+        if self.built:
             return
-        super().build(variables)  # type: ignore[misc]
+        super().build(variables)
         self._keys = rule_keys(variables)
         for index, variable in enumerate(variables):
             rule = self._rules.get(self._keys[index])
@@ -93,7 +94,7 @@ class RuledUpdates:
                 # `fit` may build inside its graph, where a value is to be had in no other way.
                 with tf.init_scope():
                     value = np.array(variable.numpy())
-                self._starts[index] = self.add_variable_from_reference(  # type: ignore[attr-defined]
+                self._starts[index] = self.add_variable_from_reference(
                     variable, name="start", initializer=keras.initializers.Constant(value)
                 )
 
@@ -105,27 +106,27 @@ class RuledUpdates:
             variable: To update.
             learning_rate: Of the step.
         """
-        index = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        index = self._get_variable_index(variable)
         rule = self._rules.get(self._keys[index])
         if rule is None:
-            super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+            super().update_step(gradient, variable, learning_rate)
             return
         rate = keras.ops.cast(learning_rate, variable.dtype) * rule.rate
         if rule.start_step:
-            begun = self.iterations >= rule.start_step  # type: ignore[attr-defined]
+            begun = self.iterations >= rule.start_step
             rate = rate * keras.ops.cast(begun, variable.dtype)
         if rule.decay:
             start = self._starts.get(index)
             distance = keras.ops.convert_to_tensor(variable)
             if start is not None:
                 distance = distance - keras.ops.convert_to_tensor(start)
-            self.assign_sub(variable, distance * rule.decay * rate)  # type: ignore[attr-defined]
-        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+            self.assign_sub(variable, distance * rule.decay * rate)
+        super().update_step(gradient, variable, rate)
 
     def get_config(self) -> dict[str, Any]:
         """Return the options, rules included."""
         rules = {path: list(dataclasses.astuple(rule)) for path, rule in self._rules.items()}
-        return {**super().get_config(), "rules": rules}  # type: ignore[misc]
+        return {**super().get_config(), "rules": rules}
 
 
 @keras.saving.register_keras_serializable("kerastl")

@@ -251,8 +251,11 @@ def _bn(job: Job) -> Pairs:
 RECIPES: dict[str, tuple[str, Callable[[Job], Pairs]]] = {
     "default": ("Probe, then fine-tuning from there: for most data.", _default),
     "probe": ("The frozen network and its best linear head: seconds, a few images.", _probe),
-    "bit": ("Big Transfer: the whole network by SGD in a number of steps.", _bit),
-    "fastai": ("What fastai's fine_tune does after its frozen epoch.", _fastai),
+    "bit": ("Big Transfer: SGD on the whole network; without its MixUp and image sizes.", _bit),
+    "fastai": (
+        "Rates as in fastai's fine_tune after its frozen epoch; Adam's betas are Keras'.",
+        _fastai,
+    ),
     "gradual": ("Block by block from the top, as ULMFiT.", _gradual),
     "cyclical": ("The rate rises and falls; several good epochs are averaged.", _cyclical),
     "bn": ("Only the scale and shift of BatchNorm, and the head.", _bn),
