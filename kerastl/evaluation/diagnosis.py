@@ -14,6 +14,8 @@ CUT_SHORT, UNSTABLE = "cut short", "unstable"
 _RISE = 0.05
 # Fall of the validation loss in the last epoch, as part of it, that promises more.
 _STILL_FALLING = 0.01
+# Nats per image below which neither counts: where all is known, a loss halves without meaning.
+_NOTHING = 0.005
 # Training loss as part of the validation loss below which the gap is worth a word.
 _WIDE_GAP = 0.5
 
@@ -70,7 +72,7 @@ def diagnose(
             f"probe {probe_loss:.3f}. Its steps disturbed more than they taught, or the images are "
             "too few for it.",
         )
-    rose = losses[-1] > (1 + _RISE) * losses[best]
+    rose = losses[-1] > max((1 + _RISE) * losses[best], losses[best] + _NOTHING)
     if rose and training[-1] >= training[best]:
         return Diagnosis(
             UNSTABLE,
@@ -91,7 +93,9 @@ def diagnose(
             "It was cut short while it was learning: the validation log-loss was lowest in the "
             f"last of {len(losses)} epochs ({losses[-1]:.3f}); {epochs} were planned.",
         )
-    falling = len(losses) > 1 and losses[-1] < (1 - _STILL_FALLING) * losses[-2]
+    falling = len(losses) > 1 and losses[-1] < min(
+        (1 - _STILL_FALLING) * losses[-2], losses[-2] - _NOTHING
+    )
     if best == len(losses) - 1 and len(losses) >= epochs and (falling or len(losses) == 1):
         return Diagnosis(
             UNDERFITS,

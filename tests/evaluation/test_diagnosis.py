@@ -18,6 +18,9 @@ def rows(*pairs):
         (rows((0.6, 0.5), (0.4, 0.3), (0.35, 0.301)), 0.6, "fits", "lowest in epoch 2 of 3"),
         (rows((0.6, 0.5), (0.1, 0.3), (0.08, 0.301)), 0.6, "fits", "more would help"),
         (rows((0.6, 0.5), (0.4, 0.3), (0.2, 0.29)), 0.2, "no gain", "that of the probe 0.200"),
+        # All is known: neither halving nor doubling means anything.
+        (rows((0.2, 0.002), (0.1, 0.001)), 0.6, "fits", "neither"),
+        (rows((0.2, 0.001), (0.1, 0.003)), 0.6, "fits", "neither"),
         # Rose, but training got worse too: not learning by heart.
         (rows((0.3, 0.3), (0.4, 0.4)), 0.6, "unstable", "did not fall"),
     ],
