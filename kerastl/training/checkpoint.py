@@ -110,7 +110,9 @@ class CheckpointFile:
         started = time.monotonic()
         if not last and started - self._written < _LEAST_PAUSE * self._seconds:
             return
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        # One name for all processes, so that what kill -9 leaves is overwritten, and removed in the
+        # end. Two runs into one folder at once could only spoil each other's: then it is not read.
+        partial = self._partial
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
@@ -119,8 +121,9 @@ class CheckpointFile:
                 os.fsync(file.fileno())
             partial.replace(self.path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             logger.warning("This run could not be resumed: %s.", error.strerror or error)
+        finally:  # Ctrl-C too
+            partial.unlink(missing_ok=True)
         self._written = time.monotonic()
         self._seconds = self._written - started
 
@@ -139,6 +142,11 @@ class CheckpointFile:
     def remove(self) -> None:
         """Delete it: the run is complete, or begins anew."""
         self.path.unlink(missing_ok=True)
+        self._partial.unlink(missing_ok=True)
+
+    @property
+    def _partial(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.partial")
 
     def _arrays(self, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
         """Return everything as arrays by name, plain values as text."""
