@@ -68,7 +68,7 @@ class FitConfig(TrainingOptions):
     """How an image of another shape is fitted: all of it stretched, its middle, or all of it
     with a grey border."""
 
-    pooling: Annotated[Literal["avg", "max"], Parameter(group=MODEL)] = "avg"
+    pooling: Annotated[Literal["avg", "max", "stages"], Parameter(group=MODEL)] = "avg"
     """How the last feature maps become one vector."""
 
     hidden_units: Annotated[int, Parameter(group=MODEL)] = 0

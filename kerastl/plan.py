@@ -16,7 +16,7 @@ from kerastl.data.splits import split_rows
 from kerastl.data_options import DataOptions
 from kerastl.deadline import NEVER, Deadline
 from kerastl.errors import ConfigError
-from kerastl.models.classifier import build_classifier
+from kerastl.models.classifier import STAGES, build_classifier
 from kerastl.models.network import Network, build_network
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import Job, Recipe, find_recipe
@@ -95,6 +95,7 @@ def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessi
         unfreeze_blocks=config.unfreeze_blocks,
         own=backbone,
         own_preprocessing=preprocessing,
+        stage_features=config.pooling == STAGES,
     )
 
 

@@ -220,7 +220,7 @@ def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Mod
     """
     graph, nodes = graph_of(backbone), nodes_of(backbone)
     _check_border(backbone, nodes, border)
-    below = ancestors(nodes)[border.position]
+    below = _with_vectors(nodes, ancestors(nodes)[border.position])
     crossing = _crossing(graph, nodes, below)
     entries = [
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
@@ -236,6 +236,38 @@ def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Mod
         name=f"{backbone.name}_suffix",
     )
     return prefix, suffix
+
+
+def renumbered(border: Border, backbone: keras.Model, extended: keras.Model) -> Border:
+    """Return a border of a network as a border of another one that was built upon it.
+
+    Args:
+        border: One of the borders of `backbone`.
+        backbone: A functional `keras.Model`.
+        extended: One that holds the same calls, and others above them.
+    """
+    output = nodes_of(backbone)[border.position].output_tensors[0]
+    graph, nodes = graph_of(extended), nodes_of(extended)
+    position = next(
+        index for index, node in enumerate(nodes) if output is node.output_tensors[0]
+    )
+    crossing = _crossing(graph, nodes, _with_vectors(nodes, ancestors(nodes)[position]))
+    return Border(border.name, position, len(crossing))
+
+
+def _with_vectors(nodes: list[Any], below: int) -> int:
+    """Add what makes vectors of nothing but what lies below, without weights, to the bit set.
+
+    What a head wants of a lower stage crosses the border as a vector then, not as the maps.
+    """
+    index_of = {id(t): i for i, node in enumerate(nodes) for t in node.output_tensors}
+    for index, node in enumerate(nodes):
+        vectors = all(len(tensor.shape) <= 2 for tensor in node.output_tensors)
+        inputs = [index_of[id(tensor)] for tensor in node.input_tensors]
+        weightless = not getattr(node.operation, "variables", ())
+        if vectors and weightless and inputs and all(below >> i & 1 for i in inputs):
+            below |= 1 << index
+    return below
 
 
 def _single(tensors: list[Any]) -> Any:

@@ -16,6 +16,9 @@ from kerastl.models.backbones import preprocess
 
 PREPROCESSING = "preprocessing"
 POOLING = "pooling"
+
+# A way of pooling that begins in the network, see `kerastl.models.stage_features`.
+STAGES = "stages"
 DROPOUT = "head_dropout"
 HIDDEN = "head_hidden"
 OUTPUT = "probabilities"
@@ -66,7 +69,8 @@ def build_classifier(
         image_size: (height, width) in pixels of the images.
         preprocessing: What the backbone expects, see `kerastl.models.backbones.preprocess`;
             "identity" where it takes pixels 0..255 itself.
-        pooling: "avg" or "max".
+        pooling: "avg", "max" or "stages"; the last needs a backbone that gives a vector, see
+            `kerastl.models.stage_features`.
         hidden_units: Width of a hidden ReLU layer in the head, 0 for none.
         dropout: Part of the features (and hidden units) dropped in training, 0..1.
         l1: L1 penalty on the kernels of the head.
@@ -166,7 +170,12 @@ def _pooling_layer(pooling: str, rank: int) -> keras.layers.Layer:
         return keras.layers.GlobalAveragePooling2D(name=POOLING)
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name=POOLING)
-    raise ConfigError(f"`pooling` must be 'avg' or 'max'; received pooling={pooling!r}.")
+    if pooling == STAGES:
+        raise ConfigError(
+            "`pooling` cannot be 'stages' for a backbone that gives feature maps; build it by "
+            "kerastl.build_network(..., stage_features=True), whose `backbone` gives one vector."
+        )
+    raise ConfigError(f"`pooling` must be 'avg', 'max' or 'stages'; received pooling={pooling!r}.")
 
 
 def _check_backbone(backbone: keras.Model, image_size: tuple[int, int]) -> None:

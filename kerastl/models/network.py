@@ -12,6 +12,7 @@ from kerastl.errors import ConfigError
 from kerastl.models.backbones import build_backbone, find_backbone
 from kerastl.models.blocks import Border, borders
 from kerastl.models.depth import border_below
+from kerastl.models.stage_features import with_stage_features
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def build_network(
     unfreeze_blocks: int | Literal["all"] | None = None,
     own: keras.Model | None = None,
     own_preprocessing: str = "identity",
+    stage_features: bool = False,
 ) -> Network:
     """Return a known backbone, or one's own, and where it is cut.
 
@@ -71,6 +73,8 @@ def build_network(
         unfreeze_blocks: Blocks to train; None for the upper half, "all" for all.
         own: A functional `keras.Model` in place of `name` and `weights`.
         own_preprocessing: What it expects.
+        stage_features: Whether it gives one vector of features of all of its stages, see
+            `kerastl.models.stage_features`, in place of its last feature maps.
 
     Raises:
         ConfigError: The name is unknown, the images too small, or the blocks too many.
@@ -87,6 +91,8 @@ def build_network(
         backbone, name, weights = own, own.name, "own"
         preprocessing, pattern, max_tensors = own_preprocessing, None, 1
     found = borders(backbone, pattern, max_tensors=max_tensors)
+    if stage_features:
+        backbone, found = with_stage_features(backbone, found)
     num_blocks = len(found) + 1
     if unfreeze_blocks is None:
         unfreeze_blocks = upper_half(num_blocks=num_blocks)
