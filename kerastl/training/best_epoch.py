@@ -122,9 +122,46 @@ class BestEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row of history."""
-        logs = logs or {}
+        logs = {} if logs is None else logs
+        loss, accuracy = self._validate(epoch + 1)
+        # For callbacks that come after this one.
+        logs |= {"val_loss": loss, "val_accuracy": accuracy}
+        if epoch == 0:
+            self._refuse_chaos(loss)
+        self.history.append(
+            {
+                "phase": "fine-tune",
+                "epoch": epoch + 1,
+                "loss": float(logs["loss"]),
+                "accuracy": float(logs["accuracy"]),
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "learning_rate": self._middle_rate,
+                # Keras weights training losses only: said here, so that nobody compares apples
+                # with pears.
+                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
+            }
+        )
+
+    def _validate(self, epoch: int) -> tuple[float, float]:
+        """Return validation loss and accuracy; keep the weights if they are among the best."""
         with self._averaged():
-            self._end_epoch(epoch, logs)
+            probabilities = self._forward_all()
+            loss, accuracy = self._judged(probabilities)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"The validation loss is {loss} after epoch {epoch} of fine-tuning; expected a "
+                    f"finite number. Try --learning-rate {self._learning_rate / 10:g}."
+                )
+            is_best = not self.best or loss < self.best[0].loss
+            if len(self.best) < self._num_kept or loss < self.best[-1].loss:
+                kept = Kept(loss, [np.array(v.numpy()) for v in self._variables], probabilities)
+                self.best = sorted([*self.best, kept], key=lambda one: one.loss)[: self._num_kept]
+        if is_best:
+            self.best_epoch = epoch
+        elif epoch - self.best_epoch >= self._patience_epochs:
+            self.model.stop_training = True
+        return loss, accuracy
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -144,41 +181,6 @@ class BestEpoch(keras.callbacks.Callback):
         finally:
             for variable, value in zip(variables, own, strict=True):
                 variable.assign(value)
-
-    def _end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
-        probabilities = self._forward_all()
-        loss, accuracy = self._judged(probabilities)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"The validation loss is {loss} after epoch {epoch + 1} of fine-tuning; expected a "
-                f"finite number. Try --learning-rate {self._learning_rate / 10:g}."
-            )
-        # For callbacks that come after this one.
-        logs |= {"val_loss": loss, "val_accuracy": accuracy}
-        if epoch == 0:
-            self._refuse_chaos(loss)
-        self.history.append(
-            {
-                "phase": "fine-tune",
-                "epoch": epoch + 1,
-                "loss": float(logs["loss"]),
-                "accuracy": float(logs["accuracy"]),
-                "val_loss": loss,
-                "val_accuracy": accuracy,
-                "learning_rate": self._middle_rate,
-                # Keras weights training losses only: said here, so that nobody compares apples
-                # with pears.
-                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
-            }
-        )
-        is_best = not self.best or loss < self.best[0].loss
-        if len(self.best) < self._num_kept or loss < self.best[-1].loss:
-            kept = Kept(loss, [np.array(v.numpy()) for v in self._variables], probabilities)
-            self.best = sorted([*self.best, kept], key=lambda one: one.loss)[: self._num_kept]
-        if is_best:
-            self.best_epoch = epoch + 1
-        elif epoch + 1 - self.best_epoch >= self._patience_epochs:
-            self.model.stop_training = True
 
     def _refuse_chaos(self, loss: float) -> None:
         """Stop where a first epoch has left answers that are far worse than no knowledge at all."""
