@@ -132,9 +132,8 @@ class BestEpoch(keras.callbacks.Callback):
             # What the epoch has reached is measured like the others.
             self.out_of_time = self.model.stop_training = True
             return
-        epoch, step = divmod(self._step, self._epoch_steps)
-        if step in self._parts:
-            when = round(epoch + self._parts[step], 3)
+        if batch + 1 in self._parts:
+            when = round(len(self.history) + self._parts[batch + 1], 3)
             loss, accuracy = self._validate(when)
             self._checks.append({"epoch": when, "val_loss": loss, "val_accuracy": accuracy})
             self._checked_step = self._step
