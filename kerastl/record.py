@@ -193,6 +193,7 @@ def environment(experiment: Experiment, recipe: Recipe, *, seconds: float) -> di
         ),
         # Of the training step; a frozen part runs once, and compiling it would not pay.
         "xla": "not trained" if phase is None else phase.xla.words,
+        "answers_are_the_mean_over": list(experiment.answer_views),
         "recipe": {name: setting.value for name, setting in recipe.settings.items()},
         "images_at_once": "not trained" if phase is None else phase.images_at_once,
         **({"out_of_memory": phase.out_of_memory} if phase and phase.out_of_memory else {}),

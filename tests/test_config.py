@@ -26,6 +26,7 @@ EVERYTHING = {
     "test_fraction": 0.22,
     "fold": "2/5",
     "cache": "disk",
+    "tta": True,
     "max_minutes": 12.5,
     "feature_cache": "/fast/disk",
     "feature_cache_gib": 2.5,

@@ -6,8 +6,9 @@ The test split is read once, at the end, by both.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.augment import symmetric_views
+from kerastl.data.augment import AS_IT_IS, symmetric_views
 from kerastl.data.imbalance import (
     LOGIT_ADJUST,
     NONE,
@@ -33,11 +34,12 @@ from kerastl.features.probe import Probe, log_loss_nats
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
+from kerastl.models.view_mean import mean_answer, mean_over_views
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
-from kerastl.training.answers import Answers, answers_to_test
+from kerastl.training.answers import Answers, Candidate, answers_to_test
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
-from kerastl.training.frozen_fit import Answer, fit_frozen
+from kerastl.training.frozen_fit import Answer, View, fit_frozen
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
@@ -54,7 +56,7 @@ class Experiment:
     """Both models' answers, and the one that was kept.
 
     Attributes:
-        classifier: Holds the weights of the kept model.
+        classifier: Holds the weights of the kept model, and answers as it does.
         kept: "probe" or "fine-tuned".
         answers: By name of the model: "probe", and "fine-tuned" if that was run.
         probe: The linear probe, before any logit adjustment.
@@ -65,6 +67,8 @@ class Experiment:
         precision: Of the features that the probe was fitted on.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
+        answer_views: Names of the views that answers are the mean over; one if they are of the
+            image as it is.
         left_out: Why there is no fine-tuned model though one was asked for, one sentence.
     """
 
@@ -78,6 +82,7 @@ class Experiment:
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
+    answer_views: tuple[str, ...] = (AS_IT_IS,)
 
 
 def probe_then_fine_tune(
@@ -93,6 +98,7 @@ def probe_then_fine_tune(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: CheckpointFile | None = None,
     augment: str = "none",
+    tta: bool = False,
     imbalance: str = NONE,
     batch_size: int = 32,
     precision: str = "float32",
@@ -115,6 +121,7 @@ def probe_then_fine_tune(
         checkpoint: Where it is kept how far fine-tuning has come, and found again.
         augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
             mirror images too.
+        tta: Whether both models answer with the mean over these mirror images.
         imbalance: What is done about classes of different sizes, see `kerastl.data.imbalance`.
             For the probe, and a head with a hidden layer, sampling is the same as balanced
             weights: all rows, each with the weight of how often it would be drawn.
@@ -135,6 +142,7 @@ def probe_then_fine_tune(
     check_imbalance(imbalance, multi_label=labels.ndim == 2)
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
+    views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
     announce_memory(
         classifier, images, splits, border=border, phase=phase, batch_size=batch_size, store=store
     )
@@ -148,16 +156,15 @@ def probe_then_fine_tune(
         groups=groups,
         border=border,
         phase=phase,
-        augment=augment,
+        views=views,
+        tta=tta,
         class_weights=weights,
         batch_size=batch_size,
         precision=precision,
         store=store,
         seed=seed,
     )
-    readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
-    validated = {PROBE: answer(val, "Validating the probe")}
-    model_weights = {PROBE: classifier.get_weights()}
+    candidates = {PROBE: _probe_candidate(classifier, answer, val, multi_label=labels.ndim == 2)}
     result, left_out = _fine_tuned(
         classifier,
         images,
@@ -174,21 +181,48 @@ def probe_then_fine_tune(
         callbacks=callbacks,
         checkpoint=checkpoint,
     )
+    answering = mean_over_views(classifier, tuple(views)) if tta else classifier
     if result is not None:
-        ask = probability_reader(classifier, images, batch_size=batch_size)
-        readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
-        validated[FINE_TUNED] = result.val_probabilities
-        model_weights[FINE_TUNED] = classifier.get_weights()
+        ask = probability_reader(answering, images, batch_size=batch_size)
+        candidates[FINE_TUNED] = Candidate(
+            lambda rows: ask(rows, "Testing the fine-tuned model"),
+            ask(val, "Validating the mean over views") if tta else result.val_probabilities,
+            result.val_probabilities,
+            classifier.get_weights(),
+        )
     # From here on nothing is decided any more but by validation; the test split is read.
-    tested, test = answers_to_test(classifier, readers, images, test, model_weights=model_weights)
-    answers = _answers(labels[val], validated, tested, weights)
+    tested, test = answers_to_test(classifier, candidates, images, test)
+    answers = _answers(labels[val], candidates, tested, weights)
     kept = min(answers, key=lambda name: answers[name].validation_loss)
-    classifier.set_weights(model_weights[kept])
+    classifier.set_weights(candidates[kept].weights)
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
         answers = _adjust(classifier, answers, labels[train])
-    num_features = len(probe.kernel)
     return Experiment(
-        classifier, kept, answers, probe, result, test, num_features, chosen, weights, left_out
+        classifier=answering,
+        kept=kept,
+        answers=answers,
+        probe=probe,
+        phase=result,
+        test_rows=test,
+        num_features=len(probe.kernel),
+        precision=chosen,
+        class_weights=weights,
+        left_out=left_out,
+        answer_views=tuple(views) if tta else (AS_IT_IS,),
+    )
+
+
+def _probe_candidate(
+    classifier: keras.Model, answer: Answer, val: NDArray[np.int64], *, multi_label: bool
+) -> Candidate:
+    """Return the probe as one of the models that may be kept."""
+    of_views = answer(val, "Validating the probe")
+    mean = functools.partial(mean_answer, multi_label=multi_label)
+    return Candidate(
+        lambda rows: mean(answer(rows, "Testing the probe")),
+        mean(of_views),
+        of_views[0],
+        classifier.get_weights(),
     )
 
 
@@ -201,14 +235,13 @@ def _fit_and_cut(
     val: NDArray[np.int64],
     border: Border | None,
     phase: Phase | None,
-    augment: str,
+    views: Mapping[str, View],
     precision: str,
     store: Store,
     seed: int,
     **options: Any,
 ) -> tuple[Probe, Answer, Precision, Cut | None]:
     """Choose the precision, cut the classifier if there is time to fine-tune, fit the head."""
-    views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
     chosen, features = choose_precision(
         classifier,
         images,
@@ -274,18 +307,19 @@ def _fine_tuned(
 
 def _answers(
     labels: NDArray[Any],
-    validated: dict[str, NDArray[np.float32]],
+    candidates: Mapping[str, Candidate],
     tested: dict[str, NDArray[np.float32]],
     class_weights: NDArray[np.float32] | None,
 ) -> dict[str, Answers]:
     """Return the answers of each model with the loss that it is compared by."""
     return {
         name: Answers(
-            validation,
+            one.validation,
             tested[name],
-            log_loss_nats(labels, validation, class_weights=class_weights),
+            log_loss_nats(labels, one.validation, class_weights=class_weights),
+            one.while_training,
         )
-        for name, validation in validated.items()
+        for name, one in candidates.items()
     }
 
 
@@ -300,6 +334,7 @@ def _adjust(
             validation=adjusted_probabilities(one.validation, priors),
             test=adjusted_probabilities(one.test, priors),
             validation_loss=one.validation_loss,
+            while_training=one.while_training,
         )
         for name, one in answers.items()
     }
