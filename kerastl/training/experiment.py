@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,6 @@ class Experiment:
         phase: How fine-tuning went, None if it was not run.
         test_rows: int64: the test rows that the answers are of; not those whose file had gone
             or was damaged when it was read for the test.
-        num_features: Length of the pooled feature vector.
         precision: Of the features that the probe was fitted on.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
@@ -78,7 +77,6 @@ class Experiment:
     probe: Probe = field(repr=False)
     phase: PhaseResult | None
     test_rows: NDArray[np.int64] = field(repr=False)
-    num_features: int
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
@@ -147,6 +145,7 @@ def probe_then_fine_tune(
         classifier, images, splits, border=border, phase=phase, batch_size=batch_size, store=store
     )
     weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
+    shared: dict[str, Any] = {"border": border, "class_weights": weights, "store": store}
     probe, answer, chosen, cut = _fit_and_cut(
         classifier,
         images,
@@ -154,15 +153,13 @@ def probe_then_fine_tune(
         train=train,
         val=val,
         groups=groups,
-        border=border,
         phase=phase,
         views=views,
         tta=tta,
-        class_weights=weights,
         batch_size=batch_size,
         precision=precision,
-        store=store,
         seed=seed,
+        **shared,
     )
     candidates = {PROBE: _probe_candidate(classifier, answer, val, multi_label=labels.ndim == 2)}
     result, left_out = _fine_tuned(
@@ -171,30 +168,21 @@ def probe_then_fine_tune(
         targets,
         train_rows=train,
         val_rows=val,
-        border=border,
         phase=_in_precision(phase, chosen),
-        class_weights=weights,
         balanced=imbalance == SAMPLING,
-        store=store,
         cut=cut,
         all_borders=all_borders,
         callbacks=callbacks,
         checkpoint=checkpoint,
+        **shared,
     )
     answering = mean_over_views(classifier, tuple(views)) if tta else classifier
     if result is not None:
         ask = probability_reader(answering, images, batch_size=batch_size)
-        candidates[FINE_TUNED] = Candidate(
-            lambda rows: ask(rows, "Testing the fine-tuned model"),
-            ask(val, "Validating the mean over views") if tta else result.val_probabilities,
-            result.val_probabilities,
-            classifier.get_weights(),
-        )
+        candidates[FINE_TUNED] = _fine_tuned_candidate(classifier, result, ask, val, tta=tta)
     # From here on nothing is decided any more but by validation; the test split is read.
     tested, test = answers_to_test(classifier, candidates, images, test)
-    answers = _answers(labels[val], candidates, tested, weights)
-    kept = min(answers, key=lambda name: answers[name].validation_loss)
-    classifier.set_weights(candidates[kept].weights)
+    answers, kept = _keep_better(classifier, labels[val], candidates, tested, weights)
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
         answers = _adjust(classifier, answers, labels[train])
     return Experiment(
@@ -204,11 +192,28 @@ def probe_then_fine_tune(
         probe=probe,
         phase=result,
         test_rows=test,
-        num_features=len(probe.kernel),
         precision=chosen,
         class_weights=weights,
         left_out=left_out,
         answer_views=tuple(views) if tta else (AS_IT_IS,),
+    )
+
+
+def _fine_tuned_candidate(
+    classifier: keras.Model,
+    result: PhaseResult,
+    ask: Callable[[NDArray[np.int64], str], NDArray[np.float32]],
+    val: NDArray[np.int64],
+    *,
+    tta: bool,
+) -> Candidate:
+    """Return the fine-tuned model as one of those that may be kept."""
+    alone = result.val_probabilities
+    return Candidate(
+        lambda rows: ask(rows, "Testing the fine-tuned model"),
+        ask(val, "Validating the mean over views") if tta else alone,
+        alone,
+        classifier.get_weights(),
     )
 
 
@@ -305,14 +310,15 @@ def _fine_tuned(
     return None, reason
 
 
-def _answers(
+def _keep_better(
+    classifier: keras.Model,
     labels: NDArray[Any],
     candidates: Mapping[str, Candidate],
     tested: dict[str, NDArray[np.float32]],
     class_weights: NDArray[np.float32] | None,
-) -> dict[str, Answers]:
-    """Return the answers of each model with the loss that it is compared by."""
-    return {
+) -> tuple[dict[str, Answers], str]:
+    """Give the classifier the better weights; return all answers, and whose these weights are."""
+    answers = {
         name: Answers(
             one.validation,
             tested[name],
@@ -321,6 +327,9 @@ def _answers(
         )
         for name, one in candidates.items()
     }
+    kept = min(answers, key=lambda name: answers[name].validation_loss)
+    classifier.set_weights(candidates[kept].weights)
+    return answers, kept
 
 
 def _adjust(
