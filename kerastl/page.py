@@ -254,7 +254,7 @@ def _model_summary(record: Record) -> ModelSummary:
         num_trained=None if phase is None else phase.num_trainable,
         unfrozen_blocks=network.unfreeze_blocks if phase is not None else 0,
         num_blocks=network.num_blocks,
-        epochs=0 if phase is None else len(phase.history),
+        epochs=0 if phase is None else phase.history[-1]["epoch"],
         best_epoch=None if phase is None else phase.best_epoch,
         settings=settings,
     )

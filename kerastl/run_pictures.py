@@ -77,7 +77,7 @@ def draw_pictures(
                 caption="Training numbers are measured on augmented images, before each step. "
                 "The dashed line is the probe, where fine-tuning starts. The learning rate is that "
                 "of each epoch's middle step."
-                f"{_curve_note(record)}",
+                f"{_dots_note(experiment.phase.history)}{_curve_note(record)}",
             )
         )
     path = experiment.probe.path
@@ -155,6 +155,13 @@ def _curve_note(record: Record) -> str:
             f"counts {share} as right, look worse than those of validation."
         )
     return note
+
+
+def _dots_note(history: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the dots of the curves are; "" where there are none."""
+    if not any(row["checks"] for row in history):
+        return ""
+    return " Small dots: validation between the ends of epochs."
 
 
 def _probe_reference(record: Record) -> dict[str, float]:

@@ -45,6 +45,7 @@ EVERYTHING = {
     "precision": "auto",
     "fine_tune_epochs": 3,
     "patience_epochs": 2,
+    "checks_per_epoch": 4,
     "batch_size": 5,
     "accumulate_steps": 3,
     "learning_rate": 3e-5,

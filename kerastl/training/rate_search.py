@@ -116,7 +116,12 @@ def find_learning_rate(
 
     def loss_after(rate: float) -> float:
         short = dataclasses.replace(
-            phase, epochs=epochs, learning_rate=rate, epochs_per_block=0.0, patience_epochs=epochs
+            phase,
+            epochs=epochs,
+            learning_rate=rate,
+            epochs_per_block=0.0,
+            patience_epochs=epochs,
+            checks_per_epoch=1,
         )
         options: dict[str, Any] = {"store": store, "cut": cut, "all_borders": all_borders}
         options |= {"class_weights": class_weights, "balanced": balanced}
