@@ -12,6 +12,10 @@ from kerastl.models.batch_norm import AFFINE_NORM, FROZEN_NORM, norms_in
 from kerastl.models.network import Network
 from kerastl.training.recipes import Recipe
 
+# How values are chosen.
+BAYESIAN, RANDOM = "bayesian", "random"
+METHODS = (BAYESIAN, RANDOM)
+
 # Times the recipe's, both ways: three doublings hold every good rate that `--find-lr` has found.
 _RATE_FACTOR = 8.0
 

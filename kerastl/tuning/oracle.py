@@ -17,11 +17,9 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.hyperparameters import Float
 from keras_tuner.errors import FatalError
 from keras_tuner.oracles import BayesianOptimizationOracle, RandomSearchOracle
+from threadpoolctl import threadpool_limits
 
-from kerastl.tuning.levers import Lever
-
-BAYESIAN, RANDOM = "bayesian", "random"
-METHODS = (BAYESIAN, RANDOM)
+from kerastl.tuning.levers import BAYESIAN, Lever
 
 _OBJECTIVE = "val_loss"
 
@@ -124,7 +122,9 @@ class _RecipeFirst:
         if not self.trials:
             defaults = {one.name: one.default for one in self.hyperparameters.space}
             return {"status": "RUNNING", "values": defaults}
-        answer = super().populate_space(trial_id)  # type: ignore[misc]
+        # 50 searches in matrices of some 20 numbers: with two threads each takes 5 times as long.
+        with threadpool_limits(1, user_api="blas"):
+            answer = super().populate_space(trial_id)  # type: ignore[misc]
         values = self._rounded(answer["values"])
         if values is not None and self._duplicate(values):
             values = self._rounded(self._random_values())
@@ -141,8 +141,8 @@ class _RecipeFirst:
 
 
 class _Bayesian(_RecipeFirst, BayesianOptimizationOracle):
-    """See `BAYESIAN`."""
+    """A Gaussian process of the losses so far."""
 
 
 class _Random(_RecipeFirst, RandomSearchOracle):
-    """See `RANDOM`."""
+    """Any values."""

@@ -168,6 +168,8 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
         KerasTLError: Something else cannot work.
     """
     began = time.monotonic()
+    # A fit begins so; and no trial may depend on how many were before it.
+    keras.utils.set_random_seed(start.config.seed)
     state, judged, epochs = COMPLETE, None, 0
     try:
         history, answers, cut_short = _fine_tuned(

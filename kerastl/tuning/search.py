@@ -23,14 +23,13 @@ from kerastl.features.store import Store, find_store
 from kerastl.plan import read_table
 from kerastl.progress import track
 from kerastl.run_folder import TRIALS_FOLDER, choose_run_folder, new_run_folder, publish
-from kerastl.tuning.levers import LEVERS, Lever, find_levers, free_levers
+from kerastl.tuning.levers import BAYESIAN, LEVERS, METHODS, Lever, find_levers, free_levers
 from kerastl.tuning.record import Found, result_lines, write_found
 from kerastl.tuning.runs import Start, find_start, run_trial
 from kerastl.tuning.trial import DIVERGED, Trial, best_trial, loss_of
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("bayesian", "random")
 MOST_TRIALS = 10_000
 
 
@@ -59,7 +58,7 @@ def search_recipe(
     config: FitConfig,
     *,
     trials: int = 20,
-    method: str = "bayesian",
+    method: str = BAYESIAN,
     given: Collection[str] = (),
     table: ImageTable | None = None,
     backbone: keras.Model | None = None,
