@@ -146,7 +146,7 @@ def probe_then_fine_tune(
     )
     weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
     shared: dict[str, Any] = {"border": border, "class_weights": weights, "store": store}
-    probe, answer, chosen, cut = _fit_and_cut(
+    probe, answer, chosen, cut = fit_and_cut(
         classifier,
         images,
         labels,
@@ -168,7 +168,7 @@ def probe_then_fine_tune(
         targets,
         train_rows=train,
         val_rows=val,
-        phase=_in_precision(phase, chosen),
+        phase=in_precision(phase, chosen),
         balanced=imbalance == SAMPLING,
         cut=cut,
         all_borders=all_borders,
@@ -231,7 +231,7 @@ def _probe_candidate(
     )
 
 
-def _fit_and_cut(
+def fit_and_cut(
     classifier: keras.Model,
     images: Images,
     labels: NDArray[Any],
@@ -246,7 +246,26 @@ def _fit_and_cut(
     seed: int,
     **options: Any,
 ) -> tuple[Probe, Answer, Precision, Cut | None]:
-    """Choose the precision, cut the classifier if there is time to fine-tune, fit the head."""
+    """Choose the precision, cut the classifier if there is time to fine-tune, fit the head.
+
+    Args:
+        classifier: See `probe_then_fine_tune`, like all others but those named here.
+        images: See there.
+        labels: See there.
+        train: int64: rows to fit on.
+        val: int64: rows that tell a head with a hidden layer when to stop.
+        border: See there.
+        phase: See there.
+        views: What of each image it is fitted on, see `kerastl.data.augment.symmetric_views`.
+        precision: See there.
+        store: See there.
+        seed: See there.
+        **options: The other arguments of `kerastl.training.frozen_fit.fit_frozen`.
+
+    Returns:
+        The probe, what answers like the fitted head, what features were computed in, and the
+        classifier cut where fine-tuning begins, which is to be released.
+    """
     chosen, features = choose_precision(
         classifier,
         images,
@@ -259,7 +278,7 @@ def _fit_and_cut(
     if precision != "float32":
         logger.info("Features in %s: %s.", chosen.dtype, chosen.reason)
     cut = None
-    if (phase := _in_precision(phase, chosen)) is not None and not phase.deadline.passed:
+    if (phase := in_precision(phase, chosen)) is not None and not phase.deadline.passed:
         cut = cut_classifier(
             classifier,
             images,
@@ -286,8 +305,13 @@ def _fit_and_cut(
     return probe, answer, chosen, cut
 
 
-def _in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
-    """Return how to fine-tune with kept views of training images in the precision of features."""
+def in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
+    """Return how to fine-tune with kept views of training images in the precision of features.
+
+    Args:
+        phase: How to fine-tune, if at all.
+        precision: From `fit_and_cut`.
+    """
     return phase and dataclasses.replace(phase, view_dtype=precision.dtype)
 
 
