@@ -64,8 +64,7 @@ class ModelSummary:
         image_size: (height, width) in pixels.
         num_parameters: All numbers of the network.
         num_trained: Numbers that fine-tuning changed; None without fine-tuning.
-        unfrozen_blocks: Blocks that fine-tuning changed.
-        num_blocks: Blocks that there are.
+        tuned: What of the backbone fine-tuning trained: "the top 3 of 16 blocks"; "" without.
         epochs: Epochs of fine-tuning that were run.
         best_epoch: The epoch that was kept; None without fine-tuning.
         settings: Anything else worth a line, name to value.
@@ -76,8 +75,7 @@ class ModelSummary:
     image_size: tuple[int, int]
     num_parameters: int
     num_trained: int | None = None
-    unfrozen_blocks: int = 0
-    num_blocks: int | None = None
+    tuned: str = ""
     epochs: int = 0
     best_epoch: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -356,8 +354,8 @@ def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
         ("Parameters", f"{model.num_parameters:,}"),
     ]
     if model.epochs:
-        of = "" if model.num_blocks is None else f" of {model.num_blocks}"
-        rows.append(("Fine-tuned blocks", f"{model.unfrozen_blocks}{of}, from the top"))
+        if model.tuned:
+            rows.append(("Fine-tuned", f"{model.tuned}, and the head"))
         if model.num_trained is not None:
             share = model.num_trained / max(model.num_parameters, 1)
             rows.append(("Trained parameters", f"{model.num_trained:,} ({share:.0%})"))

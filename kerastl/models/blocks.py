@@ -248,9 +248,7 @@ def renumbered(border: Border, backbone: keras.Model, extended: keras.Model) -> 
     """
     output = nodes_of(backbone)[border.position].output_tensors[0]
     graph, nodes = graph_of(extended), nodes_of(extended)
-    position = next(
-        index for index, node in enumerate(nodes) if output is node.output_tensors[0]
-    )
+    position = next(index for index, node in enumerate(nodes) if output is node.output_tensors[0])
     crossing = _crossing(graph, nodes, _with_vectors(nodes, ancestors(nodes)[position]))
     return Border(border.name, position, len(crossing))
 
