@@ -27,13 +27,13 @@ from kerastl.models.batch_norm import (
     FROZEN_NORM,
     ONLY_NORM,
     TRAINED_NORM,
-    learns,
     norms_in,
     with_still_norms,
 )
 from kerastl.models.blocks import Border, split
 from kerastl.models.classifier import ClassifierParts, parts_of
 from kerastl.models.fold import fold_batch_norm
+from kerastl.models.unfreezing import layers_within, statistics_of, unfreeze
 
 # Largest difference between the folded frozen part and the model's own, in units of the
 # standard deviation of what leaves the border. Folding is exact but for rounding.
@@ -149,7 +149,7 @@ def training_view(
     may_move = {id(v) for v in model.trainable_variables}
     may_move |= {id(v) for v in model.variables if v.path.endswith("seed_generator_state")}
     if batch_norm == TRAINED_NORM:
-        may_move |= {id(v) for layer in _layers_within(suffix) for v in _statistics_of(layer)}
+        may_move |= {id(v) for layer in layers_within(suffix) for v in statistics_of(layer)}
     return TrainingView(
         model,
         suffix=keras.Model(entries, finish(entries), name="training_view_suffix"),
@@ -185,38 +185,6 @@ def _folded_below(
     folded, num_folded = fold_batch_norm(prefix, dtype=dtype)
     below = folded(parts.preprocessing(pixels), training=False)
     return keras.Model(pixels, below, name="below_border_folded"), num_folded
-
-
-def _statistics_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the mean and variance that a BatchNorm keeps."""
-    if not isinstance(layer, keras.layers.BatchNormalization):
-        return []
-    return [layer.moving_mean, layer.moving_variance]
-
-
-def unfreeze(backbone: keras.Model, suffix: keras.Model, *, batch_norm: str = FROZEN_NORM) -> None:
-    """Make the layers of `suffix` the only trainable ones of `backbone`, in place.
-
-    Args:
-        backbone: The whole network.
-        suffix: The part above the border, which shares its layers with the backbone.
-        batch_norm: What of it learns, see `kerastl.models.batch_norm`.
-    """
-    backbone.trainable = True
-    above = {id(layer) for layer in _layers_within(suffix)}
-    for layer in _layers_within(backbone):
-        holds_trained = any(id(part) in above for part in _layers_within(layer))
-        if not learns(layer, batch_norm) or (id(layer) not in above and not holds_trained):
-            layer.trainable = False
-
-
-def _layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Return all layers inside a layer, at every depth.
-
-    `Model.layers` ends at the first level and misses what a custom layer holds; this
-    method of Keras' own is what its `trainable` setter walks.
-    """
-    return list(layer._flatten_layers(include_self=False, recursive=True))
 
 
 def prove_inert(
