@@ -7,20 +7,21 @@ import keras
 from kerastl.models.batch_norm import FROZEN_NORM, learns
 
 
-def unfreeze(backbone: keras.Model, suffix: keras.Model, *, batch_norm: str = FROZEN_NORM) -> None:
-    """Make the layers of `suffix` the only trainable ones of `backbone`, in place.
+def unfreeze(backbone: keras.Model, part: keras.Model, *, batch_norm: str = FROZEN_NORM) -> None:
+    """Make the layers of a part the only trainable ones of `backbone`, in place.
 
     Args:
         backbone: The whole network.
-        suffix: The part above the border, which shares its layers with the backbone.
+        part: A piece of it, which shares its layers with the backbone.
         batch_norm: What of it learns, see `kerastl.models.batch_norm`.
     """
     backbone.trainable = True
-    above = {id(layer) for layer in layers_within(suffix)}
+    trained = {id(layer) for layer in layers_within(part)}
     for layer in layers_within(backbone):
-        holds_trained = any(id(part) in above for part in layers_within(layer))
-        if not learns(layer, batch_norm) or (id(layer) not in above and not holds_trained):
-            layer.trainable = False
+        holds_trained = any(id(inner) in trained for inner in layers_within(layer))
+        is_trained = id(layer) in trained or holds_trained
+        # One by one: where a model is trainable already, saying so reaches none of its layers.
+        layer.trainable = is_trained and learns(layer, batch_norm)
 
 
 def layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
