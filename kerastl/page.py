@@ -250,7 +250,7 @@ def _model_summary(record: Record) -> ModelSummary:
         image_size=network.image_size,
         num_parameters=experiment.classifier.count_params(),
         num_trained=None if phase is None else phase.num_trainable,
-        tuned="" if phase is None or network.tuned is None else network.tuned.words,
+        tuned="" if phase is None else network.tuned_words,
         epochs=0 if phase is None else len(phase.history),
         best_epoch=None if phase is None else phase.best_epoch,
         settings=settings,
