@@ -96,6 +96,8 @@ def free_levers(config: FitConfig, *, given: Collection[str] = ()) -> tuple[str,
         ('unfreeze_blocks', 'fine_tune_epochs', 'layer_decay', 'weight_decay')
     """
     defaults = FitConfig("DATA")
+    if config.tune is not None:  # it says which blocks
+        given = {*given, "unfreeze_blocks"}
     return tuple(
         name
         for name in LEVERS
