@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kerastl._version import __version__ as __version__
 
 # Public name -> module that has it. No name here may be that of a command module
-# (`benchmark`, `check`, `fit`, `predict`, `export`), which `python -m kerastl.fit` needs for
-# itself.
+# (`benchmark`, `check`, `fit`, `tune`, `predict`, `export`), which `python -m kerastl.fit` needs
+# for itself.
 _PUBLIC = {
     "FitConfig": "kerastl.config",
     "DataOptions": "kerastl.data_options",
@@ -23,6 +23,9 @@ _PUBLIC = {
     "KerasTLError": "kerastl.errors",
     "run": "kerastl.workflow",
     "RunResult": "kerastl.workflow",
+    "cross_validate": "kerastl.cross_validation",
+    "find_rates": "kerastl.rate_sweep",
+    "search_recipe": "kerastl.tuning.search",
     "inspect_data": "kerastl.inspection",
     "Inspection": "kerastl.inspection",
     "ImageTable": "kerastl.data.sources",

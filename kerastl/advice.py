@@ -99,13 +99,14 @@ def advice_of(
 
 
 def _against_overfitting(record: Record) -> list[Advice]:
-    config, blocks, found = record.config, record.network.unfreeze_blocks, []
+    config, blocks = record.config, record.network.unfreeze_blocks
+    found = []
     if config.augment in _STRONGER:
         stronger = _STRONGER[config.augment]
         found.append(_try(config, "More varied training images", augment=stronger))
     if blocks > 1:
-        fewer = max(1, blocks // 2)
-        found.append(_try(config, "Fewer blocks to learn by heart with", unfreeze_blocks=fewer))
+        fewer = _blocks(record, max(1, blocks // 2))
+        found.append(_try(config, "Fewer blocks to learn by heart with", **fewer))
     return [*found, *_averages(record)]
 
 
@@ -116,8 +117,16 @@ def _against_underfitting(record: Record) -> list[Advice]:
     blocks = network.unfreeze_blocks
     if blocks < network.num_blocks:
         more = min(network.num_blocks, blocks + max(1, blocks // 2))
-        found.append(_try(config, "More blocks", unfreeze_blocks=more))
+        found.append(_try(config, "More blocks", **_blocks(record, more)))
     return found
+
+
+def _blocks(record: Record, count: int) -> dict[str, Any]:
+    """Return the option that trains so many blocks, in the part of the network that it was."""
+    tuned = record.network.tuned
+    if record.config.tune is None or tuned is None:
+        return {"unfreeze_blocks": count}
+    return {"tune": tuned.resized(count).option}
 
 
 def _against_no_gain(record: Record) -> list[Advice]:

@@ -74,7 +74,7 @@ def write_record(
     record.experiment.classifier.save(folder / MODEL)
     write_held_out(folder, record)
     pictures = draw_pictures(folder, record, metrics, images=images)
-    around = environment(record.experiment, record.recipe, seconds=elapsed())
+    around = environment(record, seconds=elapsed())
     write_json(folder / ENVIRONMENT, around)
     page = make_report(record, metrics, pictures=pictures, images=images, environment=around)
     (folder / REPORT).write_text(page, encoding="utf-8")

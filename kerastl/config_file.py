@@ -16,7 +16,7 @@ from kerastl.config import (
 )
 from kerastl.data_options import DataOptions
 from kerastl.errors import ConfigError, did_you_mean
-from kerastl.option_values import parse_image_size, parse_unfreeze_blocks, parse_views
+from kerastl.option_values import parse_image_size, parse_tune, parse_unfreeze_blocks, parse_views
 from kerastl.training_options import TrainingOptions
 
 
@@ -50,6 +50,7 @@ def config_from_mapping(mapping: Mapping[str, Any], *, source: str = "mapping") 
     for name, parse in (
         ("image_size", parse_image_size),
         ("unfreeze_blocks", parse_unfreeze_blocks),
+        ("tune", parse_tune),
         ("views", parse_views),
     ):
         if name in values:

@@ -16,6 +16,9 @@ MODEL = Group("Model", sort_key=2)
 TRAINING = Group("Training", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
 
+# What `tune` calls parts of a network by.
+THIRDS = ("first", "middle", "last")
+
 
 def one_token(parse: Callable[[Any], Any], metavar: str) -> Parameter:
     """Return the parameter of an option whose one word is read with `parse`.
@@ -86,6 +89,35 @@ def parse_unfreeze_blocks(value: Any) -> int | Literal["all"] | None:
     raise ConfigError(
         "`unfreeze_blocks` must be a whole number of blocks, 0 or more, or 'all'; "
         f"received unfreeze_blocks={value!r}. Write 0 to keep the whole backbone frozen."
+    )
+
+
+def parse_tune(value: Any) -> str | None:
+    """Return "first", "middle", "last", a block such as "5", a range such as "5-8", or None.
+
+    Args:
+        value: What a user wrote.
+
+    Raises:
+        ConfigError: It is something else.
+
+    Example:
+        >>> parse_tune("first"), parse_tune("5-8"), parse_tune(5)
+        ('first', '5-8', '5')
+    """
+    if value is None:
+        return None
+    text = str(value).casefold().strip()
+    match = re.fullmatch(r"(\d+)(?: ?[-\N{EN DASH}] ?(\d+))?", text)
+    if text in THIRDS:
+        return text
+    if match:
+        first, last = int(match[1]), int(match[2] or match[1])
+        if 1 <= first <= last:
+            return str(first) if first == last else f"{first}-{last}"
+    raise ConfigError(
+        "`tune` must be first, middle or last, a block counted from the input, from 1, or a range "
+        f"of them; received tune={value!r}. Write for example first, 5 or 5-8."
     )
 
 

@@ -94,6 +94,7 @@ def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessi
         weights=config.weights,
         image_size=config.image_size,
         unfreeze_blocks=config.unfreeze_blocks,
+        tune=config.tune,
         own=backbone,
         own_preprocessing=preprocessing,
         stage_features=config.pooling == STAGES,
@@ -116,7 +117,10 @@ def find_settings(
     Raises:
         ConfigError: The network has not so many blocks.
     """
+    tuning = network if config.tune is None else network.tuning(config.tune)
     blocks = network.num_blocks if config.unfreeze_blocks == "all" else config.unfreeze_blocks
+    if config.tune is not None:
+        blocks = tuning.unfreeze_blocks
     job = Job(
         num_train=num_train,
         num_parameters=network.backbone.count_params(),
@@ -127,13 +131,15 @@ def find_settings(
     if not recipe.value("fine_tune_epochs") and (config.fine_tune_epochs or blocks):
         raise ConfigError(
             f"--recipe {recipe.name} fits the probe alone; received an option of fine-tuning "
-            "(--fine-tune-epochs or --unfreeze-blocks) too. Leave out one of the two."
+            "(--fine-tune-epochs, --unfreeze-blocks or --tune) too. Leave out one of the two."
         )
     given = {name: getattr(config, name) for name in recipe.settings}
     given["unfreeze_blocks"] = blocks
     if given["fine_tune_epochs"] == 0:
         given["unfreeze_blocks"] = 0
     recipe = recipe.with_given(given)
+    if config.tune is not None and recipe.value("fine_tune_epochs"):
+        return recipe.tuning(config.tune, tuning.tuned_words), tuning
     return recipe, network.unfrozen(recipe.value("unfreeze_blocks"))
 
 
@@ -163,12 +169,12 @@ def find_phase(
     Raises:
         ConfigError: Views are to be kept of a frozen part that there is not.
     """
-    if not network.unfreeze_blocks or not recipe.value("fine_tune_epochs"):
+    if network.tuned is None or not recipe.value("fine_tune_epochs"):
         return None
     if network.border is None and isinstance(config.views, int):
         raise ConfigError(
-            f"`views` cannot be {config.views} where the whole network is trained: nothing is "
-            "frozen. Leave it out, or unfreeze fewer blocks."
+            f"`views` cannot be {config.views} where the first block is trained: nothing below is "
+            "frozen. Leave it out, or leave out the first block."
         )
     numbers = {name: recipe.value(name) for name in _PHASE_SETTINGS}
     if config.accumulate_steps > numbers["batch_size"]:
@@ -185,6 +191,7 @@ def find_phase(
             last,
             recipe.value("fine_tune_epochs"),
         )
+    logger.info("Fine-tuning trains %s, and the head.", network.tuned_words)
     return Phase(
         **numbers,
         epochs=recipe.value("fine_tune_epochs"),
@@ -192,6 +199,7 @@ def find_phase(
         clip_norm=recipe.value("clip_norm") or None,
         ema_momentum=recipe.value("ema_momentum") or None,
         accumulate_steps=config.accumulate_steps,
+        frozen_above=network.frozen_above,
         augment=config.augment,
         mix=config.mix,
         seed=config.seed,

@@ -168,15 +168,14 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
     )
 
 
-def environment(experiment: Experiment, recipe: Recipe, *, seconds: float) -> dict[str, Any]:
+def environment(record: Record, *, seconds: float) -> dict[str, Any]:
     """Return what ran where: versions, hardware, precision, every number, and how long.
 
     Args:
-        experiment: What was computed.
-        recipe: Every number of the training.
+        record: The run.
         seconds: How long the run has taken.
     """
-    features, phase = experiment.precision, experiment.phase
+    features, phase = record.experiment.precision, record.experiment.phase
     packages = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")
     gpus = tf.config.list_physical_devices("GPU")
     return {
@@ -193,7 +192,9 @@ def environment(experiment: Experiment, recipe: Recipe, *, seconds: float) -> di
         ),
         # Of the training step; a frozen part runs once, and compiling it would not pay.
         "xla": "not trained" if phase is None else phase.xla.words,
-        "recipe": {name: setting.value for name, setting in recipe.settings.items()},
+        "answers_are_the_mean_over": list(record.experiment.answer_views),
+        "recipe": {name: setting.value for name, setting in record.recipe.settings.items()},
+        "trained_blocks": "none" if phase is None else record.network.tuned_words,
         "images_at_once": "not trained" if phase is None else phase.images_at_once,
         **({"out_of_memory": phase.out_of_memory} if phase and phase.out_of_memory else {}),
         "seconds": round(seconds, 1),

@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kerastl.data_options import DataOptions
-from kerastl.option_values import TRAINING, one_token, parse_unfreeze_blocks, parse_views
+from kerastl.option_values import (
+    TRAINING,
+    one_token,
+    parse_tune,
+    parse_unfreeze_blocks,
+    parse_views,
+)
 
 
 @Parameter(name="*")
@@ -31,6 +37,12 @@ class TrainingOptions(DataOptions):
     ] = None
     """How many blocks, counted from the top, fine-tuning trains: a number, 0 or all. What is not
     given, here and below, is the recipe's; by default the top half."""
+
+    tune: Annotated[str | None, Parameter(group=TRAINING), one_token(parse_tune, "BLOCKS")] = None
+    """Train only these blocks, and the head; what lies below and above stays as it is. first,
+    middle or last third, a block counted from the input, from 1, or a range such as 5-8. For
+    other cameras, noise or grey the first blocks can be the ones to train (surgical
+    fine-tuning). In place of unfreeze_blocks."""
 
     fine_tune_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
     """Longest length of fine-tuning; 0 for the probe alone. Default: 8."""

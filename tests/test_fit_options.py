@@ -46,6 +46,9 @@ def test_the_command_line_wins_over_the_file(capsys, tmp_path):
         (["photos", "--backbon", "VGG16"], "Did you mean --backbone?"),
         (["photos", "--augment", "lihgt"], 'Did you mean "light"?'),
         (["photos", "--image-size", "3q"], "Write for example 300 or 240x320"),
+        (["photos", "--tune", "top"], "Write for example first, 5 or 5-8"),
+        (["photos", "--tune", "5-8", "--unfreeze-blocks", "3"], "Leave out one of the two"),
+        (["photos", "--tune", "5-8", "--recipe", "gradual"], "Leave out one of the two"),
         (["photos", "--batch-size", "many"], "--batch-size"),
         (["photos", "--val-fraction", "3"], "from 0.01 to 0.9"),
         (["photos", "--config", "absent.yaml"], "--print-config > config.yaml"),
@@ -84,11 +87,23 @@ def test_print_recipe_shows_every_number_and_its_source(capsys, colour_folder):
     assert "BiT-HyperRule" in rows["optimizer"]
 
 
+def test_print_recipe_says_which_blocks_are_tuned(capsys, colour_folder):
+    words = [str(colour_folder), "--weights", "none", "--image-size", "32", "--tune", "middle"]
+    code, out, _ = run_main(capsys, *words, "--print-recipe")
+    assert code == 0
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in out.splitlines()[2:]}
+    assert rows["tune"] == ["middle", "given: blocks 7 to 11 of 17"]
+    assert "unfreeze_blocks" not in rows
+
+
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
         (["--recipe", "probe", "--fine-tune-epochs", "3"], "fits the probe alone"),
         (["--recipe", "probe", "--unfreeze-blocks", "3"], "fits the probe alone"),
+        (["--recipe", "probe", "--tune", "3", "--weights", "none"], "fits the probe alone"),
+        (["--tune", "15-20", "--weights", "none"], "1 to 17 counted from the input"),
+        (["--tune", "first", "--views", "2", "--weights", "none"], "first block is trained"),
         (["--accumulate-steps", "64"], "must be at most `batch_size`, which is 32"),
         (["--find-lr", "--folds", "3"], "Leave out one of the two"),
         (["--folds", "1"], "`folds` must be 2 or more"),

@@ -64,8 +64,7 @@ class ModelSummary:
         image_size: (height, width) in pixels.
         num_parameters: All numbers of the network.
         num_trained: Numbers that fine-tuning changed; None without fine-tuning.
-        unfrozen_blocks: Blocks that fine-tuning changed.
-        num_blocks: Blocks that there are.
+        tuned: What of the backbone fine-tuning trained: "the top 3 of 16 blocks"; "" without.
         epochs: Epochs of fine-tuning that were run; 8.5 if it ended in the middle of the ninth.
         best_epoch: When validation was best, 3.5 for the middle of the fourth epoch; None without
             fine-tuning.
@@ -77,8 +76,7 @@ class ModelSummary:
     image_size: tuple[int, int]
     num_parameters: int
     num_trained: int | None = None
-    unfrozen_blocks: int = 0
-    num_blocks: int | None = None
+    tuned: str = ""
     epochs: float = 0
     best_epoch: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -357,8 +355,8 @@ def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
         ("Parameters", f"{model.num_parameters:,}"),
     ]
     if model.epochs:
-        of = "" if model.num_blocks is None else f" of {model.num_blocks}"
-        rows.append(("Fine-tuned blocks", f"{model.unfrozen_blocks}{of}, from the top"))
+        if model.tuned:
+            rows.append(("Fine-tuned", f"{model.tuned}, and the head"))
         if model.num_trained is not None:
             share = model.num_trained / max(model.num_parameters, 1)
             rows.append(("Trained parameters", f"{model.num_trained:,} ({share:.0%})"))

@@ -10,8 +10,9 @@ position in the order of operations, not by its name.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,24 +219,45 @@ def split(backbone: keras.Model, border: Border) -> tuple[keras.Model, keras.Mod
         >>> prefix.output_shape, suffix.output_shape
         ((None, 3, 3, 4), (None, 1, 1, 2))
     """
-    graph, nodes = graph_of(backbone), nodes_of(backbone)
-    _check_border(backbone, nodes, border)
-    below = _with_vectors(nodes, ancestors(nodes)[border.position])
-    crossing = _crossing(graph, nodes, below)
-    entries = [
-        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
-        for index, tensor in enumerate(crossing)
-    ]
-    tensors = {id(tensor): entry for tensor, entry in zip(crossing, entries, strict=True)}
-    replay((node for index, node in enumerate(nodes) if not below >> index & 1), tensors)
-    outputs = [tensors[id(tensor)] for tensor in graph.outputs]
-    prefix = keras.Model(graph.input, _single(crossing), name=f"{backbone.name}_prefix")
-    suffix = keras.Model(
-        _single(entries),
-        keras.tree.pack_sequence_as(graph.output, outputs),
-        name=f"{backbone.name}_suffix",
-    )
+    prefix, suffix = split_at(backbone, [border])
     return prefix, suffix
+
+
+def split_at(backbone: keras.Model, cuts: Sequence[Border]) -> tuple[keras.Model, ...]:
+    """Cut a network at several borders in models that share its layers, see `split`.
+
+    Args:
+        backbone: A functional `keras.Model`.
+        cuts: Some of its borders, from input to output, at least one.
+
+    Returns:
+        The parts from input to output, one more than there are borders.
+
+    Raises:
+        ConfigError: A border is of another model, or they are in another order.
+    """
+    graph, nodes = graph_of(backbone), nodes_of(backbone)
+    _check_borders(backbone, nodes, cuts)
+    below = [_with_vectors(nodes, border.position) for border in cuts]
+    crossings = [_crossing(graph, nodes, one) for one in below]
+    parts = [keras.Model(graph.input, _single(crossings[0]), name=f"{backbone.name}_prefix")]
+    ends = [*below[1:], (1 << len(nodes)) - 1]
+    wanted = [*map(_single, crossings[1:]), graph.output]
+    names = [*(f"part{number}" for number in range(1, len(cuts))), "suffix"]
+    for begin, end, crossing, outputs, name in zip(
+        below, ends, crossings, wanted, names, strict=True
+    ):
+        entries = [
+            keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
+            for index, tensor in enumerate(crossing)
+        ]
+        tensors = {id(tensor): entry for tensor, entry in zip(crossing, entries, strict=True)}
+        between = end & ~begin
+        replay((node for index, node in enumerate(nodes) if between >> index & 1), tensors)
+        rebuilt = [tensors[id(tensor)] for tensor in keras.tree.flatten(outputs)]
+        packed = keras.tree.pack_sequence_as(outputs, rebuilt)
+        parts.append(keras.Model(_single(entries), packed, name=f"{backbone.name}_{name}"))
+    return tuple(parts)
 
 
 def renumbered(border: Border, backbone: keras.Model, extended: keras.Model) -> Border:
@@ -249,22 +271,24 @@ def renumbered(border: Border, backbone: keras.Model, extended: keras.Model) -> 
     output = nodes_of(backbone)[border.position].output_tensors[0]
     graph, nodes = graph_of(extended), nodes_of(extended)
     position = next(index for index, node in enumerate(nodes) if output is node.output_tensors[0])
-    crossing = _crossing(graph, nodes, _with_vectors(nodes, ancestors(nodes)[position]))
+    crossing = _crossing(graph, nodes, _with_vectors(nodes, position))
     return Border(border.name, position, len(crossing))
 
 
-def _with_vectors(nodes: list[Any], below: int) -> int:
-    """Add what makes vectors of nothing but what lies below, without weights, to the bit set.
+def _with_vectors(nodes: list[Any], position: int) -> int:
+    """Return the bit set of what lies below a border: its ancestors, and vectors made of them.
 
-    What a head wants of a lower stage crosses the border as a vector then, not as the maps.
+    What a head wants of a lower stage then crosses as a vector of means, not as the maps. Only
+    what is made without weights: the rest is to be trained.
     """
-    index_of = {id(t): i for i, node in enumerate(nodes) for t in node.output_tensors}
+    every = ancestors(nodes)
+    below = every[position]
     for index, node in enumerate(nodes):
-        vectors = all(len(tensor.shape) <= 2 for tensor in node.output_tensors)
-        inputs = [index_of[id(tensor)] for tensor in node.input_tensors]
-        weightless = not getattr(node.operation, "variables", ())
-        if vectors and weightless and inputs and all(below >> i & 1 for i in inputs):
-            below |= 1 << index
+        if all(len(tensor.shape) <= 2 for tensor in node.output_tensors):
+            more = every[index] & ~below
+            operations = (node.operation for i, node in enumerate(nodes) if more >> i & 1)
+            if not any(getattr(operation, "variables", ()) for operation in operations):
+                below |= more
     return below
 
 
@@ -273,14 +297,20 @@ def _single(tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
-def _check_border(backbone: keras.Model, nodes: list[Any], border: Border) -> None:
-    """Refuse a border that this model does not have."""
-    if border.position < len(nodes) and nodes[border.position].operation.name == border.name:
-        return
-    raise ConfigError(
-        f"`border` must be a border of {backbone.name}; received {border}, which is of another "
-        "model. Ask kerastl.models.blocks.borders for the borders of this one."
-    )
+def _check_borders(backbone: keras.Model, nodes: list[Any], cuts: Sequence[Border]) -> None:
+    """Refuse borders that this model does not have, and an order that is not theirs."""
+    for border in cuts:
+        own = border.position < len(nodes) and nodes[border.position].operation.name == border.name
+        if not own:
+            raise ConfigError(
+                f"`border` must be a border of {backbone.name}; received {border}, which is of "
+                "another model. Ask kerastl.models.blocks.borders for the borders of this one."
+            )
+    if any(one.position >= other.position for one, other in itertools.pairwise(cuts)):
+        raise ConfigError(
+            "Borders must come from input to output, each above the one before; received "
+            f"{', '.join(border.name for border in cuts)}."
+        )
 
 
 def ancestors(nodes: list[Any]) -> list[int]:

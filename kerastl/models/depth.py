@@ -81,12 +81,16 @@ def border_below(cuts: Sequence[Border], unfreeze_blocks: int, *, of: str) -> Bo
     return None if unfreeze_blocks > len(cuts) else cuts[len(cuts) - unfreeze_blocks]
 
 
-def variable_depths(backbone: keras.Model, borders: Sequence[Border]) -> dict[int, int]:
+def variable_depths(
+    backbone: keras.Model, borders: Sequence[Border], *, frozen_above: Border | None = None
+) -> dict[int, int]:
     """Return for each variable of a backbone how many blocks from the top it lies.
 
     Args:
         backbone: A functional `keras.Model`.
         borders: All of its borders, from `kerastl.models.blocks.borders`.
+        frozen_above: The border where what is trained ends: the block below it is the top one
+            then, and what lies above counts with it. None for the output.
 
     Returns:
         From the `id` of a variable to 1 for the top block, 2 for the one below, and so on. A
@@ -103,9 +107,10 @@ def variable_depths(backbone: keras.Model, borders: Sequence[Border]) -> dict[in
     """
     nodes = nodes_of(backbone)
     below = ancestors(nodes)
+    cuts = [one for one in borders if frozen_above is None or one.position < frozen_above.position]
     depths: dict[int, int] = {}
     for index, node in enumerate(nodes):
-        depth = 1 + sum(bool(below[border.position] >> index & 1) for border in borders)
+        depth = 1 + sum(bool(below[border.position] >> index & 1) for border in cuts)
         for variable in getattr(node.operation, "variables", ()):
             depths[id(variable)] = max(depth, depths.get(id(variable), 0))
     return depths

@@ -27,13 +27,14 @@ from kerastl.models.batch_norm import (
     FROZEN_NORM,
     ONLY_NORM,
     TRAINED_NORM,
-    learns,
     norms_in,
     with_still_norms,
 )
 from kerastl.models.blocks import Border, split
 from kerastl.models.classifier import ClassifierParts, parts_of
 from kerastl.models.fold import fold_batch_norm
+from kerastl.models.pieces import cut_in_pieces
+from kerastl.models.unfreezing import layers_within, statistics_of, unfreeze
 
 # Largest difference between the folded frozen part and the model's own, in units of the
 # standard deviation of what leaves the border. Folding is exact but for rounding.
@@ -47,7 +48,7 @@ BFLOAT16_TOLERANCE = 0.5
 # few, each of which has thousands of numbers.
 PROOF_IMAGES = 4
 
-FROZEN = "frozen"
+FROZEN, FROZEN_ABOVE = "frozen", "frozen_above"
 
 
 class Inert(keras.layers.Layer):
@@ -80,14 +81,15 @@ class TrainingView:
     """A classifier as fine-tuning sees it: an inert frozen part and a trainable suffix.
 
     Attributes:
-        model: From pixels to probabilities; its trainable variables are those of the
-            classifier above the border, so training it trains the classifier.
+        model: From pixels to probabilities; its trainable variables are those of the classifier
+            that are trained, so training it trains the classifier.
         suffix: The same from what leaves the frozen part (one tensor, or a list where several
             cross the border) to probabilities, with the same variables.
         frozen: The part below the border as a folded inference model of its own.
         reference: The same part with the classifier's own layers, unfolded.
-        must_not_move: Every variable that no step may change: the whole frozen part, and what is
-            frozen of every BatchNorm above it. (The random state of a Dropout above it may.)
+        must_not_move: Every variable that no step may change: whatever lies below or above the
+            trained part, and what is frozen of every BatchNorm in it. (The random state of a
+            Dropout in it may.)
         num_folded: How many BatchNorm layers were folded.
     """
 
@@ -100,44 +102,52 @@ class TrainingView:
 
 
 def training_view(
-    classifier: keras.Model, *, border: Border | None, batch_norm: str = FROZEN_NORM
+    classifier: keras.Model,
+    *,
+    border: Border | None,
+    frozen_above: Border | None = None,
+    batch_norm: str = FROZEN_NORM,
 ) -> TrainingView:
-    """Cut a classifier at a border, for training what lies above it.
+    """Cut a classifier where its trained part begins and ends, for training that and the head.
 
-    Sets `trainable` of the classifier's layers in place: everything below the border is frozen, and
-    of every BatchNorm above it what the policy says; the rest is trainable.
+    Sets `trainable` of the classifier's layers in place: everything below and above is frozen, and
+    of every BatchNorm between what the policy says; the rest is trainable. What is frozen above
+    runs in inference mode, and gradients go through it. A layer that both use is frozen.
 
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
-        border: Where the trained part begins, see `kerastl.models.blocks`; None to train
-            the whole backbone.
+        border: Where the trained part begins, see `kerastl.models.blocks`; None for the input.
+        frozen_above: Where it ends; None for the output of the backbone.
         batch_norm: One of `kerastl.models.batch_norm.BATCH_NORM_POLICIES`.
 
     Returns:
         The model to compile and fit, and its frozen part.
     """
     parts = parts_of(classifier)
+    pieces = cut_in_pieces(parts.backbone, border=border, frozen_above=frozen_above)
     pixels = keras.Input(classifier.input_shape[1:], name="pixels", dtype="float32")
     prepared = parts.preprocessing(pixels)
-    if border is None:
-        suffix, num_folded = parts.backbone, 0
+    if pieces.below is None:
+        num_folded = 0
         frozen = reference = keras.Model(pixels, prepared, name="below_border")
     else:
-        prefix, suffix = split(parts.backbone, border)
-        reference = keras.Model(pixels, prefix(prepared, training=False), name="below_border")
-        frozen, num_folded = _folded_below(parts, prefix, pixels)
-    if batch_norm == ONLY_NORM and not norms_in(suffix):
+        reference = keras.Model(pixels, pieces.below(prepared, training=False), name="below_border")
+        frozen, num_folded = _folded_below(parts, pieces.below, pixels)
+    if batch_norm == ONLY_NORM and not norms_in(pieces.trained):
         raise ConfigError(
             "`batch_norm` cannot be 'only': no BatchNorm is among the layers that are trained. "
-            "Leave it out, or take another backbone or more --unfreeze-blocks."
+            "Leave it out, or take another backbone or more blocks."
         )
-    unfreeze(parts.backbone, suffix, batch_norm=batch_norm)
-    trained = with_still_norms(suffix) if batch_norm in (AFFINE_NORM, ONLY_NORM) else suffix
+    unfreeze(parts.backbone, pieces.trained, batch_norm=batch_norm)
+    still = batch_norm in (AFFINE_NORM, ONLY_NORM)
+    trained = with_still_norms(pieces.trained) if still else pieces.trained
+    above = None if pieces.above is None else Inert(pieces.above, name=FROZEN_ABOVE)
     for layer in parts.head:
         layer.trainable = True
 
     def finish(crossing: Any) -> Any:
-        x = parts.pooling(trained(crossing))
+        x = trained(crossing)
+        x = parts.pooling(x if above is None else above(x))
         for layer in parts.head:
             x = layer(x)
         return x
@@ -147,9 +157,11 @@ def training_view(
     )
     model = keras.Model(pixels, finish(Inert(frozen, name=FROZEN)(pixels)), name="training_view")
     may_move = {id(v) for v in model.trainable_variables}
-    may_move |= {id(v) for v in model.variables if v.path.endswith("seed_generator_state")}
+    for part in (pieces.trained, *parts.head):
+        may_move |= {id(v) for v in part.variables if v.path.endswith("seed_generator_state")}
     if batch_norm == TRAINED_NORM:
-        may_move |= {id(v) for layer in _layers_within(suffix) for v in _statistics_of(layer)}
+        layers = layers_within(pieces.trained)
+        may_move |= {id(v) for layer in layers for v in statistics_of(layer)}
     return TrainingView(
         model,
         suffix=keras.Model(entries, finish(entries), name="training_view_suffix"),
@@ -185,38 +197,6 @@ def _folded_below(
     folded, num_folded = fold_batch_norm(prefix, dtype=dtype)
     below = folded(parts.preprocessing(pixels), training=False)
     return keras.Model(pixels, below, name="below_border_folded"), num_folded
-
-
-def _statistics_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the mean and variance that a BatchNorm keeps."""
-    if not isinstance(layer, keras.layers.BatchNormalization):
-        return []
-    return [layer.moving_mean, layer.moving_variance]
-
-
-def unfreeze(backbone: keras.Model, suffix: keras.Model, *, batch_norm: str = FROZEN_NORM) -> None:
-    """Make the layers of `suffix` the only trainable ones of `backbone`, in place.
-
-    Args:
-        backbone: The whole network.
-        suffix: The part above the border, which shares its layers with the backbone.
-        batch_norm: What of it learns, see `kerastl.models.batch_norm`.
-    """
-    backbone.trainable = True
-    above = {id(layer) for layer in _layers_within(suffix)}
-    for layer in _layers_within(backbone):
-        holds_trained = any(id(part) in above for part in _layers_within(layer))
-        if not learns(layer, batch_norm) or (id(layer) not in above and not holds_trained):
-            layer.trainable = False
-
-
-def _layers_within(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Return all layers inside a layer, at every depth.
-
-    `Model.layers` ends at the first level and misses what a custom layer holds; this
-    method of Keras' own is what its `trainable` setter walks.
-    """
-    return list(layer._flatten_layers(include_self=False, recursive=True))
 
 
 def prove_inert(

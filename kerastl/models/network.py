@@ -13,6 +13,7 @@ from kerastl.models.backbones import build_backbone, find_backbone
 from kerastl.models.blocks import Border, borders
 from kerastl.models.depth import border_below
 from kerastl.models.stage_features import with_stage_features
+from kerastl.models.tuned_blocks import TunedBlocks, named_blocks, top_blocks
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,8 @@ class Network:
         backbone: The model, on preprocessed pixels.
         image_size: (height, width) in pixels.
         preprocessing: Mode of `kerastl.models.backbones.preprocess`.
-        num_blocks: Blocks that it has.
-        unfreeze_blocks: Blocks, counted from the top, that fine-tuning trains; 0 for none.
-        border: Where the trained part begins; None when all of it is trained, or nothing.
         borders: All between its blocks, from input to output.
+        tuned: The blocks that fine-tuning trains; None for none.
     """
 
     name: str
@@ -36,10 +35,37 @@ class Network:
     backbone: keras.Model = field(repr=False)
     image_size: tuple[int, int]
     preprocessing: str
-    num_blocks: int
-    unfreeze_blocks: int
-    border: Border | None
-    borders: tuple[Border, ...] = field(default=(), repr=False)
+    borders: tuple[Border, ...] = field(repr=False)
+    tuned: TunedBlocks | None = None
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks that it has."""
+        return len(self.borders) + 1
+
+    @property
+    def unfreeze_blocks(self) -> int:
+        """How many of them fine-tuning trains."""
+        return 0 if self.tuned is None else self.tuned.count
+
+    @property
+    def tuned_words(self) -> str:
+        """Which blocks fine-tuning trains, for a sentence."""
+        return "none" if self.tuned is None else self.tuned.words
+
+    @property
+    def border(self) -> Border | None:
+        """Where the trained part begins; None where nothing below it is frozen, or all is."""
+        if self.tuned is None or self.tuned.first == 1:
+            return None
+        return self.borders[self.tuned.first - 2]
+
+    @property
+    def frozen_above(self) -> Border | None:
+        """Where the trained part ends; None where that is the output."""
+        if self.tuned is None or self.tuned.last == self.num_blocks:
+            return None
+        return self.borders[self.tuned.last - 1]
 
     def unfrozen(self, blocks: int) -> Network:
         """Return the same network, cut elsewhere.
@@ -50,8 +76,22 @@ class Network:
         Raises:
             ConfigError: It has not so many blocks.
         """
-        border = border_below(self.borders, blocks, of=self.backbone.name) if blocks else None
-        return dataclasses.replace(self, unfreeze_blocks=blocks, border=border)
+        if not blocks:
+            return dataclasses.replace(self, tuned=None)
+        border_below(self.borders, blocks, of=self.backbone.name)  # there are so many
+        return dataclasses.replace(self, tuned=top_blocks(blocks, num_blocks=self.num_blocks))
+
+    def tuning(self, tune: str) -> Network:
+        """Return the same network, of which other blocks are trained.
+
+        Args:
+            tune: Which, see `kerastl.models.tuned_blocks.named_blocks`.
+
+        Raises:
+            ConfigError: It has not so many blocks.
+        """
+        tuned = named_blocks(tune, num_blocks=self.num_blocks, of=self.backbone.name)
+        return dataclasses.replace(self, tuned=tuned)
 
 
 def build_network(
@@ -60,6 +100,7 @@ def build_network(
     weights: str = "imagenet",
     image_size: tuple[int, int] | None = None,
     unfreeze_blocks: int | Literal["all"] | None = None,
+    tune: str | None = None,
     own: keras.Model | None = None,
     own_preprocessing: str = "identity",
     stage_features: bool = False,
@@ -71,6 +112,7 @@ def build_network(
         weights: "imagenet", "none" or a file.
         image_size: (height, width) in pixels; the backbone's own when not given.
         unfreeze_blocks: Blocks to train; None for the upper half, "all" for all.
+        tune: Blocks to train in place of these: "first", "middle", "last", "5" or "5-8".
         own: A functional `keras.Model` in place of `name` and `weights`.
         own_preprocessing: What it expects.
         stage_features: Whether it gives one vector of features of all of its stages, see
@@ -93,22 +135,20 @@ def build_network(
     found = borders(backbone, pattern, max_tensors=max_tensors)
     if stage_features:
         backbone, found = with_stage_features(backbone, found)
-    num_blocks = len(found) + 1
-    if unfreeze_blocks is None:
-        unfreeze_blocks = upper_half(num_blocks=num_blocks)
-    elif unfreeze_blocks == "all":
-        unfreeze_blocks = num_blocks
     network = Network(
         name=name,
         weights=weights,
         backbone=backbone,
         image_size=size,
         preprocessing=preprocessing,
-        num_blocks=num_blocks,
-        unfreeze_blocks=0,
-        border=None,
         borders=found,
     )
+    if tune is not None:
+        return network.tuning(tune)
+    if unfreeze_blocks is None:
+        unfreeze_blocks = upper_half(num_blocks=network.num_blocks)
+    elif unfreeze_blocks == "all":
+        unfreeze_blocks = network.num_blocks
     return network.unfrozen(unfreeze_blocks)
 
 

@@ -42,7 +42,7 @@ class Cut:
 
     Attributes:
         classifier: As given.
-        border: Where it is cut; None where the whole backbone is trained.
+        border: Where the trained part begins; None where nothing below it is frozen.
         view: Both parts.
         difference: Of the frozen part's outputs to the classifier's own layers, in standard
             deviations, on the batch of the check.
@@ -100,7 +100,7 @@ def cut_classifier(
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         train_rows: int64: rows to train on.
         val_rows: int64: rows to validate on.
-        border: Where the trained part begins; None for the whole backbone.
+        border: Where the trained part begins; None for the input.
         phase: How it will be trained.
         store: Where what leaves the frozen part is kept for later runs.
 
@@ -109,7 +109,9 @@ def cut_classifier(
             the classifier and views of a number were asked for.
         DataError: Memory runs out with one image at a time.
     """
-    view = training_view(classifier, border=border, batch_norm=phase.batch_norm)
+    view = training_view(
+        classifier, border=border, frozen_above=phase.frozen_above, batch_norm=phase.batch_norm
+    )
     sample = images[train_rows[: min(phase.batch_size, PROOF_IMAGES)]]
     difference = prove_in_memory(view.frozen, reference=view.reference, pixels=sample)
     plan = plan_views(

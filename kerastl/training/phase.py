@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kerastl.deadline import NEVER, Deadline
 from kerastl.models.batch_norm import FROZEN_NORM
+from kerastl.models.blocks import Border
 from kerastl.models.xla import Xla
 from kerastl.training.step_precision import FLOAT32, StepPrecision
 from kerastl.training.view_plan import AUTO, ViewPlan
@@ -30,6 +31,9 @@ class Phase:
         l2_sp: Decay of the backbone's kernels towards their first values, in place of weight_decay.
         epochs_per_block: Gradual unfreezing: the head begins, each block so many epochs after the
             one above; 0 for all at once.
+        frozen_above: Border of the backbone where the trained part ends: what lies between it and
+            the head stays as it is, and depths are counted from the block below it. None where
+            nothing does. (Where the trained part begins is told apart.)
         batch_norm: "frozen"; "affine": scale and shift are trained, statistics stay; or "train":
             both, with the statistics of the batches.
         label_smoothing: Part of each target that is spread over all classes.
@@ -69,6 +73,7 @@ class Phase:
     layer_decay: float = 1.0
     l2_sp: float = 0.0
     epochs_per_block: float = 0.0
+    frozen_above: Border | None = None
     batch_norm: str = FROZEN_NORM
     label_smoothing: float = 0.0
     ema_momentum: float | None = None

@@ -62,13 +62,15 @@ def fine_tune(
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep its best weights by validation.
 
+    Of the backbone up to `phase.frozen_above`; and the head.
+
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         targets: float32 of shape (n, num_classes): one-hot, or 0/1 for several labels.
         train_rows: int64: rows to train on.
         val_rows: int64: rows that decide which weights are kept.
-        border: Where the trained part begins; None for the whole backbone.
+        border: Where the trained part begins; None for the input.
         phase: How to train.
         class_weights: float32 of shape (num_classes,): of the validation loss that chooses the
             epoch and, unless `balanced`, of the training loss.
@@ -121,7 +123,9 @@ def fine_tune(
         val_rows=val_rows,
         must_not_move=cut.view.must_not_move,
         class_weights=class_weights,
-        depths=variable_depths(parts_of(classifier).backbone, all_borders),
+        depths=variable_depths(
+            parts_of(classifier).backbone, all_borders, frozen_above=phase.frozen_above
+        ),
         callbacks=callbacks,
         checkpoint=checkpoint,
     )
@@ -252,7 +256,7 @@ def _train(
         begin if resumed is None else resumed.images_at_once,
         what="fine-tuning",
         then="their gradients are added up; it starts again",
-        advice=f"{SMALLER_INPUT}, fewer --unfreeze-blocks, or fewer --views",
+        advice=f"{SMALLER_INPUT}, fewer blocks (--unfreeze-blocks, --tune), or fewer --views",
         restore=restore,
     )
     return *trained, count

@@ -185,7 +185,7 @@ def _range_test(
         if images_at_once < min(phase.batch_size, len(train_rows))
         else None,
         epoch_steps=num_steps,
-        depths=variable_depths(parts.backbone, all_borders),
+        depths=variable_depths(parts.backbone, all_borders, frozen_above=phase.frozen_above),
     )
     model = prepared.model(FLOAT32)
     measure = _watch(model, material, targets[val_rows])

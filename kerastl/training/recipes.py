@@ -95,6 +95,20 @@ class Recipe:
         }
         return Recipe(self.name, self.purpose, {**self.settings, **own})
 
+    def tuning(self, tune: str, words: str) -> Recipe:
+        """Return the recipe with other blocks in place of so many from the top.
+
+        Args:
+            tune: What the user gave.
+            words: Which blocks these are.
+        """
+        tuned = Setting(tune, f"given: {words}")
+        pairs = [
+            ("tune", tuned) if name == "unfreeze_blocks" else (name, one)
+            for name, one in self.settings.items()
+        ]
+        return Recipe(self.name, self.purpose, dict(pairs))
+
 
 def find_recipe(name: str, job: Job) -> Recipe:
     """Return a recipe for a job.

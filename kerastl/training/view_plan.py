@@ -66,7 +66,7 @@ def plan_views(
         epochs: Longest length of fine-tuning.
         num_train: Training images.
         num_val: Validation images, of which one view is kept.
-        view_bytes: Of one view of one image; 0 where nothing is frozen.
+        view_bytes: Of one view of one image; 0 where nothing is frozen below what is trained.
         budget_bytes: What may be taken.
         place: Of what: "memory" or "disk".
 
@@ -88,7 +88,7 @@ def plan_views(
     """
     reason = ""
     if not view_bytes:
-        reason = "nothing is frozen"
+        reason = "nothing is frozen below what is trained"
     elif find_mix(mix) != "none":
         reason = f"--mix {mix} blends new pixels in every epoch"
     elif views == LIVE:

@@ -308,15 +308,14 @@ def test_fine_tuning_is_described():
         (224, 224),
         1000,
         num_trained=250,
-        unfrozen_blocks=3,
-        num_blocks=16,
+        tuned="the top 3 of 16 blocks",
         epochs=12,
         best_epoch=7,
         settings={"Augmentation": "dihedral"},
     )
     page = Page(render_report(minimal(model=model)))
     for words in (
-        "Fine-tuned blocks 3 of 16, from the top",
+        "Fine-tuned the top 3 of 16 blocks, and the head",
         "Trained parameters 250 (25%)",
         "Epochs 12; epoch 7 was the best",
         "Augmentation dihedral",

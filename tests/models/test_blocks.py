@@ -15,6 +15,7 @@ from kerastl.models.blocks import (
     borders,
     nodes_of,
     split,
+    split_at,
 )
 from kerastl.models.depth import count_blocks, top_blocks_border
 
@@ -275,6 +276,39 @@ def test_training_the_suffix_trains_the_network_above_the_border_only():
     for value, expected in zip(prefix.get_weights(), below, strict=True):
         np.testing.assert_array_equal(value, expected)
     assert_same_answer(model, border, random_images(2, 12, 12, 3))
+
+
+def test_several_borders_cut_in_parts_that_follow_each_other():
+    model = residual_network()
+    images = random_images(2, 12, 12, 3)
+    cuts = borders(model, None)
+    for chosen in (cuts[:1], cuts[1:], cuts):
+        x = images
+        parts = split_at(model, chosen)
+        for part in parts:
+            x = part(x)
+        np.testing.assert_array_equal(x.numpy(), model(images).numpy())
+        assert [part.name for part in (parts[0], parts[-1])] == [
+            "residual_prefix",
+            "residual_suffix",
+        ]
+    assert len(split_at(model, cuts)) == len(cuts) + 1
+    with pytest.raises(ConfigError, match="from input to output, each above the one before"):
+        split_at(model, cuts[::-1])
+
+
+def test_what_crosses_two_borders_goes_through_the_part_between():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.MaxPooling2D(name="low")(layers.Conv2D(4, 3)(inputs))
+    feature = layers.GlobalAveragePooling2D()(x)
+    x = layers.MaxPooling2D(name="high")(layers.Conv2D(5, 2)(x))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 1)(x))
+    model = keras.Model(inputs, layers.Concatenate()([feature, x]))
+    cuts = borders(model, "low|high", max_tensors=2)
+    below, between, above = split_at(model, cuts)
+    assert (len(below.outputs), len(between.outputs)) == (2, 2)
+    images = random_images(2, 8, 8, 3)
+    np.testing.assert_array_equal(above(between(below(images))).numpy(), model(images).numpy())
 
 
 def test_a_border_of_another_network_is_refused():

@@ -9,6 +9,7 @@ import pytest
 
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
+from kerastl.models.network import build_network
 from kerastl.training import memory_estimate
 from kerastl.training.experiment import probe_then_fine_tune
 from kerastl.training.memory_estimate import estimate_memory
@@ -50,6 +51,31 @@ def test_it_follows_the_sizes(tmp_path):
     assert estimated(border=None, batch_size=40, accumulate_steps=40).images_at_once == 1
     mapped = np.memmap(tmp_path / "pixels", np.uint8, "w+", shape=IMAGES.shape)
     assert estimated(images=mapped).pixels == 0
+
+
+def test_several_tensors_may_cross_the_border():
+    """With --pooling stages the maps, and the features of lower stages."""
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3, padding="same")(inputs))
+    x = keras.layers.MaxPooling2D()(keras.layers.Conv2D(5, 3, padding="same")(x))
+    own = keras.Model(inputs, keras.layers.Conv2D(6, 3)(x))
+    network = build_network("own", own=own, unfreeze_blocks=1, stage_features=True)
+    assert network.border is not None
+    assert network.border.num_tensors > 1
+    classifier = build_classifier(
+        network.backbone, num_classes=3, image_size=(16, 16), preprocessing="tf", pooling="stages"
+    )
+    estimate = estimate_memory(
+        classifier,
+        IMAGES,
+        border=network.border,
+        phase=Phase(epochs=8, learning_rate=1e-3, batch_size=16),
+        batch_size=16,
+        num_train=40,
+        num_val=10,
+        store_bytes=0,
+    )
+    assert estimate.views > 0
 
 
 @pytest.mark.parametrize(
