@@ -151,10 +151,15 @@ def paint(folder: Path, *, per_class: int) -> None:
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
 
 
+def lines_of(log: Path) -> list[str]:
+    """Return the lines that are complete."""
+    return log.read_text(errors="replace").split("\n")[:-1]
+
+
 def stages(log: Path) -> list[tuple[str, float]]:
     """Return the stages that a run has begun, and at how many seconds of processors."""
     found = [(START, 0.0)]
-    for line in log.read_text(errors="replace").splitlines():
+    for line in lines_of(log):
         words = line.split(" ", 3)
         if words[0] != "EVENT" or len(words) < 4:
             continue
@@ -175,7 +180,7 @@ def part_done(log: Path, stage: str, seconds: float, lengths: Mapping[str, float
     if stage not in begun:
         return 0.0
     if stage == TUNING and REPORT not in begun:
-        steps = [line for line in log.read_text().splitlines() if line.startswith("STEP ")]
+        steps = [line for line in lines_of(log) if line.startswith("STEP ")]
         return float(steps[-1].split()[1]) if steps else 0.0
     return (seconds - begun[stage]) / lengths[stage]
 
@@ -183,7 +188,7 @@ def part_done(log: Path, stage: str, seconds: float, lengths: Mapping[str, float
 def lengths_of(log: Path) -> dict[str, float]:
     """Return how long each stage took, in seconds of processors."""
     begun = stages(log)
-    last = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("EVENT")]
+    last = [line.split()[1] for line in lines_of(log) if line.startswith("EVENT")]
     # After its last event a run writes its folder for longer than it tested.
     ends = [seconds for _, seconds in begun[1:]] + [float(last[-1]) + 1]
     return dict(reversed([(name, b - a) for (name, a), b in zip(begun, ends, strict=True)]))
@@ -192,7 +197,7 @@ def lengths_of(log: Path) -> dict[str, float]:
 def resumed_from(log: Path) -> str:
     """Return after which epoch a resumed run went on."""
     words = "Fine-tuning goes on after epoch "
-    found = [line for line in log.read_text().splitlines() if line.startswith(words)]
+    found = [line for line in lines_of(log) if line.startswith(words)]
     return found[0].removeprefix(words).rstrip(".") if found else "anew"
 
 
