@@ -23,6 +23,11 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--task", default="P1", choices=["P1", "P2", "P3", "P4"])
 parser.add_argument("--seeds", type=int, default=5)
 parser.add_argument("--fine-tune-epochs", type=int, default=None)
+parser.add_argument("--unfreeze-blocks", type=int, default=None)
+parser.add_argument("--soup", type=int, default=None)
+parser.add_argument("--tta", action="store_true")
+parser.add_argument("--pooling", default="avg")
+parser.add_argument("--precision", default="float32")
 arguments = parser.parse_args()
 
 config = kerastl.FitConfig(
@@ -31,9 +36,13 @@ config = kerastl.FitConfig(
     val_fraction=0.1,
     test_fraction=0.25,
     augment="mirrors",
+    fine_tune_epochs=arguments.fine_tune_epochs,
+    unfreeze_blocks=arguments.unfreeze_blocks,
+    soup=arguments.soup,
+    tta=arguments.tta,
+    pooling=arguments.pooling,
+    precision=arguments.precision,
 )
-if arguments.fine_tune_epochs is not None:
-    config = dataclasses.replace(config, fine_tune_epochs=arguments.fine_tune_epochs)
 print(config_to_yaml(config, comments=False))
 
 rows = []

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kerastl._version import __version__ as __version__
 
 # Public name -> module that has it. No name here may be that of a command module
-# (`benchmark`, `check`, `fit`, `predict`, `export`), which `python -m kerastl.fit` needs for
-# itself.
+# (`benchmark`, `check`, `fit`, `tune`, `predict`, `export`), which `python -m kerastl.fit` needs
+# for itself.
 _PUBLIC = {
     "FitConfig": "kerastl.config",
     "DataOptions": "kerastl.data_options",

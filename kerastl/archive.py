@@ -35,6 +35,7 @@ from kerastl.run_folder import (
     write_rows,
 )
 from kerastl.run_pictures import draw_pictures
+from kerastl.training.checks import flat_rows
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def write_record(
     metrics = measure(record)
     if (diagnosis := diagnosis_of(record)) is not None:
         metrics["diagnosis"] = dataclasses.asdict(diagnosis)
+    if record.experiment.phase is not None:
+        metrics["best_epoch"] = record.experiment.phase.best_epoch
     write_json(folder / METRICS, metrics)
     config = config_to_yaml(record.config, heading=_own_parts_heading(record))
     (folder / CONFIG).write_text(config, encoding="utf-8")
@@ -64,7 +67,7 @@ def write_record(
     write_rows(folder / SPLIT, split_rows_of(record))
     write_rows(folder / PREDICTIONS, prediction_rows(record))
     if record.experiment.phase is not None:
-        write_rows(folder / HISTORY, record.experiment.phase.history)
+        write_rows(folder / HISTORY, flat_rows(record.experiment.phase.history))
     left_out = [{"path": fault.id, "reason": fault.reason} for fault in record.unreadable]
     # Also when it is empty: no file would leave it open whether anybody looked.
     write_rows(folder / QUARANTINE, left_out, columns=["path", "reason"])

@@ -70,7 +70,13 @@ class FitConfig(TrainingOptions):
     with a grey border."""
 
     pooling: Annotated[Literal["avg", "max", "stages"], Parameter(group=MODEL)] = "avg"
-    """How the last feature maps become one vector."""
+    """How feature maps become one vector: the mean or the largest value of the last ones, or
+    stages: also mean and deviation of lower ones, which see textures and small faults."""
+
+    tta: Annotated[bool, Parameter(group=MODEL)] = False
+    """Test-time augmentation: every answer is the mean over the mirror images of `augment` (2 with
+    most policies, 4 with mirrors, 8 with dihedral), the exported model's too. Often better,
+    and takes so many times as long."""
 
     hidden_units: Annotated[int, Parameter(group=MODEL)] = 0
     """Width of a hidden layer in the head; 0 for none."""
@@ -113,6 +119,11 @@ class FitConfig(TrainingOptions):
         if not str(self.feature_cache).strip():
             raise ConfigError(
                 "`feature_cache` must be a folder, auto or none; received an empty name."
+            )
+        if self.tta and self.augment == "none":
+            raise ConfigError(
+                "`tta` is the mean over the mirror images of `augment`; augment='none' has none. "
+                "Leave out one of the two."
             )
         if isinstance(self.views, int) and self.mix != "none":
             raise ConfigError(

@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from cyclopts.config import Dict
 
 from kerastl import terminal
 from kerastl.config import FitConfig
-from kerastl.config_file import (
-    config_from_mapping,
-    config_to_mapping,
-    config_to_yaml,
-    read_mapping,
-)
+from kerastl.config_file import config_to_yaml
+from kerastl.config_option import take_config_file
 from kerastl.errors import ConfigError, KerasTLError
 
 _EXAMPLES = (
@@ -95,29 +90,8 @@ def build_app(arguments: Sequence[str]) -> App:
         examples=_EXAMPLES,
     )
     app.default(fit)
-    path = _config_path(arguments)
-    if path is not None:
-        # A recipe to share need not name the data: DATA may stand on the command line alone.
-        named = read_mapping(path)
-        checked = config_from_mapping(
-            {"data": "DATA", **named}, source=f"The configuration file {path!r}"
-        )
-        mapping = config_to_mapping(checked)
-        given = {
-            key.replace("_", "-"): str(mapping[key]) for key in named if mapping[key] is not None
-        }
-        app.config = (Dict(given, source=path),)
+    take_config_file(app, arguments)
     return app
-
-
-def _config_path(arguments: Sequence[str]) -> str | None:
-    """Return the value of --config, which must be known before the other options are parsed."""
-    for position, word in enumerate(arguments):
-        if word == "--config" and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if word.startswith("--config="):
-            return word.removeprefix("--config=")
-    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,6 +19,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "l2": (0, 1e3),
     "fine_tune_epochs": (0, 100_000),
     "patience_epochs": (1, 100_000),
+    "checks_per_epoch": (1, 10),
     "max_minutes": (0, 1e6),
     "batch_size": (1, 65536),
     "accumulate_steps": (1, 65536),

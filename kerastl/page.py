@@ -226,6 +226,8 @@ def _model_summary(record: Record) -> ModelSummary:
     if record.config.precision != "float32":
         chosen = experiment.precision
         settings["Features of training images"] = f"{chosen.dtype}: {chosen.reason}"
+    if len(experiment.answer_views) > 1:
+        settings["Answers"] = f"mean over {len(experiment.answer_views)} mirror images of each"
     if phase is not None and recipe is not None:
         if record.config.precision != "float32":
             settings["Training steps"] = phase.step_precision.words
@@ -251,7 +253,7 @@ def _model_summary(record: Record) -> ModelSummary:
         num_parameters=experiment.classifier.count_params(),
         num_trained=None if phase is None else phase.num_trainable,
         tuned="" if phase is None else network.tuned_words,
-        epochs=0 if phase is None else len(phase.history),
+        epochs=0 if phase is None else phase.history[-1]["epoch"],
         best_epoch=None if phase is None else phase.best_epoch,
         settings=settings,
     )

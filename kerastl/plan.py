@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 # What a recipe and a phase call alike.
 _PHASE_SETTINGS = (
     "patience_epochs",
+    "checks_per_epoch",
     "batch_size",
     "optimizer",
     "learning_rate",

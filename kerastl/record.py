@@ -192,6 +192,7 @@ def environment(record: Record, *, seconds: float) -> dict[str, Any]:
         ),
         # Of the training step; a frozen part runs once, and compiling it would not pay.
         "xla": "not trained" if phase is None else phase.xla.words,
+        "answers_are_the_mean_over": list(record.experiment.answer_views),
         "recipe": {name: setting.value for name, setting in record.recipe.settings.items()},
         "trained_blocks": "none" if phase is None else record.network.tuned_words,
         "images_at_once": "not trained" if phase is None else phase.images_at_once,

@@ -30,6 +30,8 @@ CHECK = "check.json"
 LEARNING_RATES = "learning_rates.csv"
 CROSS_VALIDATION = "cross_validation.json"
 OUT_OF_FOLD = "out_of_fold.csv"
+TRIALS = "trials.csv"
+RECIPE = "recipe.yaml"
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class FolderKind:
 RUN_FOLDER = FolderKind("run folder", "runs", (CONFIG, MODEL))
 FOLDS_FOLDER = FolderKind("folder of a cross-validation", "runs", (CROSS_VALIDATION, OUT_OF_FOLD))
 RATE_FOLDER = FolderKind("folder of a sweep of learning rates", "runs", (LEARNING_RATES,))
+TRIALS_FOLDER = FolderKind("folder of trials", "runs", (TRIALS, RECIPE))
 
 
 def choose_run_folder(

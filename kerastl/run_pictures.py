@@ -27,6 +27,7 @@ from kerastl.evaluation.pictures import (
 )
 from kerastl.evaluation.report import Picture
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
+from kerastl.features.probe import log_loss_nats
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.experiment import PROBE
 
@@ -76,7 +77,7 @@ def draw_pictures(
                 caption="Training numbers are measured on augmented images, before each step. "
                 "The dashed line is the probe, where fine-tuning starts. The learning rate is that "
                 "of each epoch's middle step."
-                f"{_curve_note(record)}",
+                f"{_dots_note(experiment.phase.history)}{_curve_note(record)}",
             )
         )
     path = experiment.probe.path
@@ -156,15 +157,19 @@ def _curve_note(record: Record) -> str:
     return note
 
 
+def _dots_note(history: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the dots of the curves are; "" where there are none."""
+    if not any(row["checks"] for row in history):
+        return ""
+    return " Small dots: validation between the ends of epochs."
+
+
 def _probe_reference(record: Record) -> dict[str, float]:
     """Return loss and accuracy of the probe on validation, measured as the epochs were."""
-    answers = record.experiment.answers[PROBE]
-    reference = {"val_loss": answers.validation_loss}
-    # The answers are those after logit adjustment, the epochs were measured before it.
-    if record.config.imbalance != LOGIT_ADJUST:
-        labels = record.table.labels[record.rows("val")]
-        reference["val_accuracy"] = float(right_answers(labels, answers.validation).mean())
-    return reference
+    answers = record.experiment.answers[PROBE].while_training
+    labels = record.table.labels[record.rows("val")]
+    loss = log_loss_nats(labels, answers, class_weights=record.experiment.class_weights)
+    return {"val_loss": loss, "val_accuracy": float(right_answers(labels, answers).mean())}
 
 
 def _mistakes(record: Record, images: Images) -> list[Picture]:

@@ -215,6 +215,8 @@ def progress_on_stderr() -> Iterator[None]:
             with contextlib.nullcontext() if outer else display:
                 yield advance
         finally:
+            if outer:  # what is done there is not piled up on the screen
+                outer.remove_task(task)
             display = outer
 
     with listen(bar):

@@ -50,6 +50,10 @@ class TrainingOptions(DataOptions):
     patience_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
     """Fine-tuning stops after so many epochs without a better validation loss. Default: 5."""
 
+    checks_per_epoch: Annotated[int | None, Parameter(group=TRAINING)] = None
+    """How often in an epoch the validation loss is measured, at even distances, its end included:
+    the best weights of a run may be those of half an epoch. No step depends on it. Default: 2."""
+
     max_minutes: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Training ends so many minutes after the start, with the best so far: fine-tuning is cut short
     (its rate then has not fallen as planned: prefer fewer epochs) or left out. The probe is
@@ -126,7 +130,7 @@ class TrainingOptions(DataOptions):
     0 for the weights themselves, the default."""
 
     soup: Annotated[int | None, Parameter(group=TRAINING)] = None
-    """Of how many of the best epochs the weights are averaged, where validation prefers that.
+    """Of how many of the best checks the weights are averaged, where validation prefers that.
     Default: 1, the best alone."""
 
     interpolate: Annotated[bool | None, Parameter(group=TRAINING)] = None

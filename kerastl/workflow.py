@@ -282,6 +282,7 @@ def train(
         callbacks=find_loggers(config.log, directory=directory),
         checkpoint=checkpoint,
         augment=config.augment,
+        tta=config.tta,
         imbalance=config.imbalance,
         batch_size=job.recipe.value("batch_size"),
         precision=config.precision,

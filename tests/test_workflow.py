@@ -224,11 +224,14 @@ def test_every_remedy_for_uneven_classes_runs_to_its_end(tmp_path, imbalance):
     history = pd.read_csv(result.path / "history.csv")
     assert set(history["val_loss_kind"]) == {"class-weighted" if weighted else "plain"}
     assert facts["validation_losses"]["fine-tuned"] == pytest.approx(
-        history["val_loss"].min(), abs=1e-4
+        history.filter(regex=r"^val_loss($|_at_)").min(axis=None), abs=1e-4
     )
     page = (result.path / "report.html").read_text()
     assert "10.0 times as many images" in page
     assert ("Classes of different sizes:" in page) == (imbalance != "none")
+    checks = history.filter(regex=r"^val_loss($|_at_)").stack()
+    row, column = checks.idxmin()
+    assert result.metrics["best_epoch"] == row + (0.5 if column == "val_loss_at_0.5" else 1)
     lines = "\n".join(result.summary_lines)
     assert ", balanced " in lines
     assert ("--imbalance logit-adjust" in lines) == (imbalance == "none")

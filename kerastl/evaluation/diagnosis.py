@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerastl.errors import DataError
+from kerastl.evaluation.checks import Check, best_check, checks_of
+
 OVERFITS, UNDERFITS, NO_GAIN, FITS = "overfits", "underfits", "no gain", "fits"
 CUT_SHORT, UNSTABLE = "cut short", "unstable"
 
@@ -45,13 +48,17 @@ def diagnose(
     """Read the curves of a fine-tuning.
 
     Args:
-        history: One row per epoch with "loss" and "val_loss", in nats.
+        history: One row per epoch with "loss" and "val_loss", in nats, and what
+            `kerastl.evaluation.checks.checks_of` reads besides.
         probe_loss: Validation loss of the probe, that fine-tuning began with.
         kept_loss: Validation loss of what fine-tuning gave.
         epochs: How many were planned.
         cut_short: Whether the time was up before.
         comparable: Whether training and validation losses are of one kind: not with smoothed or
             mixed labels, penalties on weights, or classes that are drawn equally often.
+
+    Raises:
+        DataError: No epoch has a validation loss.
 
     Example:
         >>> rows = [{"loss": loss, "val_loss": val} for loss, val in
@@ -62,9 +69,10 @@ def diagnose(
         >>> found.words[:42]
         'It overfits: from epoch 2 to 4 the trainin'
     """
-    losses = [float(row["val_loss"]) for row in history]
-    training = [float(row["loss"]) for row in history]
-    best = losses.index(min(losses))
+    checks = checks_of(history)
+    best, ends = best_check(checks), [check for check in checks if check.at_end]
+    if best is None:
+        raise DataError('`history` must have a "val_loss" to be read; received none.')
     if kept_loss >= probe_loss:
         return Diagnosis(
             NO_GAIN,
@@ -72,43 +80,52 @@ def diagnose(
             f"probe {probe_loss:.3f}. Its steps disturbed more than they taught, or the images are "
             "too few for it.",
         )
-    rose = losses[-1] > max((1 + _RISE) * losses[best], losses[best] + _NOTHING)
-    if rose and training[-1] >= training[best]:
-        return Diagnosis(
-            UNSTABLE,
-            f"It is unstable: from epoch {best + 1} to {len(losses)} the validation log-loss rose "
-            f"from {losses[best]:.3f} to {losses[-1]:.3f}, and that of training did not fall. The "
-            "steps may be too long. What is kept is from before.",
-        )
-    if rose:
-        return Diagnosis(
-            OVERFITS,
-            f"It overfits: from epoch {best + 1} to {len(losses)} the training log-loss fell from "
-            f"{training[best]:.3f} to {training[-1]:.3f}, that of validation rose from "
-            f"{losses[best]:.3f} to {losses[-1]:.3f}. What is kept is from before.",
-        )
-    if cut_short and best == len(losses) - 1:
+    last, training = ends[-1], [float(row["loss"]) for row in history]
+    rose = last.loss > max((1 + _RISE) * best.loss, best.loss + _NOTHING)
+    if rose and best.row < last.row:
+        return _after_a_rise(best, last, before=training[best.row], after=training[-1])
+    if cut_short and best.row == last.row:
         return Diagnosis(
             CUT_SHORT,
             "It was cut short while it was learning: the validation log-loss was lowest in the "
-            f"last of {len(losses)} epochs ({losses[-1]:.3f}); {epochs} were planned.",
+            f"last of {len(ends)} epochs ({best.loss:.3f}); {epochs} were planned.",
         )
-    falling = len(losses) > 1 and losses[-1] < min(
-        (1 - _STILL_FALLING) * losses[-2], losses[-2] - _NOTHING
+    falling = len(ends) > 1 and last.loss < min(
+        (1 - _STILL_FALLING) * ends[-2].loss, ends[-2].loss - _NOTHING
     )
-    if best == len(losses) - 1 and len(losses) >= epochs and (falling or len(losses) == 1):
+    if best is last and len(ends) >= epochs and (falling or len(ends) == 1):
         return Diagnosis(
             UNDERFITS,
             f"It was still learning at its end: the validation log-loss was lowest in the last of "
-            f"{len(losses)} epochs ({losses[-1]:.3f}"
-            + (f", {losses[-2]:.3f} in the one before)." if len(losses) > 1 else ")."),
+            f"{len(ends)} epochs ({last.loss:.3f}"
+            + (f", {ends[-2].loss:.3f} in the one before)." if len(ends) > 1 else ")."),
         )
     words = (
-        f"It neither over- nor underfits: the validation log-loss was lowest in epoch {best + 1} "
-        f"of {len(losses)} ({losses[best]:.3f}) and hardly rose after it."
+        f"It neither over- nor underfits: the validation log-loss was lowest in epoch "
+        f"{best.epoch:g} of {last.epoch:g} ({best.loss:.3f}) and "
+        + (f"{last.loss:.3f} at its end." if rose else "hardly rose after it.")
     )
-    if comparable and training[best] < _WIDE_GAP * losses[best]:
-        words += f" Training images are known much better ({training[best]:.3f}): more would help."
+    if comparable and training[best.row] < _WIDE_GAP * best.loss:
+        words += (
+            f" Training images are known much better ({training[best.row]:.3f}): more would help."
+        )
     elif comparable:
-        words += f" The training log-loss ({training[best]:.3f}) is near it."
+        words += f" The training log-loss ({training[best.row]:.3f}) is near it."
     return Diagnosis(FITS, words)
+
+
+def _after_a_rise(best: Check, last: Check, *, before: float, after: float) -> Diagnosis:
+    """Say why validation got worse: learned by heart, if training got better."""
+    if after >= before:
+        return Diagnosis(
+            UNSTABLE,
+            f"It is unstable: from epoch {best.epoch:g} to {last.epoch:g} the validation log-loss "
+            f"rose from {best.loss:.3f} to {last.loss:.3f}, and that of training did not fall. The "
+            "steps may be too long. What is kept is from before.",
+        )
+    return Diagnosis(
+        OVERFITS,
+        f"It overfits: from epoch {best.epoch:g} to {last.epoch:g} the training log-loss fell from "
+        f"{before:.3f} to {after:.3f}, that of validation rose from {best.loss:.3f} to "
+        f"{last.loss:.3f}. What is kept is from before.",
+    )

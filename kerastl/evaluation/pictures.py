@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kerastl.errors import DataError
+from kerastl.evaluation.checks import Check, best_check, checks_of
 from kerastl.evaluation.figures import (
     BLUE,
     FAINT,
@@ -33,6 +35,8 @@ _MOST_CELLS_WITH_TEXT = 30
 _ON_BLUE = "#fffffe"
 # Inches that one column of text takes at 9 points.
 _COLUMN_INCHES = 0.085
+# Validation between the ends of epochs: points without a line.
+_BETWEEN: dict[str, Any] = {"color": ORANGE, "marker": ".", "linestyle": "none"}
 _PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%")
 
 
@@ -105,11 +109,12 @@ def learning_curves_figure(
     Args:
         history: Rows with "phase", "epoch" (of the phase, may be a fraction), "loss",
             "val_loss", "accuracy", "val_accuracy"; what is missing is left out. With
-            "learning_rate" in any row, the rate is drawn too.
+            "learning_rate" in any row, the rate is drawn too. What was measured between the
+            ends of epochs ("checks", see `kerastl.evaluation.checks`) is drawn as points.
         probe: "val_loss" and "val_accuracy" of the probe, for reference lines.
 
     Returns:
-        The figure; the epoch with the smallest validation loss is marked.
+        The figure; the smallest validation loss is marked.
 
     Raises:
         DataError: There is no row.
@@ -128,8 +133,8 @@ def learning_curves_figure(
     epochs, borders = _running_epochs(history)
     rates = _column(history, "learning_rate")
     with_rates = bool(np.isfinite(rates).any())
-    losses = _column(history, "val_loss")
-    best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else None
+    checks = _running_checks(history, epochs)
+    between, best = [check for check in checks if not check.at_end], best_check(checks)
     with styled():
         figure = new_figure(8.8 if with_rates else 7.0, 2.9)
         panels = figure.subplots(1, 2 + with_rates, width_ratios=[5, 5, 3][: 2 + with_rates])
@@ -143,10 +148,11 @@ def learning_curves_figure(
             if probe is not None and probe.get(f"val_{name}") is not None:
                 value = float(probe[f"val_{name}"])
                 axes.axhline(value, color=GREEN, linestyle=(0, (5, 2)), label="probe, validation")
-            if best is not None and np.isfinite(validation[best]):
-                value = float(validation[best])
+            places = [check.epoch for check in between]
+            axes.plot(places, [getattr(check, name) for check in between], **_BETWEEN)
+            if best is not None and np.isfinite(value := getattr(best, name)):
                 shown = f"{value:.3f}" if name == "loss" else f"{value:.1%}"
-                _ring(axes, float(epochs[best]), value, f"best epoch {epochs[best]:g}: {shown}")
+                _ring(axes, best.epoch, value, f"best epoch {best.epoch:g}: {shown}")
         panels[1].yaxis.set_major_formatter(_PERCENT)
         if with_rates:
             _plain(panels[2], "Learning rate", xlabel="epoch")
@@ -335,6 +341,15 @@ def _running_epochs(history: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.fl
             before = epochs[-1]
         epochs.append(before + float(row.get("epoch", index + 1)))
     return np.array(epochs), borders
+
+
+def _running_checks(
+    history: Sequence[Mapping[str, Any]], epochs: NDArray[np.float64]
+) -> list[Check]:
+    """Return what was measured on validation, its epochs counted through all phases."""
+    checks = checks_of(history)
+    shifts = epochs - [check.epoch for check in checks if check.at_end]
+    return [replace(check, epoch=check.epoch + float(shifts[check.row])) for check in checks]
 
 
 def _draw_phases(axes: Axes, history: Sequence[Mapping[str, Any]], borders: list[int]) -> None:

@@ -65,8 +65,9 @@ class ModelSummary:
         num_parameters: All numbers of the network.
         num_trained: Numbers that fine-tuning changed; None without fine-tuning.
         tuned: What of the backbone fine-tuning trained: "the top 3 of 16 blocks"; "" without.
-        epochs: Epochs of fine-tuning that were run.
-        best_epoch: The epoch that was kept; None without fine-tuning.
+        epochs: Epochs of fine-tuning that were run; 8.5 if it ended in the middle of the ninth.
+        best_epoch: When validation was best, 3.5 for the middle of the fourth epoch; None without
+            fine-tuning.
         settings: Anything else worth a line, name to value.
     """
 
@@ -76,8 +77,8 @@ class ModelSummary:
     num_parameters: int
     num_trained: int | None = None
     tuned: str = ""
-    epochs: int = 0
-    best_epoch: int | None = None
+    epochs: float = 0
+    best_epoch: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -359,8 +360,8 @@ def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
         if model.num_trained is not None:
             share = model.num_trained / max(model.num_parameters, 1)
             rows.append(("Trained parameters", f"{model.num_trained:,} ({share:.0%})"))
-        best = "" if model.best_epoch is None else f"; epoch {model.best_epoch} was the best"
-        rows.append(("Epochs", f"{model.epochs}{best}"))
+        best = "" if model.best_epoch is None else f"; epoch {model.best_epoch:g} was the best"
+        rows.append(("Epochs", f"{model.epochs:g}{best}"))
     else:
         rows.append(("Training", "the head on frozen features (probe); no fine-tuning"))
     return [*rows, *((str(name), str(value)) for name, value in model.settings.items())]

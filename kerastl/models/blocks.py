@@ -238,23 +238,20 @@ def split_at(backbone: keras.Model, cuts: Sequence[Border]) -> tuple[keras.Model
     """
     graph, nodes = graph_of(backbone), nodes_of(backbone)
     _check_borders(backbone, nodes, cuts)
-    bits = ancestors(nodes)
-    below = [_with_vectors(nodes, bits[border.position]) for border in cuts]
+    below = [_with_vectors(nodes, border.position) for border in cuts]
     crossings = [_crossing(graph, nodes, one) for one in below]
     parts = [keras.Model(graph.input, _single(crossings[0]), name=f"{backbone.name}_prefix")]
     ends = [*below[1:], (1 << len(nodes)) - 1]
     wanted = [*map(_single, crossings[1:]), graph.output]
     names = [*(f"part{number}" for number in range(1, len(cuts))), "suffix"]
-    for begin, end, crossing, outputs, name in zip(
-        below, ends, crossings, wanted, names, strict=True
-    ):
+    steps = zip(below, ends, crossings, wanted, names, strict=True)
+    for begin, end, crossing, outputs, name in steps:
         entries = [
             keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
             for index, tensor in enumerate(crossing)
         ]
         tensors = {id(tensor): entry for tensor, entry in zip(crossing, entries, strict=True)}
-        between = end & ~begin
-        replay((node for index, node in enumerate(nodes) if between >> index & 1), tensors)
+        replay((node for i, node in enumerate(nodes) if (end & ~begin) >> i & 1), tensors)
         rebuilt = [tensors[id(tensor)] for tensor in keras.tree.flatten(outputs)]
         packed = keras.tree.pack_sequence_as(outputs, rebuilt)
         parts.append(keras.Model(_single(entries), packed, name=f"{backbone.name}_{name}"))
@@ -272,23 +269,28 @@ def renumbered(border: Border, backbone: keras.Model, extended: keras.Model) -> 
     output = nodes_of(backbone)[border.position].output_tensors[0]
     graph, nodes = graph_of(extended), nodes_of(extended)
     position = next(index for index, node in enumerate(nodes) if output is node.output_tensors[0])
-    crossing = _crossing(graph, nodes, _with_vectors(nodes, ancestors(nodes)[position]))
+    crossing = _crossing(graph, nodes, _with_vectors(nodes, position))
     return Border(border.name, position, len(crossing))
 
 
-def _with_vectors(nodes: list[Any], below: int) -> int:
-    """Add what makes vectors of nothing but what lies below, without weights, to the bit set.
+def _with_vectors(nodes: list[Any], position: int) -> int:
+    """Return the bit set of what lies below a border: its ancestors, and vectors made of them.
 
-    What a head wants of a lower stage crosses the border as a vector then, not as the maps.
+    What a head wants of a lower stage then crosses as a vector of means, not as the maps. Only
+    what is made without weights: the rest is to be trained.
     """
-    index_of = {id(t): i for i, node in enumerate(nodes) for t in node.output_tensors}
+    every = ancestors(nodes)
+    below = every[position]
     for index, node in enumerate(nodes):
-        vectors = all(len(tensor.shape) <= 2 for tensor in node.output_tensors)
-        inputs = [index_of[id(tensor)] for tensor in node.input_tensors]
-        weightless = not getattr(node.operation, "variables", ())
-        if vectors and weightless and inputs and all(below >> i & 1 for i in inputs):
-            below |= 1 << index
+        if all(len(tensor.shape) <= 2 for tensor in node.output_tensors):
+            above = every[index] & ~below
+            if not any(above >> i & 1 and _has_variables(one) for i, one in enumerate(nodes)):
+                below |= above
     return below
+
+
+def _has_variables(node: Any) -> bool:
+    return bool(getattr(node.operation, "variables", ()))
 
 
 def _single(tensors: list[Any]) -> Any:

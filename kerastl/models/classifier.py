@@ -17,6 +17,9 @@ from kerastl.models.backbones import preprocess
 PREPROCESSING = "preprocessing"
 POOLING = "pooling"
 
+# Name of the model. Inside another one (see `kerastl.models.view_mean`), what that asks.
+CLASSIFIER = "classifier"
+
 # A way of pooling that begins in the network, see `kerastl.models.stage_features`.
 STAGES = "stages"
 DROPOUT = "head_dropout"
@@ -108,7 +111,7 @@ def build_classifier(
         seed=seed,
     ):
         x = layer(x)
-    return keras.Model(pixels, x, name="classifier")
+    return keras.Model(pixels, x, name=CLASSIFIER)
 
 
 def _head_layers(
@@ -201,13 +204,15 @@ def parts_of(model: keras.Model) -> ClassifierParts:
     """Return the parts of a classifier made by `build_classifier`, also after loading it.
 
     Args:
-        model: The classifier.
+        model: The classifier, or one around it such as `kerastl.models.view_mean` makes.
 
     Raises:
         ConfigError: The model was not made by `build_classifier`.
     """
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     names = [layer.name for layer in layers]
+    if CLASSIFIER in names:
+        return parts_of(layers[names.index(CLASSIFIER)])
     if PREPROCESSING not in names or POOLING not in names or names[-1] != OUTPUT:
         raise ConfigError(
             "The model must be a classifier made by `kerastl.build_classifier`; received one "

@@ -23,34 +23,51 @@ class Answers:
         test: float32 of shape (num_test, num_classes).
         validation_loss: Log-loss on validation in nats that the models were compared by:
             class-weighted with weights or sampling, before the shift with logit adjustment.
+        while_training: float32 of shape (num_val, num_classes): what is said of validation images
+            as they are, before any mean over views or shift: what epochs are measured by.
     """
 
     validation: NDArray[np.float32]
     test: NDArray[np.float32]
     validation_loss: float
+    while_training: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model that may be kept, and how to ask it.
+
+    Attributes:
+        read: From int64 rows of images to its answers; asks the classifier, with its weights.
+        validation: Its answers on validation.
+        while_training: See `Answers`.
+        weights: Of the classifier.
+    """
+
+    read: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+    validation: NDArray[np.float32]
+    while_training: NDArray[np.float32]
+    weights: list[NDArray[Any]]
 
 
 def answers_to_test(
     classifier: keras.Model,
-    readers: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float32]]],
+    candidates: Mapping[str, Candidate],
     images: Images,
     rows: NDArray[np.int64],
-    *,
-    model_weights: Mapping[str, list[NDArray[Any]]],
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
     """Return each model's answers to the test rows that all of them could read, and these rows.
 
     Args:
         classifier: Takes the weights of one model after the other, in place.
-        readers: By name of the model: from rows to its answers.
+        candidates: By name of the model.
         images: uint8 of shape (n, height, width, 3).
         rows: int64: the test rows.
-        model_weights: By name of the model.
     """
     tested: dict[str, NDArray[np.float32]] = {}
-    for name, read in readers.items():
-        classifier.set_weights(model_weights[name])
-        found, left = _read_what_is_left(read, images, rows)
+    for name, candidate in candidates.items():
+        classifier.set_weights(candidate.weights)
+        found, left = _read_what_is_left(candidate.read, images, rows)
         tested = {model: values[np.isin(rows, left)] for model, values in tested.items()}
         tested[name], rows = found, left
     return tested, rows

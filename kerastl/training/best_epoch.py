@@ -1,4 +1,4 @@
-"""After each epoch of a phase: measure on validation, keep the best, stop when it is time."""
+"""After each epoch of a phase, and within it: measure, keep the best, stop when it is time."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kerastl.errors import DivergedError
 from kerastl.features.halving import halving
 from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
+from kerastl.training.checks import check_parts
 
 # Of the log-loss without any knowledge: above it, training has gone wrong.
 _CHAOS = 5.0
@@ -40,7 +41,9 @@ class Kept:
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """After each epoch: measure on validation, keep the best weights, end with patience.
+    """After each epoch, and within it: measure on validation, keep the best, end with patience.
+
+    What is measured within an epoch changes no step of the training.
 
     Args:
         inputs: Gives the validation inputs of the trained model, batch by batch, whenever asked.
@@ -53,12 +56,13 @@ class BestEpoch(keras.callbacks.Callback):
         class_weights: float32 of shape (num_classes,): of the validation loss.
         advance: Called with 1 after each step.
         deadline: Ends the phase, in the middle of an epoch too, once one step was made.
-        num_kept: Of how many of the best epochs the weights are kept.
+        num_kept: Of how many of the best checks the weights are kept.
+        checks_per_epoch: How often an epoch is measured, at its end included.
 
     Attributes:
         history: One row per epoch, see `kerastl.training.phase.PhaseResult`.
-        best_epoch: From 1.
-        best: Of the best epochs, the best first; of the moving averages of the weights, if the
+        best_epoch: When it was best: 4 at the end of the fourth epoch, 3.5 in its middle.
+        best: Of the best checks, the best first; of the moving averages of the weights, if the
             optimizer has any.
         out_of_time: Whether the deadline ended the phase.
     """
@@ -77,10 +81,11 @@ class BestEpoch(keras.callbacks.Callback):
         advance: Advance,
         deadline: Deadline = NEVER,
         num_kept: int = 1,
+        checks_per_epoch: int = 1,
     ) -> None:
         super().__init__()
         self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
+        self.best_epoch: float = 0
         self.best: list[Kept] = []
         self._variables, self._first, self._num_kept = list(variables), first, num_kept
         self.out_of_time = False
@@ -95,6 +100,10 @@ class BestEpoch(keras.callbacks.Callback):
         self._class_weights = class_weights
         self._advance = advance
         self._step = 0
+        self._parts = check_parts(epoch_steps=epoch_steps, checks_per_epoch=checks_per_epoch)
+        # Of the present epoch, and the step of the last of them.
+        self._checks: list[dict[str, float]] = []
+        self._checked_step = 0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Note the rate that the middle step of the epoch is taken with, if it comes so far.
@@ -105,7 +114,10 @@ class BestEpoch(keras.callbacks.Callback):
             self._middle_rate = float(self.model.optimizer.learning_rate)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop at once when the loss is no number: every later step would be wasted."""
+        """Stop at once when the loss is no number: every later step would be wasted.
+
+        Else validate, if it is time: after the step, and before the next one.
+        """
         self._advance(1)
         self._step += 1
         loss = float((logs or {}).get("loss", 0.0))
@@ -119,12 +131,62 @@ class BestEpoch(keras.callbacks.Callback):
         if self._deadline.passed and not is_last:
             # What the epoch has reached is measured like the others.
             self.out_of_time = self.model.stop_training = True
+            return
+        if batch + 1 in self._parts:
+            when = round(len(self.history) + self._parts[batch + 1], 3)
+            loss, accuracy = self._validate(when)
+            self._checks.append({"epoch": when, "val_loss": loss, "val_accuracy": accuracy})
+            self._checked_step = self._step
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row of history."""
-        logs = logs or {}
+        logs = {} if logs is None else logs
+        if self._checked_step == self._step:  # patience was over within the epoch: it ends here
+            check = self._checks.pop()
+            when, loss, accuracy = check["epoch"], check["val_loss"], check["val_accuracy"]
+        else:
+            when = epoch + 1
+            loss, accuracy = self._validate(when)
+        # For callbacks that come after this one.
+        logs |= {"val_loss": loss, "val_accuracy": accuracy}
+        if epoch == 0:
+            self._refuse_chaos(loss)
+        self.history.append(
+            {
+                "phase": "fine-tune",
+                "epoch": when,
+                "loss": float(logs["loss"]),
+                "accuracy": float(logs["accuracy"]),
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "learning_rate": self._middle_rate,
+                # Keras weights training losses only: said here, so that nobody compares apples
+                # with pears.
+                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
+                "checks": self._checks,
+            }
+        )
+        self._checks = []
+
+    def _validate(self, when: float) -> tuple[float, float]:
+        """Return validation loss and accuracy; keep the weights if they are among the best."""
         with self._averaged():
-            self._end_epoch(epoch, logs)
+            probabilities = self._forward_all()
+            loss, accuracy = self._judged(probabilities)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"The validation loss is {loss} after {when:g} epochs of fine-tuning; expected "
+                    f"a finite number. Try --learning-rate {self._learning_rate / 10:g}."
+                )
+            is_best = not self.best or loss < self.best[0].loss
+            if len(self.best) < self._num_kept or loss < self.best[-1].loss:
+                kept = Kept(loss, [np.array(v.numpy()) for v in self._variables], probabilities)
+                self.best = sorted([*self.best, kept], key=lambda one: one.loss)[: self._num_kept]
+        if is_best:
+            self.best_epoch = when
+        elif when - self.best_epoch > self._patience_epochs - 1e-3:  # 0.001: thirds are rounded
+            self.model.stop_training = True
+        return loss, accuracy
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -144,41 +206,6 @@ class BestEpoch(keras.callbacks.Callback):
         finally:
             for variable, value in zip(variables, own, strict=True):
                 variable.assign(value)
-
-    def _end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
-        probabilities = self._forward_all()
-        loss, accuracy = self._judged(probabilities)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"The validation loss is {loss} after epoch {epoch + 1} of fine-tuning; expected a "
-                f"finite number. Try --learning-rate {self._learning_rate / 10:g}."
-            )
-        # For callbacks that come after this one.
-        logs |= {"val_loss": loss, "val_accuracy": accuracy}
-        if epoch == 0:
-            self._refuse_chaos(loss)
-        self.history.append(
-            {
-                "phase": "fine-tune",
-                "epoch": epoch + 1,
-                "loss": float(logs["loss"]),
-                "accuracy": float(logs["accuracy"]),
-                "val_loss": loss,
-                "val_accuracy": accuracy,
-                "learning_rate": self._middle_rate,
-                # Keras weights training losses only: said here, so that nobody compares apples
-                # with pears.
-                "val_loss_kind": "plain" if self._class_weights is None else "class-weighted",
-            }
-        )
-        is_best = not self.best or loss < self.best[0].loss
-        if len(self.best) < self._num_kept or loss < self.best[-1].loss:
-            kept = Kept(loss, [np.array(v.numpy()) for v in self._variables], probabilities)
-            self.best = sorted([*self.best, kept], key=lambda one: one.loss)[: self._num_kept]
-        if is_best:
-            self.best_epoch = epoch + 1
-        elif epoch + 1 - self.best_epoch >= self._patience_epochs:
-            self.model.stop_training = True
 
     def _refuse_chaos(self, loss: float) -> None:
         """Stop where a first epoch has left answers that are far worse than no knowledge at all."""
@@ -203,13 +230,13 @@ class BestEpoch(keras.callbacks.Callback):
             variable.assign(value)
         return first
 
-    def go_on(self, history: Sequence[dict[str, Any]], best: list[Kept], best_epoch: int) -> None:
+    def go_on(self, history: Sequence[dict[str, Any]], best: list[Kept], best_epoch: float) -> None:
         """Know what an interrupted run knew, in place.
 
         Args:
             history: Its rows.
-            best: Its best epochs, the best first.
-            best_epoch: From 1.
+            best: Its best checks, the best first.
+            best_epoch: When it was best.
         """
         self.history, self.best, self.best_epoch = list(history), best, best_epoch
         self._step = len(self.history) * self._epoch_steps
@@ -236,7 +263,7 @@ class BestEpoch(keras.callbacks.Callback):
         return Kept(self._judged(probabilities)[0], weights, probabilities)
 
     def put_back(self, kept: Kept) -> None:
-        """Give the model the weights of an epoch, in place."""
+        """Give the model weights that were kept, in place."""
         for variable, value in zip(self._variables, kept.weights, strict=True):
             variable.assign(value)
 

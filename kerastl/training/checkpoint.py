@@ -3,7 +3,7 @@
 Keras' `BackupAndRestore` is deleted when a training ends, is bound to one compilation, and loses
 the best weights so far, the position of the schedule and that in the data (keras #22010). Here a
 file holds them all: weights and random states, the optimizer's moments and step, history, the
-best epochs with their answers. It is complete or not there, and is no pickle.
+best checks with their answers. It is complete or not there, and is no pickle.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kerastl.training.best_epoch import Kept
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 # Between two writings passes so many times what one takes: a twentieth of the time at most.
 _LEAST_PAUSE = 20.0
 
@@ -43,8 +43,8 @@ class Checkpoint:
         policy: What its steps compute in.
         images_at_once: Images that go through the network together.
         history: One row per epoch.
-        best_epoch: From 1.
-        best: The best epochs, the best first.
+        best_epoch: When it was best, see `kerastl.training.best_epoch.BestEpoch`.
+        best: The best checks, the best first.
         variables: Weights and random states.
         optimizer: The optimizer's variables.
         callbacks: Numbers that callbacks count in, by name.
@@ -55,7 +55,7 @@ class Checkpoint:
     policy: str
     images_at_once: int
     history: tuple[dict[str, Any], ...]
-    best_epoch: int
+    best_epoch: float
     best: tuple[Kept, ...] = field(repr=False)
     variables: tuple[NDArray[Any], ...] = field(repr=False)
     optimizer: tuple[NDArray[Any], ...] = field(repr=False)

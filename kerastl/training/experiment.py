@@ -6,8 +6,9 @@ The test split is read once, at the end, by both.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.augment import symmetric_views
+from kerastl.data.augment import AS_IT_IS, symmetric_views
 from kerastl.data.imbalance import (
     LOGIT_ADJUST,
     NONE,
@@ -33,11 +34,12 @@ from kerastl.features.probe import Probe, log_loss_nats
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
+from kerastl.models.view_mean import mean_answer, mean_over_views
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
-from kerastl.training.answers import Answers, answers_to_test
+from kerastl.training.answers import Answers, Candidate, answers_to_test
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
-from kerastl.training.frozen_fit import Answer, fit_frozen
+from kerastl.training.frozen_fit import Answer, View, fit_frozen
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
@@ -54,17 +56,18 @@ class Experiment:
     """Both models' answers, and the one that was kept.
 
     Attributes:
-        classifier: Holds the weights of the kept model.
+        classifier: Holds the weights of the kept model, and answers as it does.
         kept: "probe" or "fine-tuned".
         answers: By name of the model: "probe", and "fine-tuned" if that was run.
         probe: The linear probe, before any logit adjustment.
         phase: How fine-tuning went, None if it was not run.
         test_rows: int64: the test rows that the answers are of; not those whose file had gone
             or was damaged when it was read for the test.
-        num_features: Length of the pooled feature vector.
         precision: Of the features that the probe was fitted on.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
+        answer_views: Names of the views that answers are the mean over; one if they are of the
+            image as it is.
         left_out: Why there is no fine-tuned model though one was asked for, one sentence.
     """
 
@@ -74,10 +77,10 @@ class Experiment:
     probe: Probe = field(repr=False)
     phase: PhaseResult | None
     test_rows: NDArray[np.int64] = field(repr=False)
-    num_features: int
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
+    answer_views: tuple[str, ...] = (AS_IT_IS,)
 
 
 def probe_then_fine_tune(
@@ -93,6 +96,7 @@ def probe_then_fine_tune(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: CheckpointFile | None = None,
     augment: str = "none",
+    tta: bool = False,
     imbalance: str = NONE,
     batch_size: int = 32,
     precision: str = "float32",
@@ -115,6 +119,7 @@ def probe_then_fine_tune(
         checkpoint: Where it is kept how far fine-tuning has come, and found again.
         augment: Name of a policy, see `kerastl.data.augment`: the probe is fitted on its
             mirror images too.
+        tta: Whether both models answer with the mean over these mirror images.
         imbalance: What is done about classes of different sizes, see `kerastl.data.imbalance`.
             For the probe, and a head with a hidden layer, sampling is the same as balanced
             weights: all rows, each with the weight of how often it would be drawn.
@@ -135,64 +140,98 @@ def probe_then_fine_tune(
     check_imbalance(imbalance, multi_label=labels.ndim == 2)
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
+    views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
     announce_memory(
         classifier, images, splits, border=border, phase=phase, batch_size=batch_size, store=store
     )
     weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
-    probe, answer, chosen, cut = _fit_and_cut(
+    shared: dict[str, Any] = {"border": border, "class_weights": weights, "store": store}
+    probe, answer, chosen, cut = fit_and_cut(
         classifier,
         images,
         labels,
         train=train,
         val=val,
         groups=groups,
-        border=border,
         phase=phase,
-        augment=augment,
-        class_weights=weights,
+        views=views,
+        tta=tta,
         batch_size=batch_size,
         precision=precision,
-        store=store,
         seed=seed,
+        **shared,
     )
-    readers = {PROBE: lambda rows: answer(rows, "Testing the probe")}
-    validated = {PROBE: answer(val, "Validating the probe")}
-    model_weights = {PROBE: classifier.get_weights()}
+    candidates = {PROBE: _probe_candidate(classifier, answer, val, multi_label=labels.ndim == 2)}
     result, left_out = _fine_tuned(
         classifier,
         images,
         targets,
         train_rows=train,
         val_rows=val,
-        border=border,
-        phase=_in_precision(phase, chosen),
-        class_weights=weights,
+        phase=in_precision(phase, chosen),
         balanced=imbalance == SAMPLING,
-        store=store,
         cut=cut,
         all_borders=all_borders,
         callbacks=callbacks,
         checkpoint=checkpoint,
+        **shared,
     )
+    answering = mean_over_views(classifier, tuple(views)) if tta else classifier
     if result is not None:
-        ask = probability_reader(classifier, images, batch_size=batch_size)
-        readers[FINE_TUNED] = lambda rows: ask(rows, "Testing the fine-tuned model")
-        validated[FINE_TUNED] = result.val_probabilities
-        model_weights[FINE_TUNED] = classifier.get_weights()
+        ask = probability_reader(answering, images, batch_size=batch_size)
+        candidates[FINE_TUNED] = _fine_tuned_candidate(classifier, result, ask, val, tta=tta)
     # From here on nothing is decided any more but by validation; the test split is read.
-    tested, test = answers_to_test(classifier, readers, images, test, model_weights=model_weights)
-    answers = _answers(labels[val], validated, tested, weights)
-    kept = min(answers, key=lambda name: answers[name].validation_loss)
-    classifier.set_weights(model_weights[kept])
+    tested, test = answers_to_test(classifier, candidates, images, test)
+    answers, kept = _keep_better(classifier, labels[val], candidates, tested, weights)
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
         answers = _adjust(classifier, answers, labels[train])
-    num_features = len(probe.kernel)
     return Experiment(
-        classifier, kept, answers, probe, result, test, num_features, chosen, weights, left_out
+        classifier=answering,
+        kept=kept,
+        answers=answers,
+        probe=probe,
+        phase=result,
+        test_rows=test,
+        precision=chosen,
+        class_weights=weights,
+        left_out=left_out,
+        answer_views=tuple(views) if tta else (AS_IT_IS,),
     )
 
 
-def _fit_and_cut(
+def _fine_tuned_candidate(
+    classifier: keras.Model,
+    result: PhaseResult,
+    ask: Callable[[NDArray[np.int64], str], NDArray[np.float32]],
+    val: NDArray[np.int64],
+    *,
+    tta: bool,
+) -> Candidate:
+    """Return the fine-tuned model as one of those that may be kept."""
+    alone = result.val_probabilities
+    return Candidate(
+        lambda rows: ask(rows, "Testing the fine-tuned model"),
+        ask(val, "Validating the mean over views") if tta else alone,
+        alone,
+        classifier.get_weights(),
+    )
+
+
+def _probe_candidate(
+    classifier: keras.Model, answer: Answer, val: NDArray[np.int64], *, multi_label: bool
+) -> Candidate:
+    """Return the probe as one of the models that may be kept."""
+    of_views = answer(val, "Validating the probe")
+    mean = functools.partial(mean_answer, multi_label=multi_label)
+    return Candidate(
+        lambda rows: mean(answer(rows, "Testing the probe")),
+        mean(of_views),
+        of_views[0],
+        classifier.get_weights(),
+    )
+
+
+def fit_and_cut(
     classifier: keras.Model,
     images: Images,
     labels: NDArray[Any],
@@ -201,14 +240,32 @@ def _fit_and_cut(
     val: NDArray[np.int64],
     border: Border | None,
     phase: Phase | None,
-    augment: str,
+    views: Mapping[str, View],
     precision: str,
     store: Store,
     seed: int,
     **options: Any,
 ) -> tuple[Probe, Answer, Precision, Cut | None]:
-    """Choose the precision, cut the classifier if there is time to fine-tune, fit the head."""
-    views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
+    """Choose the precision, cut the classifier if there is time to fine-tune, fit the head.
+
+    Args:
+        classifier: See `probe_then_fine_tune`, like all others but those named here.
+        images: See there.
+        labels: See there.
+        train: int64: rows to fit on.
+        val: int64: rows that tell a head with a hidden layer when to stop.
+        border: See there.
+        phase: See there.
+        views: What of each image it is fitted on, see `kerastl.data.augment.symmetric_views`.
+        precision: See there.
+        store: See there.
+        seed: See there.
+        **options: The other arguments of `kerastl.training.frozen_fit.fit_frozen`.
+
+    Returns:
+        The probe, what answers like the fitted head, what features were computed in, and the
+        classifier cut where fine-tuning begins, which is to be released.
+    """
     chosen, features = choose_precision(
         classifier,
         images,
@@ -221,7 +278,7 @@ def _fit_and_cut(
     if precision != "float32":
         logger.info("Features in %s: %s.", chosen.dtype, chosen.reason)
     cut = None
-    if (phase := _in_precision(phase, chosen)) is not None and not phase.deadline.passed:
+    if (phase := in_precision(phase, chosen)) is not None and not phase.deadline.passed:
         cut = cut_classifier(
             classifier,
             images,
@@ -248,8 +305,13 @@ def _fit_and_cut(
     return probe, answer, chosen, cut
 
 
-def _in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
-    """Return how to fine-tune with kept views of training images in the precision of features."""
+def in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
+    """Return how to fine-tune with kept views of training images in the precision of features.
+
+    Args:
+        phase: How to fine-tune, if at all.
+        precision: From `fit_and_cut`.
+    """
     return phase and dataclasses.replace(phase, view_dtype=precision.dtype)
 
 
@@ -272,21 +334,26 @@ def _fine_tuned(
     return None, reason
 
 
-def _answers(
+def _keep_better(
+    classifier: keras.Model,
     labels: NDArray[Any],
-    validated: dict[str, NDArray[np.float32]],
+    candidates: Mapping[str, Candidate],
     tested: dict[str, NDArray[np.float32]],
     class_weights: NDArray[np.float32] | None,
-) -> dict[str, Answers]:
-    """Return the answers of each model with the loss that it is compared by."""
-    return {
+) -> tuple[dict[str, Answers], str]:
+    """Give the classifier the better weights; return all answers, and whose these weights are."""
+    answers = {
         name: Answers(
-            validation,
+            one.validation,
             tested[name],
-            log_loss_nats(labels, validation, class_weights=class_weights),
+            log_loss_nats(labels, one.validation, class_weights=class_weights),
+            one.while_training,
         )
-        for name, validation in validated.items()
+        for name, one in candidates.items()
     }
+    kept = min(answers, key=lambda name: answers[name].validation_loss)
+    classifier.set_weights(candidates[kept].weights)
+    return answers, kept
 
 
 def _adjust(
@@ -300,6 +367,7 @@ def _adjust(
             validation=adjusted_probabilities(one.validation, priors),
             test=adjusted_probabilities(one.test, priors),
             validation_loss=one.validation_loss,
+            while_training=one.while_training,
         )
         for name, one in answers.items()
     }

@@ -34,6 +34,7 @@ def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -
         first: The weights before training, of the same variables.
     """
     alone = best = keeper.best[0]
+    checks = "epochs" if phase.checks_per_epoch == 1 else "checks"
     tried = []
 
     def measure(weights: list[NDArray[Any]]) -> float:
@@ -44,7 +45,7 @@ def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -
         loss, weights, count = greedy_soup(candidates, measure)
         if count > 1:
             best = keeper.measure(weights)
-            tried.append(f"the mean of {count} of the best {len(candidates)} epochs")
+            tried.append(f"the mean of {count} of the best {len(candidates)} {checks}")
     if phase.interpolate:
         loss, weights, part = best_between(first, best.weights, best.loss, measure)
         if loss < best.loss:
@@ -56,5 +57,5 @@ def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -
     return FinalWeights(
         best,
         f"The weights are {', '.join(tried)}: validation log-loss {best.loss:.4f}, that of the "
-        f"best epoch alone is {alone.loss:.4f}.",
+        f"best {checks[:-1]} alone is {alone.loss:.4f}.",
     )

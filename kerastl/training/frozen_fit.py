@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.augment import AS_IT_IS
 from kerastl.data.splits import fold_rows
 from kerastl.data.stream import Images
 from kerastl.features.extract import folded_feature_model
@@ -24,7 +25,7 @@ from kerastl.training.head import assign_probe, fit_head
 from kerastl.training.targets import one_hot
 
 View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-Answer = Callable[[NDArray[np.int64], str], NDArray[np.float32]]
+Answer = Callable[[NDArray[np.int64], str], list[NDArray[np.float32]]]
 
 # Folds that the probe's penalty is chosen by; fewer would waste training rows, more only time.
 NUM_FOLDS = 5
@@ -46,6 +47,7 @@ def fit_frozen(
     cut: Cut | None,
     store: Store,
     seed: int,
+    tta: bool = False,
 ) -> tuple[Probe, Answer]:
     """Fit the head in place.
 
@@ -65,10 +67,12 @@ def fit_frozen(
         cut: Where fine-tuning begins, if it keeps what leaves the frozen part: its way is shared.
         store: Where features are kept for later runs.
         seed: Of the folds and the head.
+        tta: Whether it answers to each of these views, not only to the image as it is.
 
     Returns:
         The probe, and the function from rows, and a description for the progress bar, to the
-        answers of the fitted head, float32 (number of rows, num_classes).
+        answers of the fitted head, float32 (number of rows, num_classes) for each view, the
+        image as it is first.
 
     Raises:
         FrozenPartError: The frozen part is not what it should be.
@@ -88,7 +92,9 @@ def fit_frozen(
     # a probe's log-loss can double on them, and fine-tuning spends its epochs on repairing it.
     found = np.concatenate(
         [
-            features_of(train, f"Extracting features ({number} of {len(views)})", view)
+            features_of(
+                train, f"Extracting features ({number} of {len(views)})", view, training=True
+            )
             for number, view in enumerate(views.items(), start=1)
         ]
     )
@@ -101,11 +107,15 @@ def fit_frozen(
     )
     # All views of an image are held out together.
     probe = fit_probe(found, known, folds=np.tile(folds, len(views)), class_weights=class_weights)
+    multi_label = labels.ndim == 2
+    of_views = functools.partial(
+        _features_of_views, features_of, views if tta else {AS_IT_IS: views[AS_IT_IS]}
+    )
     if not _has_hidden_layer(classifier):
         assign_probe(classifier, probe)
-        return probe, lambda rows, what: probe_probabilities(
-            probe, features_of(rows, what), multi_label=labels.ndim == 2
-        )
+        return probe, lambda rows, what: [
+            probe_probabilities(probe, x, multi_label=multi_label) for x in of_views(rows, what)
+        ]
     num_classes = classifier.output_shape[-1]
     head = fit_head(
         classifier,
@@ -116,9 +126,21 @@ def fit_frozen(
         seed=seed,
         class_weights=class_weights,
     )
-    return probe, lambda rows, what: np.asarray(
-        head.predict(features_of(rows, what), verbose=0), np.float32
-    )
+    return probe, lambda rows, what: [
+        np.asarray(head.predict(x, verbose=0), np.float32) for x in of_views(rows, what)
+    ]
+
+
+def _features_of_views(
+    features_of: Callable[..., NDArray[np.float32]],
+    views: Mapping[str, View],
+    rows: NDArray[np.int64],
+    what: str,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the features that answers are made of, view by view."""
+    for number, view in enumerate(views.items(), start=1):
+        words = what if len(views) == 1 else f"{what} ({number} of {len(views)})"
+        yield features_of(rows, words, view)
 
 
 def _feature_reader(
@@ -133,7 +155,7 @@ def _feature_reader(
     cut: Cut | None,
     store: Store,
 ) -> Callable[..., NDArray[np.float32]]:
-    """Return the function from rows to features, with a view of training images in `dtype`."""
+    """Return the function from rows and a view to features; those to train on are in `dtype`."""
 
     def features_by(
         model: keras.Model, dtype: str, *kept_rows: NDArray[np.int64]
@@ -151,15 +173,20 @@ def _feature_reader(
         )
 
     if dtype == "float32":
-        return features_by(features, dtype, train, val)
-    fast_of = features_by(features, dtype, train)
-    # Validation and test see what will be served, which is float32.
-    exact_of = features_by(folded_feature_model(classifier), "float32", val)
+        fast_of = exact_of = features_by(features, dtype, train, val)
+    else:
+        fast_of = features_by(features, dtype, train)
+        # Validation and test see what will be served, which is float32.
+        exact_of = features_by(folded_feature_model(classifier), "float32", val)
 
     def features_of(
-        rows: NDArray[np.int64], what: str, view: tuple[str, View] | None = None
+        rows: NDArray[np.int64],
+        what: str,
+        view: tuple[str, View] | None = None,
+        *,
+        training: bool = False,
     ) -> NDArray[np.float32]:
-        return (exact_of if view is None else fast_of)(rows, what, view)
+        return (fast_of if training else exact_of)(rows, what, view)
 
     return features_of
 

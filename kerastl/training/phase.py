@@ -39,12 +39,14 @@ class Phase:
         label_smoothing: Part of each target that is spread over all classes.
         ema_momentum: Of a moving average of the weights, which is what is validated and kept; None
             for the weights themselves.
-        soup: Of how many of the best epochs the weights may be averaged, if that is better on
+        soup: Of how many of the best checks the weights may be averaged, if that is better on
             validation (greedy soup: Wortsman et al. 2022, arXiv:2203.05482); 1 for the best alone.
         interpolate: Whether weights between the first and the best ones are kept if they are better
             on validation (WiSE: Wortsman et al. 2022, arXiv:2109.01903).
         batch_size: Images per step.
         patience_epochs: Ends after so many epochs without a better validation loss.
+        checks_per_epoch: How often validation is measured in an epoch, at its end included, to
+            find the best weights; it changes no step.
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
         clip_norm: Largest global norm of the gradients; None for any.
@@ -79,6 +81,7 @@ class Phase:
     interpolate: bool = False
     batch_size: int = 32
     patience_epochs: int = 5
+    checks_per_epoch: int = 1
     augment: str = "light"
     mix: str = "none"
     clip_norm: float | None = 1.0
@@ -100,7 +103,11 @@ class PhaseResult:
             val_accuracy, learning_rate, val_loss_kind ("plain" or "class-weighted"). Losses in
             nats per image; the rate is that of the epoch's middle step, half of its steps
             before and after (of its first step where the deadline came before the middle).
-        best_epoch: The epoch with the smallest validation loss, from 1.
+            The epoch is whole but for the last one if patience was over within it: 8.5. What was
+            measured between the ends of epochs is in its `checks`: epoch (3.5), val_loss and
+            val_accuracy of each.
+        best_epoch: When the validation loss was smallest: 4 at the end of the fourth epoch (an int
+            then), 3.5 in its middle.
         val_probabilities: float32 of shape (num_val, num_classes): the answers of what the
             classifier holds now.
         num_trainable: Numbers that the phase trained.
@@ -119,7 +126,7 @@ class PhaseResult:
     """
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
-    best_epoch: int
+    best_epoch: float
     val_probabilities: NDArray[np.float32] = field(repr=False)
     num_trainable: int
     num_folded: int

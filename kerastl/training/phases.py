@@ -60,7 +60,7 @@ def fine_tune(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: CheckpointFile | None = None,
 ) -> PhaseResult:
-    """Train a classifier above a border, in place, and keep its best epoch by validation.
+    """Train a classifier above a border, in place, and keep its best weights by validation.
 
     Of the backbone up to `phase.frozen_above`; and the head.
 
@@ -69,7 +69,7 @@ def fine_tune(
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         targets: float32 of shape (n, num_classes): one-hot, or 0/1 for several labels.
         train_rows: int64: rows to train on.
-        val_rows: int64: rows that decide which epoch is kept.
+        val_rows: int64: rows that decide which weights are kept.
         border: Where the trained part begins; None for the input.
         phase: How to train.
         class_weights: float32 of shape (num_classes,): of the validation loss that chooses the
@@ -302,6 +302,7 @@ def _fit(
             advance=advance,
             deadline=phase.deadline,
             num_kept=phase.soup,
+            checks_per_epoch=phase.checks_per_epoch,
         )
         counting: list[keras.callbacks.Callback] = []
         if phase.schedule == PLATEAU:  # a third after two epochs without a better validation loss

@@ -83,7 +83,6 @@ def find_learning_rate(
     """
     start = classifier.get_weights()
     ask: dict[str, Any] = {"train_rows": train_rows, "val_rows": val_rows, "border": border}
-
     cut = cut_classifier(classifier, images, **ask, phase=phase, store=store)
     material = choose_material(
         cut,
@@ -116,7 +115,12 @@ def find_learning_rate(
 
     def loss_after(rate: float) -> float:
         short = dataclasses.replace(
-            phase, epochs=epochs, learning_rate=rate, epochs_per_block=0.0, patience_epochs=epochs
+            phase,
+            epochs=epochs,
+            learning_rate=rate,
+            epochs_per_block=0.0,
+            patience_epochs=epochs,
+            checks_per_epoch=1,
         )
         options: dict[str, Any] = {"store": store, "cut": cut, "all_borders": all_borders}
         options |= {"class_weights": class_weights, "balanced": balanced}

@@ -161,6 +161,7 @@ def _base(job: Job) -> dict[str, Setting]:
         "unfreeze_blocks": Setting(upper_half(num_blocks=job.num_blocks), "upper half of blocks"),
         "fine_tune_epochs": Setting(8, _OURS),
         "patience_epochs": Setting(5, "10 half-epoch checks (AutoGluon)"),
+        "checks_per_epoch": Setting(2, "AutoGluon, val_check_interval 0.5"),
         "batch_size": Setting(32, _OURS),
         "optimizer": Setting("adamw", "AutoGluon"),
         "learning_rate": Setting(rate, "AutoGluon; mobile networks half of it, measured"),

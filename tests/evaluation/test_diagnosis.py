@@ -2,6 +2,7 @@
 
 import pytest
 
+from kerastl.errors import DataError
 from kerastl.evaluation.diagnosis import diagnose
 
 
@@ -30,6 +31,33 @@ def test_verdicts(history, probe, verdict, words):
     found = diagnose(history, probe_loss=probe, kept_loss=kept, epochs=len(history))
     assert found.verdict == verdict
     assert words in found.words
+
+
+def between(row, epoch, loss):
+    return {**row, "checks": [{"epoch": epoch, "val_loss": loss, "val_accuracy": 0.5}]}
+
+
+def test_the_best_may_lie_in_the_middle_of_an_epoch():
+    first, second, third = rows((0.6, 0.5), (0.3, 0.4), (0.1, 0.5))
+    ask = {"probe_loss": 0.6, "kept_loss": 0.3, "epochs": 3}
+    found = diagnose([first, between(second, 1.5, 0.3), third], **ask)
+    assert found.verdict == "overfits"
+    assert "from epoch 1.5 to 3 the training" in found.words
+    assert "rose from 0.300 to 0.500" in found.words
+    # Within the last epoch: of half an epoch the training loss is not known.
+    found = diagnose([first, second, between(third, 2.5, 0.3)], **ask)
+    assert found.verdict == "fits"
+    assert "lowest in epoch 2.5 of 3 (0.300) and 0.500 at its end" in found.words
+    last = {**third, "epoch": 2.5, "val_loss": 0.401}  # patience ended it there
+    found = diagnose([first, second, last], **{**ask, "epochs": 8})
+    assert "lowest in epoch 2 of 2.5 (0.400) and hardly rose" in found.words
+    found = diagnose([first, second, between(third, 2.5, 0.3)], cut_short=True, **ask)
+    assert "lowest in the last of 3 epochs (0.300)" in found.words
+
+
+def test_without_a_validation_loss_nothing_can_be_said():
+    with pytest.raises(DataError, match='must have a "val_loss"'):
+        diagnose([{"loss": 0.5}], probe_loss=0.6, kept_loss=0.3, epochs=3)
 
 
 def test_a_run_that_patience_or_time_ended_is_not_called_unfinished():

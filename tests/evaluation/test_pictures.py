@@ -101,6 +101,16 @@ def test_curves_mark_the_best_epoch_and_the_probe():
     assert list(rate.lines[0].get_ydata()) == [1e-4] * 4
 
 
+def test_curves_show_what_was_measured_within_epochs():
+    rows = history(2, phase="bn") + history()
+    rows[4] |= {"checks": [{"epoch": 2.5, "val_loss": 0.25, "val_accuracy": 0.9}]}
+    figure = learning_curves_figure(rows)
+    assert {"best epoch 4.5: 0.250", "best epoch 4.5: 90.0%"} <= {*texts(figure)}
+    for axes, height in zip(figure.axes, (0.25, 0.9), strict=False):
+        points = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+        assert ([4.5], [height]) in points
+
+
 def test_curves_leave_out_what_is_missing():
     rows = history(val_loss=None, val_accuracy="", learning_rate=None)
     figure = learning_curves_figure(rows)

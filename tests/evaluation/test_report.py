@@ -324,6 +324,11 @@ def test_fine_tuning_is_described():
     assert "no fine-tuning" in Page(render_report(minimal())).text
 
 
+def test_parts_of_epochs_are_described():
+    model = ModelSummary("Own", "none", (9, 9), 10, num_blocks=1, epochs=8.5, best_epoch=3.5)
+    assert "Epochs 8.5; epoch 3.5 was the best" in Page(render_report(minimal(model=model))).text
+
+
 def test_many_classes_fold_and_stay_small():
     names = [f"species {n}" for n in range(300)]
     metrics = measured(0.8, num_rows=900, num_classes=300, names=names)

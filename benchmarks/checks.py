@@ -1,0 +1,123 @@
+"""What measuring validation within an epoch costs, and what it gives.
+
+    python benchmarks/checks.py --seeds 3
+
+Solar cells (P1), EfficientNetLite0 with ImageNet weights, the default recipe without early stop. A
+check changes no step of a training, so that one training with 10 checks per epoch holds those
+with fewer. Cost: the time of one check over that of an epoch's steps. Gain: the validation images
+(a quarter of all; the test split is not touched) are halved at random 20 times; one half chooses
+the best check, its log-loss on the other half is what counts, less that with one check per epoch.
+"""
+
+import argparse
+import dataclasses
+import time
+
+import numpy as np
+
+import kerastl
+from kerastl.features.probe import log_loss_nats
+from kerastl.features.store import find_store
+from kerastl.plan import build, find_network, find_phase, find_settings, read_table, split_table
+from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.targets import one_hot
+
+MOST, OFTEN = 10, (1, 2, 5, 10)
+HALVINGS = 20
+
+
+def trained(config: kerastl.FitConfig, images, table):
+    """Return all answers on validation, their labels, and seconds of all checks and of all."""
+    splits = split_table(table, config)
+    train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
+    network = find_network(config, backbone=None, preprocessing="")
+    classifier = build(network, table, config)
+    features = kerastl.extract_features(classifier, images[train])
+    folds = np.arange(len(train)) % 5
+    kerastl.assign_probe(classifier, kerastl.fit_probe(features, table.labels[train], folds=folds))
+    recipe, network = find_settings(config, network, num_train=len(train))
+    answers, seconds, ends = [], [], []
+    forward, epoch_end = BestEpoch._forward_all, BestEpoch.on_epoch_end
+
+    def timed(keeper):
+        started = time.perf_counter()
+        answers.append(forward(keeper))
+        seconds.append(time.perf_counter() - started)
+        return answers[-1]
+
+    def ended(keeper, epoch, logs=None):
+        epoch_end(keeper, epoch, logs)
+        ends.append(time.perf_counter())
+
+    BestEpoch._forward_all, BestEpoch.on_epoch_end = timed, ended
+    try:
+        kerastl.fine_tune(
+            classifier,
+            images,
+            one_hot(table.labels, num_classes=len(table.class_names)),
+            train_rows=train,
+            val_rows=val,
+            border=network.border,
+            phase=find_phase(config, network, recipe),
+            store=find_store("auto", largest_bytes=2**34),
+        )
+    finally:
+        BestEpoch._forward_all, BestEpoch.on_epoch_end = forward, epoch_end
+    # Not the first epoch, in which the step is traced.
+    epoch = (ends[-1] - ends[0] - sum(seconds[MOST:])) / (len(ends) - 1)
+    return np.stack(answers), table.labels[val], float(np.median(seconds[1:])) / epoch
+
+
+def gains(answers: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return for each of `OFTEN` the log-loss of what is chosen, on images that did not choose."""
+    found = []
+    for _ in range(HALVINGS):
+        order = rng.permutation(len(labels))
+        chooses, judges = np.array_split(order, 2)
+        row = []
+        for often in OFTEN:
+            checks = answers[MOST // often - 1 :: MOST // often]
+            losses = [log_loss_nats(labels[chooses], one[chooses]) for one in checks]
+            best = checks[int(np.argmin(losses))]
+            row.append(log_loss_nats(labels[judges], best[judges]))
+        found.append(row)
+    return np.mean(found, axis=0)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--augment", default="mirrors")
+    arguments = parser.parse_args()
+    config = kerastl.FitConfig(
+        "demo:solar:P1",
+        image_size=arguments.image_size,
+        augment=arguments.augment,
+        fine_tune_epochs=arguments.epochs,
+        patience_epochs=arguments.epochs,
+        checks_per_epoch=MOST,
+        val_fraction=0.25,
+    )
+    table = read_table(config)
+    images = kerastl.load_pixels(table, image_size=config.image_size).images
+    losses, costs = [], []
+    for seed in range(arguments.seeds):
+        answers, labels, cost = trained(dataclasses.replace(config, seed=seed), images, table)
+        costs.append(cost)
+        losses.append(gains(answers, labels, np.random.default_rng(seed)))
+        print(f"seed {seed}: a check {cost:.1%} of an epoch, {losses[-1].round(4)}", flush=True)
+    differences = np.array(losses) - np.array(losses)[:, :1]
+    print("\n| checks per epoch | time of an epoch's steps added | log-loss, less that with one |")
+    print("|---|---|---|")
+    for place, often in enumerate(OFTEN):
+        found = differences[:, place]
+        spread = f"{found.std(ddof=1):.4f}" if len(found) > 1 else "?"
+        added = (often - 1) * np.median(costs)
+        print(f"| {often} | {added:.1%} | {found.mean():+.4f} ± {spread} |")
+
+
+if __name__ == "__main__":
+    main()
