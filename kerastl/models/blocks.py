@@ -283,14 +283,11 @@ def _with_vectors(nodes: list[Any], position: int) -> int:
     below = every[position]
     for index, node in enumerate(nodes):
         if all(len(tensor.shape) <= 2 for tensor in node.output_tensors):
-            above = every[index] & ~below
-            if not any(above >> i & 1 and _has_variables(one) for i, one in enumerate(nodes)):
-                below |= above
+            more = every[index] & ~below
+            operations = (node.operation for i, node in enumerate(nodes) if more >> i & 1)
+            if not any(getattr(operation, "variables", ()) for operation in operations):
+                below |= more
     return below
-
-
-def _has_variables(node: Any) -> bool:
-    return bool(getattr(node.operation, "variables", ()))
 
 
 def _single(tensors: list[Any]) -> Any:

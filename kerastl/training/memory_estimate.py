@@ -198,9 +198,8 @@ def estimate_memory(
         step = at_once * (_kept(trained) + 2 * _largest(trained))
         if frozen is not None and not plan.num_views:
             step += at_once * _live(frozen)
-        entered = 0
-        if frozen is None or plan.num_views:
-            entered = sum(math.prod(tensor.shape[1:]) for tensor in trained.inputs)
+        views_enter = frozen is None or plan.num_views
+        entered = sum(math.prod(x.shape[1:]) for x in trained.inputs) if views_enter else 0
         # Batches that wait: two prefetched, one in use, and those that are made.
         waiting = 3 + (1 if plan.num_views else augmenting_threads())
         entered = entered or math.prod(images.shape[1:])

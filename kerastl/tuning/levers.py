@@ -96,12 +96,12 @@ def free_levers(config: FitConfig, *, given: Collection[str] = ()) -> tuple[str,
         ('unfreeze_blocks', 'fine_tune_epochs', 'layer_decay', 'weight_decay')
     """
     defaults = FitConfig("DATA")
-    # Which blocks are trained is said by either of two options.
-    said = {*given, *(["unfreeze_blocks"] if config.tune is not None else [])}
+    if config.tune is not None:  # it says which blocks
+        given = {*given, "unfreeze_blocks"}
     return tuple(
         name
         for name in LEVERS
-        if name not in said and getattr(config, name) == getattr(defaults, name)
+        if name not in given and getattr(config, name) == getattr(defaults, name)
     )
 
 
