@@ -114,14 +114,7 @@ def find_learning_rate(
     epochs = max(1, round(EPOCH_PART * phase.epochs))
 
     def loss_after(rate: float) -> float:
-        short = dataclasses.replace(
-            phase,
-            epochs=epochs,
-            learning_rate=rate,
-            epochs_per_block=0.0,
-            patience_epochs=epochs,
-            checks_per_epoch=1,
-        )
+        short = _short(phase, epochs=epochs, learning_rate=rate)
         options: dict[str, Any] = {"store": store, "cut": cut, "all_borders": all_borders}
         options |= {"class_weights": class_weights, "balanced": balanced}
         try:
@@ -151,6 +144,18 @@ def _refuse_nothing(tried: Sequence[tuple[float, float]]) -> None:
             f"{tried[0][0]:.1e}: the loss is no number. Look at the images and their values, and "
             "at what the backbone expects of them."
         )
+
+
+def _short(phase: Phase, *, epochs: int, learning_rate: float) -> Phase:
+    """Return the phase that tries a rate: all blocks at once, to its end."""
+    return dataclasses.replace(
+        phase,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        epochs_per_block=0.0,
+        patience_epochs=epochs,
+        checks_per_epoch=1,
+    )
 
 
 def _range_test(
