@@ -12,6 +12,7 @@ from kerastl.advice import _against_overfitting, _against_underfitting
 from kerastl.config import FitConfig
 from kerastl.interruption import _WITHOUT_INFLUENCE
 from kerastl.models.network import Network, build_network
+from kerastl.tuning.levers import LEVERS, free_levers
 
 
 def four_blocks():
@@ -47,6 +48,12 @@ def test_a_run_says_what_it_trained(colour_folder, tmp_path, caplog):
     assert "unfreeze_blocks" not in around["recipe"]
     assert "tune: 2-3" in (done.path / "config.yaml").read_text()
     assert "tune" not in _WITHOUT_INFLUENCE, "another choice is another run for --resume"
+
+
+def test_a_search_leaves_the_blocks_that_are_given():
+    assert "unfreeze_blocks" in free_levers(FitConfig("photos"))
+    found = free_levers(FitConfig("photos", tune="first"))
+    assert set(found) == {*LEVERS} - {"unfreeze_blocks"}
 
 
 @dataclasses.dataclass

@@ -244,16 +244,14 @@ def split_at(backbone: keras.Model, cuts: Sequence[Border]) -> tuple[keras.Model
     ends = [*below[1:], (1 << len(nodes)) - 1]
     wanted = [*map(_single, crossings[1:]), graph.output]
     names = [*(f"part{number}" for number in range(1, len(cuts))), "suffix"]
-    for begin, end, crossing, outputs, name in zip(
-        below, ends, crossings, wanted, names, strict=True
-    ):
+    steps = zip(below, ends, crossings, wanted, names, strict=True)
+    for begin, end, crossing, outputs, name in steps:
         entries = [
             keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"border_{index}")
             for index, tensor in enumerate(crossing)
         ]
         tensors = {id(tensor): entry for tensor, entry in zip(crossing, entries, strict=True)}
-        between = end & ~begin
-        replay((node for index, node in enumerate(nodes) if between >> index & 1), tensors)
+        replay((node for i, node in enumerate(nodes) if (end & ~begin) >> i & 1), tensors)
         rebuilt = [tensors[id(tensor)] for tensor in keras.tree.flatten(outputs)]
         packed = keras.tree.pack_sequence_as(outputs, rebuilt)
         parts.append(keras.Model(_single(entries), packed, name=f"{backbone.name}_{name}"))

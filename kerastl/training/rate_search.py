@@ -83,7 +83,6 @@ def find_learning_rate(
     """
     start = classifier.get_weights()
     ask: dict[str, Any] = {"train_rows": train_rows, "val_rows": val_rows, "border": border}
-
     cut = cut_classifier(classifier, images, **ask, phase=phase, store=store)
     material = choose_material(
         cut,

@@ -325,7 +325,7 @@ def test_fine_tuning_is_described():
 
 
 def test_parts_of_epochs_are_described():
-    model = ModelSummary("Own", "none", (9, 9), 10, num_blocks=1, epochs=8.5, best_epoch=3.5)
+    model = ModelSummary("Own", "none", (9, 9), 10, epochs=8.5, best_epoch=3.5)
     assert "Epochs 8.5; epoch 3.5 was the best" in Page(render_report(minimal(model=model))).text
 
 
