@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from kerastl.evaluation.figures import BLUE, FAINT, GREEN, INK, ORANGE, new_figure, styled
@@ -62,6 +62,9 @@ def trials_figure(
             _points(panels[1], np.asarray(rates, np.float64), known, whole, best=best, top=top)
             panels[1].axhline(probe, color=FAINT, linewidth=1.2, linestyle="--")
             panels[1].set_xscale("log")
+            panels[1].xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
+            panels[1].xaxis.set_major_formatter(lambda rate, _: f"{rate:.0e}".replace("e-0", "e-"))
+            panels[1].xaxis.set_minor_formatter(NullFormatter())
             panels[1].set_xlabel("learning rate", color=FAINT)
         for panel in panels:
             panel.set_ylim(low, top)

@@ -27,6 +27,9 @@ NUM_TRAININGS = 5
 _FIRST_PART, _FACTOR = 0.5, 10**-0.5
 # How many more are tried beyond, as long as the best is the highest or the lowest of them.
 _MOST_BEYOND = 3
+# Losses that differ by less than this part are one: the noise of a short training. Far enough down
+# all rates are alike, because none of them moves anything.
+_FLAT = 0.02
 # Part of the epochs of a whole training that a short one has.
 EPOCH_PART = 0.25
 
@@ -40,7 +43,7 @@ class RateSweep:
         losses: float64 of shape (steps,): of the same images after each step, nats per image.
         tried: (Rate, validation loss) of each short training.
         epochs: Length of each.
-        suggestion: The rate with the smallest validation loss, the highest of its schedule.
+        suggestion: The rate to take, the highest of its schedule: see `suggested_rate`.
     """
 
     rates: NDArray[np.float64]
@@ -116,13 +119,34 @@ def next_rate(tried: Sequence[tuple[float, float]]) -> float | None:
         True
         >>> next_rate([(1e-2, 0.5), (1e-3, 0.4), (3e-4, 0.5)]) is None
         True
+        >>> next_rate([(1e-5, 0.4), (3e-6, 0.399)]) is None  # nothing moves any more
+        True
     """
     if len(tried) >= NUM_TRAININGS + _MOST_BEYOND:
         return None
     finite = [loss for _, loss in tried if math.isfinite(loss)]
-    if not finite or best_rate(tried) == tried[-1][0]:
+    lowest, *higher = [loss for _, loss in reversed(tried)]
+    falls = not finite or not higher or not lowest > (1 - _FLAT) * higher[0]
+    if falls and (not finite or best_rate(tried) == tried[-1][0]):
         return tried[-1][0] * _FACTOR
     return tried[0][0] / _FACTOR if best_rate(tried) == tried[0][0] else None
+
+
+def suggested_rate(tried: ArrayLike) -> float:
+    """Return the highest rate whose loss is as good as the smallest, but for noise.
+
+    A short training says little against a rate that does no harm, and a whole one gains more by it.
+
+    Args:
+        tried: Rows of (rate, validation loss); a loss may be no number, but not all.
+
+    Example:
+        >>> suggested_rate([(1e-3, 0.5), (3e-4, 0.402), (1e-4, 0.4), (3e-5, 0.41)])
+        0.0003
+    """
+    rows = np.asarray(tried, np.float64)
+    losses = np.where(np.isfinite(rows[:, 1]), rows[:, 1], math.inf)
+    return float(rows[losses <= (1 + _FLAT) * losses.min(), 0].max())
 
 
 def best_rate(tried: ArrayLike) -> float:

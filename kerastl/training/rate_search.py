@@ -32,10 +32,10 @@ from kerastl.training.rate_finder import (
     HIGHEST_RATE,
     NUM_STEPS,
     RateSweep,
-    best_rate,
     diverged,
     next_rate,
     rates_to_try,
+    suggested_rate,
     sweep_rates,
 )
 from kerastl.training.schedules import SWEEP
@@ -133,7 +133,7 @@ def find_learning_rate(
         tried.sort(reverse=True)
     _refuse_nothing(tried)
     cut.release()
-    return RateSweep(rates, losses, tuple(tried), epochs, best_rate(tried))
+    return RateSweep(rates, losses, tuple(tried), epochs, suggested_rate(tried))
 
 
 def _refuse_nothing(tried: Sequence[tuple[float, float]]) -> None:
