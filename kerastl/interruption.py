@@ -16,7 +16,7 @@ from kerastl.prepared import Prepared
 from kerastl.training.checkpoint import CheckpointFile
 
 # Options that decide nothing about what is learned.
-_WITHOUT_INFLUENCE = (
+WITHOUT_INFLUENCE = (
     "out",
     "overwrite",
     "resume",
@@ -41,7 +41,7 @@ def checkpoint_of(job: Prepared, config: FitConfig, *, folder: Path) -> Checkpoi
     options = {
         name: value
         for name, value in config_to_mapping(config).items()
-        if name not in _WITHOUT_INFLUENCE
+        if name not in WITHOUT_INFLUENCE
     }
     digest = hashlib.sha256()
     for name, split in zip(job.table.ids, job.splits, strict=True):

@@ -10,7 +10,7 @@ import pytest
 import kerastl
 from kerastl.advice import _against_overfitting, _against_underfitting
 from kerastl.config import FitConfig
-from kerastl.interruption import _WITHOUT_INFLUENCE
+from kerastl.interruption import WITHOUT_INFLUENCE
 from kerastl.models.network import Network, build_network
 from kerastl.tuning.levers import LEVERS, free_levers
 
@@ -47,7 +47,7 @@ def test_a_run_says_what_it_trained(colour_folder, tmp_path, caplog):
     assert around["recipe"]["tune"] == "2-3"
     assert "unfreeze_blocks" not in around["recipe"]
     assert "tune: 2-3" in (done.path / "config.yaml").read_text()
-    assert "tune" not in _WITHOUT_INFLUENCE, "another choice is another run for --resume"
+    assert "tune" not in WITHOUT_INFLUENCE, "another choice is another run for --resume"
 
 
 def test_a_search_leaves_the_blocks_that_are_given():

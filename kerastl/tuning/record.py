@@ -17,6 +17,7 @@ from kerastl.config_file import config_to_mapping
 from kerastl.data.wording import counted
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.trials_picture import trials_figure
+from kerastl.interruption import WITHOUT_INFLUENCE
 from kerastl.run_folder import RECIPE, TRIALS, write_rows
 from kerastl.tuning.levers import Lever
 from kerastl.tuning.runs import Start
@@ -32,21 +33,7 @@ from kerastl.tuning.trial import (
 )
 
 # Of this machine, of this search or of where things go: no part of how to learn.
-_NOT_OF_A_RECIPE = frozenset(
-    (
-        "data",
-        "out",
-        "overwrite",
-        "resume",
-        "export",
-        "export_dir",
-        "log",
-        "cache",
-        "feature_cache",
-        "feature_cache_gib",
-        "max_minutes",
-    )
-)
+_NOT_OF_A_RECIPE = frozenset(("data", *WITHOUT_INFLUENCE))
 # Of the search itself: a fit that follows has its own.
 _NOT_OF_A_FIT = frozenset(("out", "overwrite", "resume", "max_minutes"))
 

@@ -12,6 +12,7 @@ from kerastl.data.augment import symmetric_views
 from kerastl.errors import ConfigError
 from kerastl.models.classifier import build_classifier, feature_model, parts_of
 from kerastl.models.view_mean import mean_answer, mean_over_views
+from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
 
 RNG = np.random.default_rng(0)
 
@@ -100,3 +101,13 @@ def test_it_is_loaded_without_kerastl(tmp_path):
 def test_views_that_images_do_not_have_are_refused(name):
     with pytest.raises(ConfigError, match="8 x 12 pixels"):
         mean_over_views(classifier_of((8, 12)), ["as it is", name])
+
+
+def test_a_shift_of_the_logits_is_one_of_the_mean():
+    classifier = classifier_of((12, 12))
+    images = RNG.uniform(0, 255, (4, 12, 12, 3)).astype("float32")
+    model = mean_over_views(classifier, ["as it is", "left-right"])
+    before = model(images).numpy()
+    priors = np.log(np.array([0.7, 0.2, 0.1], np.float32))
+    adjust_bias(classifier, priors)
+    np.testing.assert_allclose(model(images), adjusted_probabilities(before, priors), atol=2e-6)
