@@ -1,27 +1,35 @@
-"""What each lever of fine-tuning adds, one at a time, on validation.
+"""What each lever adds to the probe and to fine-tuning, one at a time, on validation.
 
     python benchmarks/levers.py --seeds 2
 
-Solar cells (P1), EfficientNetLite0 with ImageNet weights. Each seed is another split; a quarter of
-the images validates, the test split is not touched. All levers of a seed begin at the same probe
-and, where they keep views, see the same ones. Differences are paired by seed; the spread is
-the standard deviation over seeds. `--levers` picks some.
+Solar cells (P1), EfficientNetLite0 with ImageNet weights at 300 pixels. Each seed is another split;
+a quarter of the images validates, the test split is not touched. Levers that see the same pixels
+and features begin at the same probe and share what leaves the frozen part. Every row is measured
+twice: as it is, and as the mean over mirror images (TTA). Differences are paired by seed; the
+spread is the standard deviation over seeds. `--levers` picks some.
 """
 
 import argparse
 import dataclasses
+import gc
 import json
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 import kerastl
-from kerastl.features.probe import log_loss_nats, probe_probabilities
+from kerastl.data.augment import symmetric_views
+from kerastl.deadline import NEVER
+from kerastl.features.probe import log_loss_nats
 from kerastl.features.store import find_store
-from kerastl.plan import build, find_network, find_phase, find_settings, read_table, split_table
-from kerastl.training.targets import one_hot
+from kerastl.models.view_mean import mean_over_views
+from kerastl.plan import build, find_network, read_table
+from kerastl.tuning.runs import Start, find_start, train_once
 
 BASE = "recipe"
 LEVERS: dict[str, dict] = {
@@ -37,8 +45,11 @@ LEVERS: dict[str, dict] = {
     "1e-4": {"learning_rate": 1e-4},
     "5e-5": {"learning_rate": 5e-5},
     "16 epochs, 1e-4": {"fine_tune_epochs": 16, "learning_rate": 1e-4},
+    "1 view": {"views": 1},
     "8 views": {"views": 8},
+    "live views": {"views": "live"},
     "16 epochs, 8 views, 4e-4": {"fine_tune_epochs": 16, "views": 8, "learning_rate": 4e-4},
+    "17 blocks": {"unfreeze_blocks": "all"},
     "12 blocks": {"unfreeze_blocks": 12},
     "5 blocks": {"unfreeze_blocks": 5},
     "first blocks": {"tune": "first"},
@@ -54,7 +65,16 @@ LEVERS: dict[str, dict] = {
     "cyclical": {"recipe": "cyclical"},
     "fastai": {"recipe": "fastai", "unfreeze_blocks": 9},
     "dropout 0.2": {"dropout": 0.2},
+    "dihedral": {"augment": "dihedral"},
+    "dihedral, 8 views": {"augment": "dihedral", "views": 8},
+    "stages": {"pooling": "stages"},
+    "224 pixels": {"image_size": 224},
+    "384 pixels": {"image_size": 384},
 }
+# What the probe depends on.
+_SEEN = ("image_size", "pooling", "augment")
+# Times the training size (FixRes: Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
+_TEST_SIZES = (1.15, 1.3)
 
 
 def judged(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -67,54 +87,75 @@ def judged(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     }
 
 
-def run_seed(config: kerastl.FitConfig, names: list[str], images, table):
-    """Yield the name, the measures and the seconds of each lever."""
-    store = find_store("auto", largest_bytes=20 * 2**30)
-    splits = split_table(table, config)
-    train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
+def both(start: Start, classifier: keras.Model, images: np.ndarray) -> Iterator[tuple[str, dict]]:
+    """Yield what a classifier is worth, as it is and over views, by what to add to its name."""
+    views = list(symmetric_views(start.config.augment, square=True))
+    yield "", judged(start.val_labels, classifier.predict(images, verbose=0))
+    over_views = mean_over_views(classifier, views)
+    yield ", TTA", judged(start.val_labels, over_views.predict(images, batch_size=32, verbose=0))
+
+
+def larger(start: Start, classifier: keras.Model, factor: float) -> dict[str, float]:
+    """Return what a classifier is worth on larger images than it was trained on."""
+    size = round(start.config.image_size * factor / 2) * 2
+    config = dataclasses.replace(start.config, image_size=size)
     network = find_network(config, backbone=None, preprocessing="")
-    features = starts = None
+    model = build(network, start.job.table, config)
+    model.set_weights(classifier.get_weights())
+    images = kerastl.load_pixels(start.job.table, image_size=size).images
+    answers = model.predict(np.asarray(images[start.job.rows("val")]), verbose=0)
+    return judged(start.val_labels, answers)
+
+
+def rows_of_start(start: Start, levers: dict[str, dict], *, name: str) -> Iterator[tuple]:
+    """Yield name, measures and seconds of the probe, and of each lever that begins at it."""
+    images = np.asarray(start.job.pixels.images[start.job.rows("val")])
+    for ending, measures in both(start, start.new_classifier(start.config), images):
+        yield f"probe{name}{ending}", measures, 0.0
+    for lever, values in levers.items():
+        began = time.perf_counter()
+        classifier, result = train_once(start, values)
+        seconds = time.perf_counter() - began
+        for ending, measures in both(start, classifier, images):
+            yield f"{lever}{ending}", measures, seconds
+        if lever == BASE:
+            for factor in _TEST_SIZES:
+                yield f"{lever}, tested at {factor}x", larger(start, classifier, factor), seconds
+        del classifier, result
+        gc.collect()
+
+
+def rows_of_seed(config: kerastl.FitConfig, names: list[str], table) -> Iterator[tuple]:
+    """Yield the name, the measures and the seconds of every row."""
+    starts: dict[tuple, dict[str, dict]] = {}
     for name in names:
         changed = dataclasses.replace(config, **LEVERS[name])
-        classifier = build(network, table, changed)
-        if features is None:
-            plain, mirrored = (
-                kerastl.extract_features(classifier, pixels)
-                for pixels in (images[train], images[train][:, :, ::-1])
+        starts.setdefault(tuple(getattr(changed, one) for one in _SEEN), {})[name] = LEVERS[name]
+    for seen, levers in starts.items():
+        changed = dict(zip(_SEEN, seen, strict=True))
+        words = [str(value) for key, value in changed.items() if value != getattr(config, key)]
+        with tempfile.TemporaryDirectory() as directory:
+            start = find_start(
+                dataclasses.replace(config, **changed),
+                table,
+                directory=Path(directory),
+                deadline=NEVER,
+                store=find_store("auto", largest_bytes=20 * 2**30),
             )
-            features = np.concatenate([plain, mirrored])
-            folds = np.tile(np.arange(len(train)) % 5, 2)
-            known = np.tile(table.labels[train], 2)
-            probe = kerastl.fit_probe(features, known, folds=folds)
-            answers = probe_probabilities(probe, kerastl.extract_features(classifier, images[val]))
-            yield "probe", judged(table.labels[val], answers), 0.0
-            starts = network.backbone.get_weights()
-        network.backbone.set_weights(starts)
-        kerastl.assign_probe(classifier, probe)
-        recipe, cut = find_settings(changed, network, num_train=len(train))
-        started = time.perf_counter()
-        result = kerastl.fine_tune(
-            classifier,
-            images,
-            one_hot(table.labels, num_classes=len(table.class_names)),
-            train_rows=train,
-            val_rows=val,
-            border=cut.border,
-            all_borders=cut.borders,
-            phase=find_phase(changed, cut, recipe),
-            store=store,
-        )
-        measures = judged(table.labels[val], result.val_probabilities)
-        yield name, measures, time.perf_counter() - started
+            yield from rows_of_start(start, levers, name="".join(f", {word}" for word in words))
+        del start
+        gc.collect()
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--task", default="P1")
     parser.add_argument("--image-size", type=int, default=300)
     parser.add_argument("--augment", default="mirrors")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--levers", nargs="+", default=[], choices=LEVERS)
     parser.add_argument("--out", type=Path, help="JSON lines, one for each result")
     arguments = parser.parse_args()
@@ -124,33 +165,39 @@ def main() -> None:
         f"demo:solar:{arguments.task}",
         image_size=arguments.image_size,
         augment=arguments.augment,
+        precision=arguments.precision,
         val_fraction=0.25,
     )
     table = read_table(config)
-    images = kerastl.load_pixels(table, image_size=config.image_size).images
     found: dict[str, list[dict[str, float]]] = {}
-    for seed in range(arguments.seeds):
-        for name, measures, seconds in run_seed(
-            dataclasses.replace(config, seed=seed), names, images, table
-        ):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+        changed = dataclasses.replace(config, seed=seed)
+        for name, measures, seconds in rows_of_seed(changed, names, table):
             found.setdefault(name, []).append(measures)
             line = json.dumps({"seed": seed, "lever": name, **measures, "seconds": seconds})
             print(line, flush=True)
             if arguments.out:
                 with arguments.out.open("a") as file:
                     file.write(f"{line}\n")
+    print_table(found)
+
+
+def print_table(found: dict[str, list[dict[str, float]]]) -> None:
+    """Print means and spreads over seeds, and the gain over the recipe."""
     print("\n| lever | accuracy % | AUROC | log-loss | log-loss less the recipe's, paired |")
     print("|---|---|---|---|---|")
     for name, rows in found.items():
+        freedom = min(1, len(rows) - 1)
         cells = [
             f"{np.mean([row[key] for row in rows]):.{digits}f} ± "
-            f"{np.std([row[key] for row in rows]):.{digits}f}"
+            f"{np.std([row[key] for row in rows], ddof=freedom):.{digits}f}"
             for key, digits in (("accuracy", 1), ("auroc", 3), ("log_loss", 3))
         ]
         gains = [
             row["log_loss"] - base["log_loss"] for row, base in zip(rows, found[BASE], strict=True)
         ]
-        print(f"| {name} | {' | '.join(cells)} | {np.mean(gains):+.3f} ± {np.std(gains):.3f} |")
+        cells.append(f"{np.mean(gains):+.3f} ± {np.std(gains, ddof=freedom):.3f}")
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from kerastl.models.classifier import parts_of
 from kerastl.plan import build, find_phase, find_settings
 from kerastl.prepared import Prepared, prepare
 from kerastl.training.experiment import fit_and_cut, in_precision
+from kerastl.training.phase import PhaseResult
 from kerastl.training.phases import fine_tune
 from kerastl.training.targets import one_hot
 from kerastl.tuning.trial import COMPLETE, CUT_SHORT, DIVERGED, Judged, Trial, judge, loss_of
@@ -173,15 +174,14 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
         KerasTLError: Something else cannot work.
     """
     began = time.monotonic()
-    # A fit begins so; and no trial may depend on how many were before it.
-    keras.utils.set_random_seed(start.config.seed)
     state, judged, epochs = COMPLETE, None, 0
     try:
-        history, answers, cut_short = _fine_tuned(
-            start, dataclasses.replace(start.config, **values)
+        result = train_once(start, values)[1]
+        epochs = len(result.history)
+        state = CUT_SHORT if result.cut_short else COMPLETE
+        judged = judge(
+            start.val_labels, result.val_probabilities, class_weights=start.class_weights
         )
-        epochs, state = len(history), CUT_SHORT if cut_short else COMPLETE
-        judged = judge(start.val_labels, answers, class_weights=start.class_weights)
     except DivergedError as error:
         state = DIVERGED
         logger.info("Trial %d diverged. %s", number, error)
@@ -201,22 +201,35 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
     return trial
 
 
-def _fine_tuned(
-    start: Start, config: FitConfig
-) -> tuple[tuple[dict[str, Any], ...], NDArray[np.float32], str]:
-    """Return history, answers on validation, and what the deadline did."""
-    job = start.job
-    train, val = job.rows("train"), job.rows("val")
+def train_once(start: Start, values: Mapping[str, Any]) -> tuple[keras.Model, PhaseResult]:
+    """Fine-tune once with some values in place of the recipe's.
+
+    Args:
+        start: Where it begins; the backbone is left as it was trained.
+        values: By the name of the option.
+
+    Returns:
+        The trained classifier, which shares its backbone with all others of this start, and what
+        the training gave.
+
+    Raises:
+        KerasTLError: It cannot work, diverged, or time was up.
+    """
+    # A fit begins so; and no training may depend on how many were before it.
+    keras.utils.set_random_seed(start.config.seed)
+    config, job = dataclasses.replace(start.config, **values), start.job
+    train = job.rows("train")
     recipe, network = find_settings(config, job.network, num_train=len(train))
     phase = find_phase(config, network, recipe, deadline=start.deadline)
     phase = in_precision(phase, start.precision)
     assert phase is not None  # no lever turns fine-tuning off, and the recipe has it
+    classifier = start.new_classifier(config)
     result = fine_tune(
-        start.new_classifier(config),
+        classifier,
         job.pixels.images,
         one_hot(job.table.labels, num_classes=len(job.table.class_names)),
         train_rows=train,
-        val_rows=val,
+        val_rows=job.rows("val"),
         border=network.border,
         all_borders=network.borders,
         phase=phase,
@@ -224,4 +237,4 @@ def _fine_tuned(
         balanced=config.imbalance == SAMPLING,
         store=start.store,
     )
-    return result.history, result.val_probabilities, result.cut_short
+    return classifier, result
