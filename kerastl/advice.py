@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerastl.config import FitConfig, fit_words
+from kerastl.data.augment import symmetric_views
 from kerastl.data.imbalance import SAMPLING
 from kerastl.evaluation.diagnosis import (
     CUT_SHORT,
@@ -153,11 +154,25 @@ def _averages(record: Record) -> list[Advice]:
     return found
 
 
+def _beyond_a_fit(record: Record) -> list[Advice]:
+    """Return what is left where the curves leave nothing to wish for."""
+    config, found = record.config, []
+    height, width = record.network.image_size
+    if not config.tta and len(symmetric_views(config.augment, square=height == width)) > 1:
+        found.append(_try(config, "Answers as the mean over mirror images", tta=True))
+    words = fit_words(
+        config, out=None, overwrite=None, fold=None, resume=None, export=None, max_minutes=None
+    )
+    search = f"python -m kerastl.tune {words} --max-minutes 60"
+    found.append(Advice("A search for better numbers, an hour long", search))
+    return [*found, *_averages(record)]
+
+
 _FOR: dict[str, Callable[[Record], list[Advice]]] = {
     OVERFITS: _against_overfitting,
     UNDERFITS: _against_underfitting,
     NO_GAIN: _against_no_gain,
-    FITS: _averages,
+    FITS: _beyond_a_fit,
     CUT_SHORT: _with_more_time,
     UNSTABLE: _against_no_gain,
 }

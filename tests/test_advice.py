@@ -4,15 +4,22 @@ import dataclasses
 import json
 import re
 import shlex
+import types
 
 import keras
 import numpy as np
 import pytest
 
 import kerastl
+from kerastl import tune
+from kerastl.advice import advice_of
 from kerastl.config import FitConfig, fit_words
 from kerastl.config_file import config_from_mapping
+from kerastl.evaluation.diagnosis import FITS, Diagnosis
 from kerastl.fit import build_app
+from kerastl.training.recipes import Job, find_recipe
+
+_BUILD_APP = {"kerastl.fit": build_app, "kerastl.tune": tune.build_app}
 
 
 def two_layers():
@@ -48,8 +55,8 @@ def test_the_report_says_what_the_curves_say_and_what_to_type(finished):
     assert 1 <= len(commands) <= 3
     for command in commands:
         words = shlex.split(command.replace("&#39;", "'").replace("&amp;", "&"))
-        assert words[:3] == ["python", "-m", "kerastl.fit"]
-        build_app(words[3:]).parse_args(words[3:], exit_on_error=False)
+        assert words[:2] == ["python", "-m"]
+        _BUILD_APP[words[2]](words[3:]).parse_args(words[3:], exit_on_error=False)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,33 @@ def test_what_is_typed_is_the_same_configuration(options):
     _, bound, _ = build_app(words).parse_args(words, exit_on_error=False)
     assert bound.arguments["config"] == config
     assert config_from_mapping({"data": "x", "recipe": "bit"}).recipe == "bit"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"augment": "mirrors"}, ["--tta", "--max-minutes 60", "--soup 3"]),
+        ({"augment": "mirrors", "tta": True}, ["--max-minutes 60", "--soup 3", "--interpolate"]),
+        ({"augment": "none"}, ["--max-minutes 60", "--soup 3", "--interpolate"]),
+    ],
+)
+def test_where_nothing_is_wrong_mirror_images_and_a_search_are_left(options, expected):
+    job = Job(num_train=100, num_parameters=1000, num_blocks=4)
+    record = types.SimpleNamespace(
+        config=FitConfig("photos", image_size=64, export=True, **options),
+        network=types.SimpleNamespace(image_size=(64, 64)),
+        recipe=find_recipe("default", job),
+        own_parts=False,
+    )
+    metrics = {"kept": "probe", "probe": {"val": {}}}
+    found = advice_of(record, metrics, Diagnosis(FITS, "Nothing is wrong."))
+    assert len(found) == 3
+    assert all(words in one.command for one, words in zip(found, expected, strict=True))
+    for advice in found:
+        words = shlex.split(advice.command)
+        app = _BUILD_APP[words[2]](words[3:])
+        app.parse_args(words[3:], exit_on_error=False)
+        assert ("--export" in words) == (words[2] == "kerastl.fit")
 
 
 def test_a_run_from_python_gets_no_command_that_is_another_run(colour_folder, tmp_path):
