@@ -195,6 +195,8 @@ def test_fit_takes_the_recipe_and_finds_the_same_loss(searched, tmp_path, capsys
     )
     result = searched.result
     path = result.path / "recipe.yaml"
+    came_from = path.read_text().splitlines()[0]
+    assert came_from.endswith(f"--trials {NUM_TRIALS} --search random")
     options = yaml.safe_load(path.read_text())
     assert set(options) == {
         *LEVERS, "image_size", "batch_size", "augment", "val_fraction", "imbalance",

@@ -48,6 +48,8 @@ class Found:
         start: Where they began.
         levers: What was searched.
         trials: In their order; at least one has a loss.
+        budget: Largest number of trials.
+        method: How values were chosen: "bayesian" or "random".
         given: Options that the user gave, though they may be at their default.
         interrupted: Whether Ctrl-C ended the search.
     """
@@ -55,6 +57,8 @@ class Found:
     start: Start
     levers: tuple[Lever, ...]
     trials: tuple[Trial, ...] = field(repr=False)
+    budget: int
+    method: str
     given: frozenset[str] = frozenset()
     interrupted: bool = False
 
@@ -135,7 +139,8 @@ def recipe_yaml(found: Found, *, path: Path) -> str:
         f"(which is optimistic); the recipe {_loss_words(found.recipe)}, the probe "
         f"{found.start.probe.loss:.4f}."
     )
-    lines = [f"# From: python -m kerastl.tune {fit_words(found.start.config)}"]
+    words = f"{fit_words(found.start.config)} --trials {found.budget} --search {found.method}"
+    lines = [f"# From: python -m kerastl.tune {words}"]
     lines += [f"# {line}" for line in textwrap.wrap(account, 86)]
     lines.append(f"# Type: python -m kerastl.fit {_fit_command(found, path)}")
     lines += [

@@ -107,6 +107,10 @@ def search_recipe(
         _refuse_no_lever(levers)
         done: list[Trial] = []
         interrupted = False
+
+        def found() -> Found:
+            return Found(start, levers, tuple(done), trials, method, frozenset(given), interrupted)
+
         try:
             _run_all(start, levers, done, method=method, trials=trials)
         except KeyboardInterrupt:
@@ -115,17 +119,15 @@ def search_recipe(
             interrupted = True
         except Exception:
             if best_trial(done) is not None:
-                found = Found(start, levers, tuple(done), given=frozenset(given))
-                path = _written(found, folder)
+                path = _written(found(), folder)
                 logger.warning("Trial %d failed; what the others found: %s", len(done) + 1, path)
             raise
         finally:
             start.put_backbone_back()
     if (best := best_trial(done)) is None:
         raise _nothing_found(config, done)
-    found = Found(start, levers, tuple(done), given=frozenset(given), interrupted=interrupted)
-    folder = _written(found, folder)
-    lines = result_lines(found, folder)
+    folder = _written(found(), folder)
+    lines = result_lines(found(), folder)
     return SearchResult(folder, tuple(done), best, start.probe.loss, interrupted, lines)
 
 
