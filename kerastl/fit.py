@@ -13,7 +13,7 @@ from kerastl import terminal
 from kerastl.config import FitConfig
 from kerastl.config_file import config_to_yaml
 from kerastl.config_option import take_config_file
-from kerastl.errors import ConfigError, KerasTLError
+from kerastl.errors import ConfigError
 
 _EXAMPLES = (
     "python -m kerastl.fit photos/ --export",
@@ -100,12 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Words of the command line; those of this process when not given.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        app = build_app(words)
-    except KerasTLError as error:
-        terminal.fail(error, app=App(name="kerastl.fit"))
-    terminal.run_app(app, words)
+    terminal.run_built_app("fit", build_app, arguments)
 
 
 if __name__ == "__main__":

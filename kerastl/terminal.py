@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -76,6 +76,24 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def run_built_app(
+    verb: str, build_app: Callable[[Sequence[str]], App], arguments: Sequence[str] | None
+) -> NoReturn:
+    """Build a command that depends on its own words, `--config FILE`, and run it.
+
+    Args:
+        verb: Name of the module, such as "fit".
+        build_app: From the words of the command line to the command.
+        arguments: These words; those of this process when not given.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app = build_app(words)
+    except KerasTLError as error:
+        fail(error, app=App(name=f"kerastl.{verb}"))
+    run_app(app, words)
 
 
 _interrupted = threading.Event()

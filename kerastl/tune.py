@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +12,6 @@ from cyclopts import App, Group, Parameter
 from kerastl import terminal
 from kerastl.config import FitConfig
 from kerastl.config_option import take_config_file, typed_options
-from kerastl.errors import KerasTLError
 
 _HELP = """Search for the numbers of fine-tuning that suit these images, within a budget.
 
@@ -78,12 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Words of the command line; those of this process when not given.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        app = build_app(words)
-    except KerasTLError as error:
-        terminal.fail(error, app=App(name="kerastl.tune"))
-    terminal.run_app(app, words)
+    terminal.run_built_app("tune", build_app, arguments)
 
 
 if __name__ == "__main__":
