@@ -75,4 +75,13 @@ def _key(name: object) -> str:
 
 
 class DivergedError(DataError):
-    """Training has gone wrong: the loss is no number, or far above any sense."""
+    """Training has gone wrong: the loss is no number, or far above any sense.
+
+    Attributes:
+        what: What happened, without the advice that the whole message ends with.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        """Take what happened and what to try, whole sentences each."""
+        super().__init__(f"{what} {advice}".strip())
+        self.what = what

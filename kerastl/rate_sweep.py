@@ -11,11 +11,13 @@ import keras
 from kerastl.config import FitConfig, fit_words
 from kerastl.data.augment import symmetric_views
 from kerastl.data.imbalance import SAMPLING, loss_weights
+from kerastl.deadline import deadline_after
 from kerastl.determinism import become_deterministic
 from kerastl.errors import ConfigError
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.rate_picture import rate_sweep_figure
 from kerastl.features.extract import folded_feature_model
+from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store, find_store
 from kerastl.plan import build, read_table
 from kerastl.prepared import Prepared, prepare
@@ -57,6 +59,12 @@ def find_rates(config: FitConfig) -> RateResult:
     Raises:
         KerasTLError: Something about the options, images or weights cannot work.
     """
+    if config.resume:
+        raise ConfigError(
+            "--resume goes on with a fit; a search for a rate begins anew, and finds what the "
+            "frozen part had computed in the feature cache. Leave out --resume."
+        )
+    deadline = deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         become_deterministic(config)
@@ -65,8 +73,10 @@ def find_rates(config: FitConfig) -> RateResult:
         config.out, name=f"{table.name}-rates", overwrite=config.overwrite, kind=RATE_FOLDER
     )
     store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
+    if config.deterministic:
+        store = NO_STORE  # as a fit: rows that others computed differ in a last bit
     with tempfile.TemporaryDirectory() as directory:
-        job = prepare(config, table, directory=Path(directory))
+        job = prepare(config, table, directory=Path(directory), deadline=deadline)
         if job.phase is None:
             raise ConfigError(
                 "--find-lr needs something to fine-tune; received a job that fits the probe alone. "

@@ -15,6 +15,7 @@ from kerastl import tune
 from kerastl.advice import advice_of
 from kerastl.config import FitConfig, fit_words
 from kerastl.config_file import config_from_mapping
+from kerastl.errors import ConfigError
 from kerastl.evaluation.diagnosis import FITS, Diagnosis
 from kerastl.fit import build_app
 from kerastl.training.recipes import Job, find_recipe
@@ -145,8 +146,8 @@ def test_the_chosen_learning_rate_can_be_typed(colour_folder, tmp_path, monkeypa
 
     monkeypatch.setattr(
         "kerastl.rate_sweep.prepare",
-        lambda config, table, directory: kerastl.prepared.prepare(
-            config, table, directory=directory, backbone=two_layers(), preprocessing="tf"
+        lambda *given, **options: kerastl.prepared.prepare(
+            *given, **options, backbone=two_layers(), preprocessing="tf"
         ),
     )
     config = FitConfig(
@@ -159,3 +160,41 @@ def test_the_chosen_learning_rate_can_be_typed(colour_folder, tmp_path, monkeypa
     assert (found.path / "learning_rates.png").stat().st_size > 5_000
     assert f"--learning-rate {float(f'{found.sweep.suggestion:.1e}')}" in found.summary_lines[-1]
     assert np.isfinite(found.sweep.suggestion)
+
+
+def test_a_search_for_a_rate_keeps_the_promises_of_a_fit(colour_folder, tmp_path, monkeypatch):
+    from kerastl import rate_sweep
+    from kerastl.features.shelf import NO_STORE
+
+    given = {}
+
+    def prepared(*words, **options):
+        given["deadline"] = options["deadline"]
+        return kerastl.prepared.prepare(
+            *words, **options, backbone=two_layers(), preprocessing="tf"
+        )
+
+    class Reached(Exception):
+        pass
+
+    def searched(*_, store, phase, **__):
+        given.update(store=store, of_phase=phase.deadline)
+        raise Reached
+
+    monkeypatch.setattr("kerastl.rate_sweep.prepare", prepared)
+    monkeypatch.setattr("kerastl.rate_sweep.find_learning_rate", searched)
+    monkeypatch.setattr("kerastl.rate_sweep.become_deterministic", lambda _: None)
+    config = FitConfig(
+        str(colour_folder),
+        image_size=(24, 24),
+        fine_tune_epochs=4,
+        max_minutes=3,
+        deterministic=True,
+        out=str(tmp_path / "rates"),
+    )
+    with pytest.raises(Reached):
+        rate_sweep.find_rates(config)
+    assert given["store"] is NO_STORE
+    assert given["deadline"].words == given["of_phase"].words == "--max-minutes 3"
+    with pytest.raises(ConfigError, match="Leave out --resume"):
+        rate_sweep.find_rates(dataclasses.replace(config, resume=True))

@@ -124,8 +124,8 @@ class BestEpoch(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise DivergedError(
                 f"The loss became {loss} in step {self._step} of fine-tuning, at a learning rate "
-                f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number. "
-                f"Try --learning-rate {self._learning_rate / 10:g}."
+                f"of {float(self.model.optimizer.learning_rate):.3g}; expected a finite number.",
+                f"Try --learning-rate {self._learning_rate / 10:g}.",
             )
         is_last = self._step == self._epoch_steps * (self.params or {}).get("epochs", 0)
         if self._deadline.passed and not is_last:
@@ -176,7 +176,8 @@ class BestEpoch(keras.callbacks.Callback):
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"The validation loss is {loss} after {when:g} epochs of fine-tuning; expected "
-                    f"a finite number. Try --learning-rate {self._learning_rate / 10:g}."
+                    "a finite number.",
+                    f"Try --learning-rate {self._learning_rate / 10:g}.",
                 )
             is_best = not self.best or loss < self.best[0].loss
             if len(self.best) < self._num_kept or loss < self.best[-1].loss:
@@ -218,8 +219,9 @@ class BestEpoch(keras.callbacks.Callback):
             raise DivergedError(
                 f"After the first epoch of fine-tuning the validation log-loss is {loss:.3g}, far "
                 f"above {math.log(num_classes):.3g}, which is what answers without any knowledge "
-                "have: the steps are too long, or the labels do not belong to the images. Try "
-                f"--learning-rate {self._learning_rate / 10:g}, or look for a rate with --find-lr."
+                "have: the steps are too long, or the labels do not belong to the images.",
+                f"Try --learning-rate {self._learning_rate / 10:g}, or look for a rate with "
+                "--find-lr.",
             )
 
     def _first_loss(self) -> float:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
+from kerastl.data.wording import counted
+from kerastl.deadline import Deadline, TimeUpError
 from kerastl.errors import DataError, DivergedError
 from kerastl.features.halving import with_fewer_images
 from kerastl.features.shelf import NO_STORE
@@ -79,7 +81,7 @@ def find_learning_rate(
         num_steps: Of the range test, if the loss does not double before.
 
     Raises:
-        DataError: Training fails at every rate.
+        DataError: Training fails at every rate, or the time was up before one was tried.
     """
     start = classifier.get_weights()
     ask: dict[str, Any] = {"train_rows": train_rows, "val_rows": val_rows, "border": border}
@@ -112,37 +114,62 @@ def find_learning_rate(
         restore=lambda: classifier.set_weights(start),
     )
     epochs = max(1, round(EPOCH_PART * phase.epochs))
+    why = ""
 
     def loss_after(rate: float) -> float:
+        nonlocal why
         short = _short(phase, epochs=epochs, learning_rate=rate)
         options: dict[str, Any] = {"store": store, "cut": cut, "all_borders": all_borders}
         options |= {"class_weights": class_weights, "balanced": balanced}
         try:
             result = fine_tune(classifier, images, targets, **ask, phase=short, **options)
+            if result.cut_short:
+                raise TimeUpError(result.cut_short)
             loss = min(float(row["val_loss"]) for row in result.history)
         except DivergedError as error:  # too high
-            logger.info("Rate %.1e: %s", rate, error)
-            loss = float("nan")
+            why, loss = error.what, float("nan")
+            logger.info("Rate %.1e: %s", rate, why)
         classifier.set_weights(start)
         logger.info("Rate %.1e: validation log-loss %.4f.", rate, loss)
         return loss
 
-    tried = [(rate, loss_after(rate)) for rate in rates_to_try(rates, losses, before=before)]
-    while (rate := next_rate(tried)) is not None:
-        tried.append((rate, loss_after(rate)))
-        tried.sort(reverse=True)
-    _refuse_nothing(tried)
-    cut.release()
+    tried: list[tuple[float, float]] = []
+    try:
+        for rate in rates_to_try(rates, losses, before=before):
+            tried.append((rate, loss_after(rate)))
+        while (another := next_rate(tried)) is not None:
+            tried.append((another, loss_after(another)))
+            tried.sort(reverse=True)
+    except TimeUpError:
+        _say_what_was_tried(tried, phase.deadline)
+    finally:
+        classifier.set_weights(start)
+        cut.release()
+    _refuse_nothing(tried, why)
     return RateSweep(rates, losses, tuple(tried), epochs, suggested_rate(tried))
 
 
-def _refuse_nothing(tried: Sequence[tuple[float, float]]) -> None:
+def _say_what_was_tried(tried: Sequence[tuple[float, float]], deadline: Deadline) -> None:
+    """Say that the search ends early; refuse to suggest anything where no rate was tried."""
+    if not tried:
+        raise DataError(
+            f"{deadline.words} was over before one short training had come to its end. Give more "
+            "minutes."
+        )
+    logger.warning(
+        "%s: the search ended after %s; others might be better.",
+        deadline.words,
+        counted(len(tried), "rate"),
+    )
+
+
+def _refuse_nothing(tried: Sequence[tuple[float, float]], why: str) -> None:
     """Refuse to suggest a rate where none trains."""
     if not any(np.isfinite(loss) for _, loss in tried):
         raise DataError(
             f"Training fails at every rate that was tried, from {tried[-1][0]:.1e} to "
-            f"{tried[0][0]:.1e}: the loss is no number. Look at the images and their values, and "
-            "at what the backbone expects of them."
+            f"{tried[0][0]:.1e}. The last one: {why} Look at the images and their values, at "
+            "what the backbone expects of them, and at --batch-norm, if it is not frozen."
         )
 
 

@@ -184,7 +184,7 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
         )
     except DivergedError as error:
         state = DIVERGED
-        logger.info("Trial %d diverged. %s", number, error)
+        logger.info("Trial %d diverged. %s", number, error.what)
     except TimeUpError:
         state = CUT_SHORT
     gc.collect()  # the models of one trial are enough

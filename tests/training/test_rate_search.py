@@ -1,12 +1,14 @@
 """The search for a learning rate: what it suggests trains well, and nothing stays changed."""
 
 import dataclasses
+import types
 
 import keras
 import numpy as np
 import pytest
 
-from kerastl.errors import DivergedError
+from kerastl.deadline import Deadline, TimeUpError
+from kerastl.errors import DataError, DivergedError
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.training.phase import Phase
@@ -91,3 +93,61 @@ def test_the_pieces():
     tried = rates_to_try([1e-3, 1e-2], [1.0, 1.1], before=1.0)
     assert tried[0] == pytest.approx(5e-3)  # it never doubled: half of the last one
     assert best_rate([(1.0, np.nan), (0.1, 2.0)]) == 0.1
+
+
+def searched(monkeypatch, outcomes, phase=PHASE):
+    """The search, with short trainings that end as `outcomes` say, the last one for the rest."""
+    pixels, labels = colours()
+    classifier, calls = make_classifier(3), []
+    start = classifier.get_weights()
+
+    def pretended(model, *_, **__):
+        model.set_weights([weight + 1 for weight in model.get_weights()])
+        outcome = outcomes[min(len(calls), len(outcomes) - 1)]
+        calls.append(outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if isinstance(outcome, str):
+            return types.SimpleNamespace(history=[{"val_loss": 0.0}], cut_short=outcome)
+        return types.SimpleNamespace(history=[{"val_loss": outcome}], cut_short="")
+
+    monkeypatch.setattr("kerastl.training.rate_search.fine_tune", pretended)
+    try:
+        return find_learning_rate(
+            classifier,
+            pixels.astype(np.uint8),
+            one_hot(labels, num_classes=3),
+            train_rows=TRAIN,
+            val_rows=VAL,
+            border=borders_of(classifier)[0],
+            phase=phase,
+            num_steps=9,
+        )
+    finally:
+        for old, new in zip(start, classifier.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("end", [TimeUpError("--max-minutes 2"), "--max-minutes 2: cut short"])
+def test_when_the_time_is_up_the_best_so_far_is_suggested(monkeypatch, caplog, end):
+    phase = dataclasses.replace(PHASE, deadline=Deadline(np.inf, "--max-minutes 2"))
+    with caplog.at_level("WARNING", logger="kerastl"):
+        sweep = searched(monkeypatch, [0.9, 0.5, end], phase)
+    # What was cut short has a loss of its own length: it is no part of the comparison.
+    assert [loss for _, loss in sweep.tried] == [0.9, 0.5]
+    assert sweep.suggestion == sweep.tried[1][0]
+    assert "--max-minutes 2: the search ended after 2 rates" in caplog.text
+
+
+def test_when_the_time_is_up_before_any_rate_that_is_said(monkeypatch):
+    phase = dataclasses.replace(PHASE, deadline=Deadline(np.inf, "--max-minutes 0.1"))
+    with pytest.raises(DataError, match=r"--max-minutes 0\.1 was over before one short training"):
+        searched(monkeypatch, [TimeUpError("")], phase)
+
+
+def test_where_nothing_trains_the_reason_is_given_without_its_advice(monkeypatch, caplog):
+    failed = DivergedError("After the first epoch it is 7.16.", "Look for a rate with --find-lr.")
+    with caplog.at_level("INFO", logger="kerastl"), pytest.raises(DataError) as caught:
+        searched(monkeypatch, [failed])
+    assert "After the first epoch it is 7.16." in str(caught.value)
+    assert "--find-lr" not in str(caught.value) + caplog.text
