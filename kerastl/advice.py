@@ -82,6 +82,8 @@ def advice_of(
     config = record.config
     if diagnosis is not None:
         found = _FOR[diagnosis.verdict](record)
+    elif record.experiment.diverged:
+        found = _against_divergence(record)
     elif config.recipe != "probe":
         options = {"fine_tune_epochs": None, "unfreeze_blocks": None, "max_minutes": None}
         found = [_try(config, "Fine-tuning", **options)]
@@ -138,6 +140,16 @@ def _against_no_gain(record: Record) -> list[Advice]:
         Advice("Another learning rate: search for it", f"python -m kerastl.fit {words} --find-lr"),
         _try(config, "A third of the learning rate", learning_rate=third),
         *_averages(record),
+    ]
+
+
+def _against_divergence(record: Record) -> list[Advice]:
+    config = record.config
+    words = fit_words(config, out=None, overwrite=None, fold=None, resume=None)
+    tenth = _short(record.recipe.value("learning_rate") / 10)
+    return [
+        _try(config, "A tenth of the learning rate", learning_rate=tenth),
+        Advice("Or search for a rate", f"python -m kerastl.fit {words} --find-lr"),
     ]
 
 

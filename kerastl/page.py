@@ -245,7 +245,7 @@ def _model_summary(record: Record) -> ModelSummary:
         if phase.cut_short:
             settings["Cut short"] = phase.cut_short
     elif experiment.left_out:
-        settings["Cut short"] = experiment.left_out
+        settings["Fine-tuning"] = experiment.left_out
     return ModelSummary(
         backbone=network.name,
         weights=network.weights,

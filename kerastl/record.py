@@ -159,7 +159,7 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
         chosen_by: Which loss they were compared by.
     """
     if FINE_TUNED not in experiment.answers:
-        return "Only the probe was fitted."
+        return experiment.left_out or "Only the probe was fitted."
     losses = {name: answers.validation_loss for name, answers in experiment.answers.items()}
     other = PROBE if experiment.kept == FINE_TUNED else FINE_TUNED
     return (

@@ -103,6 +103,29 @@ def test_where_nothing_is_wrong_mirror_images_and_a_search_are_left(options, exp
         assert ("--export" in words) == (words[2] == "kerastl.fit")
 
 
+def test_after_a_training_that_went_wrong_shorter_steps_are_advised():
+    record = types.SimpleNamespace(
+        config=FitConfig("photos", fine_tune_epochs=2, learning_rate=10.0, optimizer="sgd"),
+        experiment=types.SimpleNamespace(diverged=True),
+        recipe=types.SimpleNamespace(value={"learning_rate": 10.0}.__getitem__),
+        own_parts=False,
+    )
+    found = advice_of(record, {"kept": "probe", "probe": {"val": {}}}, None)
+    assert [shlex.split(one.command)[3:] for one in found] == [
+        ["photos", "--fine-tune-epochs", "2", "--learning-rate", "1.0", "--optimizer", "sgd"],
+        [
+            "photos",
+            "--fine-tune-epochs",
+            "2",
+            "--learning-rate",
+            "10.0",
+            "--optimizer",
+            "sgd",
+            "--find-lr",
+        ],
+    ]
+
+
 def test_a_run_from_python_gets_no_command_that_is_another_run(colour_folder, tmp_path):
     config = FitConfig(
         str(colour_folder), fine_tune_epochs=1, image_size=(24, 24), out=str(tmp_path / "run")
@@ -130,7 +153,10 @@ def test_a_first_epoch_of_chaos_ends_fine_tuning_with_a_hint(colour_folder, tmp_
     assert done.kept == "probe"
     assert "Fine-tuning was given up, the probe is what is left." in caplog.text
     assert "--learning-rate 0.9" in caplog.text
-    assert "Fine-tuning was given up" in (done.path / "report.html").read_text()
+    page = (done.path / "report.html").read_text()
+    assert "Fine-tuning was given up" in page
+    assert "A tenth of the learning rate" in page  # no command here: the network came from Python
+    assert done.metrics["kept_because"].startswith("Fine-tuning was given up")
     probe = kerastl.run(
         dataclasses.replace(config, fine_tune_epochs=0, out=str(tmp_path / "probe")),
         backbone=two_layers(),
@@ -174,12 +200,12 @@ def test_a_search_for_a_rate_keeps_the_promises_of_a_fit(colour_folder, tmp_path
             *words, **options, backbone=two_layers(), preprocessing="tf"
         )
 
-    class Reached(Exception):
+    class ReachedError(Exception):
         pass
 
     def searched(*_, store, phase, **__):
         given.update(store=store, of_phase=phase.deadline)
-        raise Reached
+        raise ReachedError
 
     monkeypatch.setattr("kerastl.rate_sweep.prepare", prepared)
     monkeypatch.setattr("kerastl.rate_sweep.find_learning_rate", searched)
@@ -192,7 +218,7 @@ def test_a_search_for_a_rate_keeps_the_promises_of_a_fit(colour_folder, tmp_path
         deterministic=True,
         out=str(tmp_path / "rates"),
     )
-    with pytest.raises(Reached):
+    with pytest.raises(ReachedError):
         rate_sweep.find_rates(config)
     assert given["store"] is NO_STORE
     assert given["deadline"].words == given["of_phase"].words == "--max-minutes 3"

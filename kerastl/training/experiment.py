@@ -68,7 +68,8 @@ class Experiment:
             chosen by; None if they were plain.
         answer_views: Names of the views that answers are the mean over; one if they are of the
             image as it is.
-        left_out: Why there is no fine-tuned model though one was asked for, one sentence.
+        left_out: Why there is no fine-tuned model though one was asked for, in sentences.
+        diverged: Whether that is because its training went wrong.
     """
 
     classifier: keras.Model = field(repr=False)
@@ -80,6 +81,7 @@ class Experiment:
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
+    diverged: bool = False
     answer_views: tuple[str, ...] = (AS_IT_IS,)
 
 
@@ -162,7 +164,7 @@ def probe_then_fine_tune(
         **shared,
     )
     candidates = {PROBE: _probe_candidate(classifier, answer, val, multi_label=labels.ndim == 2)}
-    result, left_out = _fine_tuned(
+    result, left_out, diverged = _fine_tuned(
         classifier,
         images,
         targets,
@@ -195,6 +197,7 @@ def probe_then_fine_tune(
         precision=chosen,
         class_weights=weights,
         left_out=left_out,
+        diverged=diverged,
         answer_views=tuple(views) if tta else (AS_IT_IS,),
     )
 
@@ -317,21 +320,23 @@ def in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
 
 def _fine_tuned(
     classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
-) -> tuple[PhaseResult | None, str]:
-    """Fine-tune; or return why not, so that the probe is not lost."""
+) -> tuple[PhaseResult | None, str, bool]:
+    """Fine-tune; or return why not, so that the probe is not lost, and whether it went wrong."""
+    diverged = False
     if phase is None:
-        return None, ""
+        return None, "", diverged
     try:
-        return fine_tune(classifier, *arguments, phase=phase, **options), ""
+        return fine_tune(classifier, *arguments, phase=phase, **options), "", diverged
     except TimeUpError:
         reason = f"{phase.deadline.words}: no time was left to fine-tune."
     except DivergedError as error:
+        diverged = True
         reason = f"Fine-tuning was given up, the probe is what is left. {error}"
     finally:
         if options["cut"] is not None:
             options["cut"].release()
     logger.warning("%s", reason)
-    return None, reason
+    return None, reason, diverged
 
 
 def _keep_better(
