@@ -156,7 +156,8 @@ def fail(message: object, *, app: App) -> NoReturn:
 
 def _plain(error: CycloptsError) -> str:
     """Return the message of the option parser without its frame."""
-    text = str(error)
+    # The first word of a command line has a name of its own in its usage.
+    text = str(error).replace("Parameter --data ", "DATA ")
     hint = "" if "Did you mean" in text else " Add --help to see all options."
     return text + hint
 
