@@ -7,6 +7,7 @@ key of a configuration file and an attribute in Python are the same thing.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -163,18 +164,19 @@ def _refuse_other_blocks(config: TrainingOptions) -> None:
         )
 
 
-def fit_words(config: FitConfig, **changes: Any) -> str:
+def fit_words(config: FitConfig, *, also: Collection[str] = (), **changes: Any) -> str:
     """Return what to type after `python -m kerastl.fit` for these options.
 
     Args:
         config: All options.
+        also: Options to type even at their defaults.
         **changes: Options to type otherwise; None for the default.
 
     Example:
         >>> fit_words(FitConfig("my photos", image_size=96, export=True, seed=3), seed=None)
         "'my photos' --image-size 96x96 --export"
     """
-    return typed_words(config, FitConfig, **changes)
+    return typed_words(config, FitConfig, also=also, **changes)
 
 
 def _default_of(name: str) -> tuple[Any, ...]:

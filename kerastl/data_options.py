@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shlex
+from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any
 
@@ -96,18 +97,27 @@ def data_words(options: DataOptions) -> str:
     return typed_words(options, DataOptions)
 
 
-def typed_words(options: DataOptions, kind: type[DataOptions], **changes: Any) -> str:
+def typed_words(
+    options: DataOptions,
+    kind: type[DataOptions],
+    *,
+    also: Collection[str] = (),
+    **changes: Any,
+) -> str:
     """Return what to type after a command for options that are not at their defaults.
 
     Args:
         options: What to type.
         kind: Whose fields count.
+        also: Options to type even at their defaults.
         **changes: Options to type otherwise; None for the default.
     """
     words = [str(changes.get("data", options.data))]
     for option in dataclasses.fields(kind):
         value = changes.get(option.name, getattr(options, option.name))
-        if option.name == "data" or value is None or value == option.default:
+        if option.name == "data" or value is None:
+            continue
+        if value == option.default and option.name not in also:
             continue
         flag = option.name.replace("_", "-")
         if isinstance(value, bool):

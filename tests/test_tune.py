@@ -223,6 +223,37 @@ def test_fit_takes_the_recipe_and_finds_the_same_loss(searched, tmp_path, capsys
         assert found == pytest.approx(trial.judged.loss, rel=1e-3), trial.values
 
 
+def test_trials_are_judged_as_a_fit_with_mirror_images_judges(colour_folder, tmp_path):
+    config = FitConfig(
+        str(colour_folder),
+        image_size=SIZE,
+        fine_tune_epochs=1,
+        batch_size=8,
+        augment="mirrors",
+        tta=True,
+        val_fraction=0.3,
+        feature_cache="none",
+        dropout=0.0,
+        out=str(tmp_path / "trials"),
+    )
+    result = search_recipe(
+        config, trials=1, given={"dropout"}, method="random", backbone=small_network(), **OWN
+    )
+    came_from = (result.path / "recipe.yaml").read_text().splitlines()[0]
+    assert "--dropout 0.0" in came_from  # without it that command would search it
+    job = kerastl.prepared.prepare(
+        config, read_table(config), directory=tmp_path, backbone=small_network(), **OWN
+    )
+    keras.utils.set_random_seed(config.seed)
+    answers = train(job, config, directory=tmp_path).answers
+    assert answers["probe"].validation_loss == pytest.approx(result.probe_loss, rel=1e-4)
+    found = answers["fine-tuned"].validation_loss
+    assert found == pytest.approx(result.best.judged.loss, rel=1e-3)
+    labels = job.table.labels[job.rows("val")]
+    alone = judge(labels, answers["fine-tuned"].while_training, class_weights=None)
+    assert found != pytest.approx(alone.loss, rel=1e-3)  # or nothing is shown
+
+
 # The oracles, without any training.
 
 SPACE = (

@@ -133,20 +133,31 @@ def find_learning_rate(
         logger.info("Rate %.1e: validation log-loss %.4f.", rate, loss)
         return loss
 
-    tried: list[tuple[float, float]] = []
     try:
-        for rate in rates_to_try(rates, losses, before=before):
-            tried.append((rate, loss_after(rate)))
-        while (another := next_rate(tried)) is not None:
-            tried.append((another, loss_after(another)))
-            tried.sort(reverse=True)
-    except TimeUpError:
-        _say_what_was_tried(tried, phase.deadline)
+        tried = _try_all(
+            loss_after, rates_to_try(rates, losses, before=before), deadline=phase.deadline
+        )
     finally:
         classifier.set_weights(start)
         cut.release()
     _refuse_nothing(tried, why)
     return RateSweep(rates, losses, tuple(tried), epochs, suggested_rate(tried))
+
+
+def _try_all(
+    loss_after: Callable[[float], float], first: Sequence[float], *, deadline: Deadline
+) -> list[tuple[float, float]]:
+    """Return rates, from the highest, and their losses: the first ones, and what these ask for."""
+    tried: list[tuple[float, float]] = []
+    try:
+        for rate in first:
+            tried.append((rate, loss_after(rate)))
+        while (another := next_rate(tried)) is not None:
+            tried.append((another, loss_after(another)))
+            tried.sort(reverse=True)
+    except TimeUpError:
+        _say_what_was_tried(tried, deadline)
+    return tried
 
 
 def _say_what_was_tried(tried: Sequence[tuple[float, float]], deadline: Deadline) -> None:

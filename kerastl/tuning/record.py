@@ -19,7 +19,7 @@ from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.trials_picture import trials_figure
 from kerastl.interruption import WITHOUT_INFLUENCE
 from kerastl.run_folder import RECIPE, TRIALS, write_rows
-from kerastl.tuning.levers import Lever
+from kerastl.tuning.levers import LEVERS, Lever
 from kerastl.tuning.runs import Start
 from kerastl.tuning.trial import (
     COMPLETE,
@@ -139,8 +139,10 @@ def recipe_yaml(found: Found, *, path: Path) -> str:
         f"(which is optimistic); the recipe {_loss_words(found.recipe)}, the probe "
         f"{found.start.probe.loss:.4f}."
     )
-    words = f"{fit_words(found.start.config)} --trials {found.budget} --search {found.method}"
-    lines = [f"# From: python -m kerastl.tune {words}"]
+    # A lever that is given at its default is not searched, which its absence would change.
+    words = fit_words(found.start.config, also=found.given & set(LEVERS))
+    search = f"--trials {found.budget} --search {found.method}"
+    lines = [f"# From: python -m kerastl.tune {words} {search}"]
     lines += [f"# {line}" for line in textwrap.wrap(account, 86)]
     lines.append(f"# Type: python -m kerastl.fit {_fit_command(found, path)}")
     lines += [
@@ -255,7 +257,6 @@ def _honest(found: Found) -> list[str]:
 def _fit_command(found: Found, path: Path) -> str:
     """Return what to type after `python -m kerastl.fit`: the recipe, and the rest of what was."""
     inside = recipe_options(found)
-    words = fit_words(
-        found.start.config, **dict.fromkeys((*inside, *found.best.values, *_NOT_OF_A_FIT))
-    )
+    left_out: dict[str, Any] = dict.fromkeys((*inside, *found.best.values, *_NOT_OF_A_FIT))
+    words = fit_words(found.start.config, **left_out)
     return f"{words} --config {shlex.quote(str(path))}"

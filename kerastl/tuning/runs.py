@@ -19,15 +19,19 @@ from kerastl.config import FitConfig
 from kerastl.data.augment import symmetric_views
 from kerastl.data.imbalance import SAMPLING, loss_weights
 from kerastl.data.sources import ImageTable
+from kerastl.data.stream import Images
 from kerastl.data.wording import counted
 from kerastl.deadline import Deadline, TimeUpError
 from kerastl.errors import ConfigError, DivergedError
+from kerastl.features.extract import probability_reader
 from kerastl.features.precision import Precision
 from kerastl.features.store import Store
 from kerastl.models.classifier import parts_of
+from kerastl.models.view_mean import mean_answer, mean_over_views
 from kerastl.plan import build, find_phase, find_settings
 from kerastl.prepared import Prepared, prepare
 from kerastl.training.experiment import fit_and_cut, in_precision
+from kerastl.training.frozen_fit import View
 from kerastl.training.phase import PhaseResult
 from kerastl.training.phases import fine_tune
 from kerastl.training.targets import one_hot
@@ -141,17 +145,15 @@ def find_start(
         groups=job.table.groups,
         border=job.network.border,
         phase=job.phase,
-        views=symmetric_views(
-            config.augment, square=job.pixels.images.shape[1] == job.pixels.images.shape[2]
-        ),
+        views=_views(config, job.pixels.images),
+        tta=config.tta,
         class_weights=weights,
         batch_size=job.recipe.value("batch_size"),
         precision=config.precision,
         store=store,
         seed=config.seed,
     )
-    # As epochs are measured: the mean over views, if it is wanted, comes after all training.
-    answers = answer(val, "Validating the probe")[0]
+    answers = mean_answer(answer(val, "Validating the probe"), multi_label=labels.ndim == 2)
     probe = judge(labels[val], answers, class_weights=weights)
     if cut is not None:
         cut.release()
@@ -176,12 +178,11 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
     began = time.monotonic()
     state, judged, epochs = COMPLETE, None, 0
     try:
-        result = train_once(start, values)[1]
+        classifier, result = train_once(start, values)
         epochs = len(result.history)
         state = CUT_SHORT if result.cut_short else COMPLETE
-        judged = judge(
-            start.val_labels, result.val_probabilities, class_weights=start.class_weights
-        )
+        answers = _answers_of(classifier, result, start)
+        judged = judge(start.val_labels, answers, class_weights=start.class_weights)
     except DivergedError as error:
         state = DIVERGED
         logger.info("Trial %d diverged. %s", number, error.what)
@@ -199,6 +200,21 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
             ", ".join(f"{name} {value}" for name, value in values.items()),
         )
     return trial
+
+
+def _answers_of(classifier: keras.Model, result: PhaseResult, start: Start) -> NDArray[np.float32]:
+    """Return what a fit would compare with the probe: over mirror images where it answers so."""
+    if not start.config.tta:
+        return result.val_probabilities
+    images = start.job.pixels.images
+    model = mean_over_views(classifier, tuple(_views(start.config, images)))
+    ask = probability_reader(model, images, batch_size=start.job.recipe.value("batch_size"))
+    return ask(start.job.rows("val"), "Validating the mean over views")
+
+
+def _views(config: FitConfig, images: Images) -> dict[str, View]:
+    """Return the mirror images of the policy."""
+    return symmetric_views(config.augment, square=images.shape[1] == images.shape[2])
 
 
 def train_once(start: Start, values: Mapping[str, Any]) -> tuple[keras.Model, PhaseResult]:
