@@ -48,6 +48,8 @@ from kerastl.training.targets import one_hot
 PROBE = "probe"
 FINE_TUNED = "fine-tuned"
 
+_GIVEN_UP = "Fine-tuning was given up, the probe is what is left."
+
 logger = logging.getLogger(__name__)
 
 
@@ -69,7 +71,6 @@ class Experiment:
         answer_views: Names of the views that answers are the mean over; one if they are of the
             image as it is.
         left_out: Why there is no fine-tuned model though one was asked for, in sentences.
-        diverged: Whether that is because its training went wrong.
     """
 
     classifier: keras.Model = field(repr=False)
@@ -81,8 +82,12 @@ class Experiment:
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
-    diverged: bool = False
     answer_views: tuple[str, ...] = (AS_IT_IS,)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether there is no fine-tuned model because its training went wrong."""
+        return self.left_out.startswith(_GIVEN_UP)
 
 
 def probe_then_fine_tune(
@@ -164,7 +169,7 @@ def probe_then_fine_tune(
         **shared,
     )
     candidates = {PROBE: _probe_candidate(classifier, answer, val, multi_label=labels.ndim == 2)}
-    result, left_out, diverged = _fine_tuned(
+    result, left_out = _fine_tuned(
         classifier,
         images,
         targets,
@@ -197,7 +202,6 @@ def probe_then_fine_tune(
         precision=chosen,
         class_weights=weights,
         left_out=left_out,
-        diverged=diverged,
         answer_views=tuple(views) if tta else (AS_IT_IS,),
     )
 
@@ -320,23 +324,21 @@ def in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
 
 def _fine_tuned(
     classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
-) -> tuple[PhaseResult | None, str, bool]:
-    """Fine-tune; or return why not, so that the probe is not lost, and whether it went wrong."""
-    diverged = False
+) -> tuple[PhaseResult | None, str]:
+    """Fine-tune; or return why not, so that the probe is not lost."""
     if phase is None:
-        return None, "", diverged
+        return None, ""
     try:
-        return fine_tune(classifier, *arguments, phase=phase, **options), "", diverged
+        return fine_tune(classifier, *arguments, phase=phase, **options), ""
     except TimeUpError:
         reason = f"{phase.deadline.words}: no time was left to fine-tune."
     except DivergedError as error:
-        diverged = True
-        reason = f"Fine-tuning was given up, the probe is what is left. {error}"
+        reason = f"{_GIVEN_UP} {error}"
     finally:
         if options["cut"] is not None:
             options["cut"].release()
     logger.warning("%s", reason)
-    return None, reason, diverged
+    return None, reason
 
 
 def _keep_better(
