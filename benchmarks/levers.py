@@ -6,7 +6,9 @@ Solar cells (P1), EfficientNetLite0 with ImageNet weights at 300 pixels. Each se
 a quarter of the images validates, the test split is not touched. Levers that see the same pixels
 and features begin at the same probe and share what leaves the frozen part. Every row is measured
 twice: as it is, and as the mean over mirror images (TTA). Differences are paired by seed; the
-spread is the standard deviation over seeds. `--levers` picks some.
+spread is the standard deviation over seeds. `--levers` picks some, `--probes` trains nothing:
+
+    python benchmarks/levers.py --probes --seeds 5 --levers max stages
 """
 
 import argparse
@@ -67,6 +69,7 @@ LEVERS: dict[str, dict] = {
     "dropout 0.2": {"dropout": 0.2},
     "dihedral": {"augment": "dihedral"},
     "dihedral, 8 views": {"augment": "dihedral", "views": 8},
+    "max": {"pooling": "max"},
     "stages": {"pooling": "stages"},
     "224 pixels": {"image_size": 224},
     "384 pixels": {"image_size": 384},
@@ -107,11 +110,15 @@ def larger(start: Start, classifier: keras.Model, factor: float) -> dict[str, fl
     return judged(start.val_labels, answers)
 
 
-def rows_of_start(start: Start, levers: dict[str, dict], *, name: str) -> Iterator[tuple]:
+def rows_of_start(
+    start: Start, levers: dict[str, dict], *, name: str, probes: bool
+) -> Iterator[tuple]:
     """Yield name, measures and seconds of the probe, and of each lever that begins at it."""
     images = np.asarray(start.job.pixels.images[start.job.rows("val")])
     for ending, measures in both(start, start.new_classifier(start.config), images):
         yield f"probe{name}{ending}", measures, 0.0
+    if probes:
+        return
     for lever, values in levers.items():
         began = time.perf_counter()
         classifier, result = train_once(start, values)
@@ -125,7 +132,9 @@ def rows_of_start(start: Start, levers: dict[str, dict], *, name: str) -> Iterat
         gc.collect()
 
 
-def rows_of_seed(config: kerastl.FitConfig, names: list[str], table) -> Iterator[tuple]:
+def rows_of_seed(
+    config: kerastl.FitConfig, names: list[str], table, *, probes: bool
+) -> Iterator[tuple]:
     """Yield the name, the measures and the seconds of every row."""
     starts: dict[tuple, dict[str, dict]] = {}
     for name in names:
@@ -142,7 +151,8 @@ def rows_of_seed(config: kerastl.FitConfig, names: list[str], table) -> Iterator
                 deadline=NEVER,
                 store=find_store("auto", largest_bytes=20 * 2**30),
             )
-            yield from rows_of_start(start, levers, name="".join(f", {word}" for word in words))
+            name = "".join(f", {word}" for word in words)
+            yield from rows_of_start(start, levers, name=name, probes=probes)
         del start
         gc.collect()
 
@@ -157,6 +167,7 @@ def main() -> None:
     parser.add_argument("--augment", default="mirrors")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--levers", nargs="+", default=[], choices=LEVERS)
+    parser.add_argument("--probes", action="store_true", help="train nothing but the heads")
     parser.add_argument("--out", type=Path, help="JSON lines, one for each result")
     arguments = parser.parse_args()
     wanted = set(arguments.levers)
@@ -172,19 +183,19 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {}
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         changed = dataclasses.replace(config, seed=seed)
-        for name, measures, seconds in rows_of_seed(changed, names, table):
+        for name, measures, seconds in rows_of_seed(changed, names, table, probes=arguments.probes):
             found.setdefault(name, []).append(measures)
             line = json.dumps({"seed": seed, "lever": name, **measures, "seconds": seconds})
             print(line, flush=True)
             if arguments.out:
                 with arguments.out.open("a") as file:
                     file.write(f"{line}\n")
-    print_table(found)
+    print_table(found, base="probe" if arguments.probes else BASE)
 
 
-def print_table(found: dict[str, list[dict[str, float]]]) -> None:
-    """Print means and spreads over seeds, and the gain over the recipe."""
-    print("\n| lever | accuracy % | AUROC | log-loss | log-loss less the recipe's, paired |")
+def print_table(found: dict[str, list[dict[str, float]]], *, base: str) -> None:
+    """Print means and spreads over seeds, and the gain over one row."""
+    print(f"\n| lever | accuracy % | AUROC | log-loss | log-loss less that of {base}, paired |")
     print("|---|---|---|---|---|")
     for name, rows in found.items():
         freedom = min(1, len(rows) - 1)
@@ -194,7 +205,8 @@ def print_table(found: dict[str, list[dict[str, float]]]) -> None:
             for key, digits in (("accuracy", 1), ("auroc", 3), ("log_loss", 3))
         ]
         gains = [
-            row["log_loss"] - base["log_loss"] for row, base in zip(rows, found[BASE], strict=True)
+            row["log_loss"] - other["log_loss"]
+            for row, other in zip(rows, found[base], strict=True)
         ]
         cells.append(f"{np.mean(gains):+.3f} ± {np.std(gains, ddof=freedom):.3f}")
         print(f"| {name} | {' | '.join(cells)} |")
