@@ -97,16 +97,16 @@ class TrainingOptions(DataOptions):
     """What takes the steps. Default: adamw. (sgd has a momentum of 0.9; give it a rate.)"""
 
     weight_decay: Annotated[float | None, Parameter(group=TRAINING)] = None
-    """While fine-tuning, apart from the gradients; none on biases and normalisation. Default:
-    1e-3."""
+    """While fine-tuning, apart from the gradients; none on biases and scales, those of
+    normalisation included. Default: 1e-3."""
 
     layer_decay: Annotated[float | None, Parameter(group=TRAINING)] = None
     """What the rate is multiplied by for each block down from the head; 1 for one rate, the
     default."""
 
     l2_sp: Annotated[float | None, Parameter(group=TRAINING)] = None
-    """Decay of the backbone towards what it was, in place of weight_decay; for few images. Default:
-    0."""
+    """Decay of the backbone's kernels towards what they were, in place of weight_decay; for few
+    images. Default: 0."""
 
     epochs_per_block: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Unfreeze gradually: each block so many epochs after the one above it. Default: 0, all at

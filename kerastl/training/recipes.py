@@ -166,7 +166,7 @@ def _base(job: Job) -> dict[str, Setting]:
         "optimizer": Setting("adamw", "AutoGluon"),
         "learning_rate": Setting(rate, "AutoGluon; mobile networks half of it, measured"),
         "schedule": Setting("cosine", "warm-up 10 %, cosine to 0 (AutoGluon, ViT)"),
-        "weight_decay": Setting(1e-3, "AutoGluon; none on biases and normalisation"),
+        "weight_decay": Setting(1e-3, "AutoGluon; none on biases and scales"),
         "layer_decay": Setting(1.0, "one rate for all blocks"),
         "l2_sp": Setting(0.0, "off"),
         "epochs_per_block": Setting(0.0, "all blocks at once"),

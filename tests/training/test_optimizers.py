@@ -164,6 +164,31 @@ def test_rules_follow_depth_and_kind():
     assert rules["low/kernel"].rate == 0.125
 
 
+def test_only_kernels_decay():
+    """The scale of ConvNeXt's branches is a variable without a name; a step pulled it to 0."""
+
+    class Scale(keras.layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(inputs)
+    x = keras.layers.SeparableConv2D(4, 3, name="separable")(Scale(name="layer_scale")(x))
+    x = keras.layers.GroupNormalization(2, name="norm")(keras.layers.Reshape((16, 4))(x))
+    x = keras.layers.MultiHeadAttention(2, 2, name="attention")(x, x)
+    model = keras.Model(inputs, keras.layers.Dense(1, name="head")(keras.layers.Flatten()(x)))
+    depths = {id(v): 1 for v in model.variables if not v.path.startswith("head")}
+    for options in ({"weight_decay": 0.1}, {"weight_decay": 0.1, "l2_sp": 0.1}):
+        rules = variable_rules(model, depths, **options)
+        assert len(rules) == len(model.trainable_variables)
+        decaying = {key for key, rule in rules.items() if rule.decay}
+        assert decaying == {key for key in rules if key.endswith("kernel")}
+        assert len(decaying) == 3 + 4 + 1
+
+
 def test_layers_of_one_name_have_rules_of_their_own():
     """A backbone with a layer that is called like the head."""
     low = keras.layers.Dense(5, name="same")
