@@ -123,7 +123,8 @@ class TrainingOptions(DataOptions):
     """Part of each target that is spread over all classes. Default: 0; more spoils calibration."""
 
     clip_norm: Annotated[float | None, Parameter(group=TRAINING)] = None
-    """Largest norm of all gradients together; 0 for any. Default: 1."""
+    """Largest norm of all gradients together, of what has begun to be trained; 0 for any.
+    Default: 1."""
 
     ema_momentum: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Of a moving average of the weights, which is then what is validated and kept, such as 0.99;

@@ -49,7 +49,7 @@ class Phase:
             find the best weights; it changes no step.
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
-        clip_norm: Largest global norm of the gradients; None for any.
+        clip_norm: Largest global norm of the gradients of what has begun; None for any.
         seed: Decides order and augmentation.
         views: Views of each image of which the frozen part's output is kept, or "auto" or "live",
             see `kerastl.training.view_plan`.
