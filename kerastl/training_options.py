@@ -64,8 +64,9 @@ class TrainingOptions(DataOptions):
 
     accumulate_steps: Annotated[int, Parameter(group=TRAINING)] = 1
     """In how many parts the images of a step of fine-tuning go through the network; their gradients
-    are added up, so that the result stays the same with less memory. When memory runs out, twice
-    as many parts are taken by themselves."""
+    are added up, so that the result stays the same with less memory; not with batch_norm train,
+    which sees one part at a time. When memory runs out, twice as many parts are taken by
+    themselves."""
 
     learning_rate: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Highest rate of fine-tuning. Default: 2e-4 for networks of mobile size, else 1e-4."""

@@ -26,6 +26,7 @@ from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
 from kerastl.features.border_views import bytes_per_view
 from kerastl.features.store import Store
+from kerastl.models.batch_norm import TRAINED_NORM
 from kerastl.models.blocks import Border, graph_of, has_graph, nodes_of, replay, split
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import PROOF_IMAGES
@@ -52,6 +53,7 @@ class MemoryEstimate:
         images_at_once: Of the training step; of the frozen part where nothing is trained.
         available: What the machine or the container has.
         on_gpu: Whether the work is done in a GPU's memory, which is not counted.
+        in_parts: Whether a step in parts is the same step.
     """
 
     libraries: int
@@ -62,6 +64,7 @@ class MemoryEstimate:
     images_at_once: int
     available: int
     on_gpu: bool = False
+    in_parts: bool = True
 
     @property
     def total(self) -> int:
@@ -86,9 +89,12 @@ class MemoryEstimate:
         if self.total <= self.available:
             return ""
         largest = max((self.work, "work"), (self.pixels, "pixels"), (self.views, "views"))[1]
+        smaller = "a smaller --batch-size"
+        if self.in_parts:
+            smaller = f"--accumulate-steps 4 or more (or {smaller})"
         advice = {
-            "work": "--accumulate-steps 4 or more (or a smaller --batch-size), fewer blocks "
-            "(--unfreeze-blocks, --tune), or a smaller --image-size",
+            "work": f"{smaller}, fewer blocks (--unfreeze-blocks, --tune), or a smaller "
+            "--image-size",
             "pixels": "--cache disk, or a smaller --image-size",
             "views": "fewer --views, or --views live",
         }[largest]
@@ -214,6 +220,7 @@ def estimate_memory(
         images_at_once=at_once,
         available=memory_bytes(),
         on_gpu=bool(tf.config.list_physical_devices("GPU")),
+        in_parts=phase is None or phase.batch_norm != TRAINED_NORM,
     )
 
 

@@ -62,7 +62,8 @@ class Phase:
             "bfloat16" where `kerastl.features.precision.choose_precision` allows it. Those of
             validation are float32, as all answers are.
         accumulate_steps: In how many parts the images of a step go through the network to begin
-            with; their gradients are added up, see `kerastl.training.split_step`.
+            with; their gradients are added up, see `kerastl.training.split_step`. With
+            batch_norm "train" that is another step: BatchNorm sees one part at a time.
     """
 
     epochs: int
