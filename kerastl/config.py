@@ -133,6 +133,14 @@ class FitConfig(TrainingOptions):
             )
         _refuse_other_blocks(self)
         super().__post_init__()
+        if self.accumulate_steps > 1 and self.batch_norm == "train":
+            raise ConfigError(
+                "`accumulate_steps` takes the images of a step in parts, and with "
+                "batch_norm='train' BatchNorm would learn from the statistics of a part, which are "
+                f"others; received accumulate_steps={self.accumulate_steps}. Leave out one of the "
+                "two: a smaller batch_size takes less memory likewise, and batch_norm='affine' "
+                "trains scale and shift with the statistics that are kept."
+            )
         if self.batch_size is not None and self.accumulate_steps > self.batch_size:
             raise ConfigError(
                 f"`accumulate_steps` must be at most `batch_size`, which is {self.batch_size}; "

@@ -126,6 +126,7 @@ def find_settings(
         num_parameters=network.backbone.count_params(),
         num_blocks=network.num_blocks,
         unfreeze_blocks=blocks,
+        given=dict(vars(config)),
     )
     recipe = find_recipe(config.recipe, job)
     if not recipe.value("fine_tune_epochs") and (config.fine_tune_epochs or blocks):

@@ -64,8 +64,9 @@ class TrainingOptions(DataOptions):
 
     accumulate_steps: Annotated[int, Parameter(group=TRAINING)] = 1
     """In how many parts the images of a step of fine-tuning go through the network; their gradients
-    are added up, so that the result stays the same with less memory. When memory runs out, twice
-    as many parts are taken by themselves."""
+    are added up, so that the result stays the same with less memory; not with batch_norm train,
+    which sees one part at a time. When memory runs out, twice as many parts are taken by
+    themselves."""
 
     learning_rate: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Highest rate of fine-tuning. Default: 2e-4 for networks of mobile size, else 1e-4."""
@@ -97,16 +98,16 @@ class TrainingOptions(DataOptions):
     """What takes the steps. Default: adamw. (sgd has a momentum of 0.9; give it a rate.)"""
 
     weight_decay: Annotated[float | None, Parameter(group=TRAINING)] = None
-    """While fine-tuning, apart from the gradients; none on biases and normalisation. Default:
-    1e-3."""
+    """While fine-tuning, apart from the gradients; none on biases and scales, those of
+    normalisation included. Default: 1e-3."""
 
     layer_decay: Annotated[float | None, Parameter(group=TRAINING)] = None
     """What the rate is multiplied by for each block down from the head; 1 for one rate, the
     default."""
 
     l2_sp: Annotated[float | None, Parameter(group=TRAINING)] = None
-    """Decay of the backbone towards what it was, in place of weight_decay; for few images. Default:
-    0."""
+    """Decay of the backbone's kernels towards what they were, in place of weight_decay; for few
+    images. Default: 0."""
 
     epochs_per_block: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Unfreeze gradually: each block so many epochs after the one above it. Default: 0, all at
@@ -123,7 +124,8 @@ class TrainingOptions(DataOptions):
     """Part of each target that is spread over all classes. Default: 0; more spoils calibration."""
 
     clip_norm: Annotated[float | None, Parameter(group=TRAINING)] = None
-    """Largest norm of all gradients together; 0 for any. Default: 1."""
+    """Largest norm of all gradients together, of what has begun to be trained; 0 for any.
+    Default: 1."""
 
     ema_momentum: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Of a moving average of the weights, which is then what is validated and kept, such as 0.99;

@@ -85,7 +85,8 @@ def run(
         config: All options.
         table: Images that are in memory already, in place of `config.data`.
         backbone: Your own functional `keras.Model` from images to feature maps, in place of
-            `config.backbone` and `config.weights`.
+            `config.backbone` and `config.weights`. It may leave the image size open where
+            `config.image_size` says it.
         preprocessing: What your own backbone expects, see
             `kerastl.models.backbones.preprocess`; "identity" for pixels 0..255.
         record_as: The options that config.yaml and the report name, where they are others: the

@@ -134,6 +134,7 @@ def test_words_that_yaml_takes_for_text_are_numbers(tmp_path):
         ({"cache": "ram"}, "`cache` must be one of auto, memory, disk, none"),
         ({"batch_size": 0}, "`batch_size` must be a whole number from 1"),
         ({"batch_size": 8, "accumulate_steps": 9}, "must be at most `batch_size`, which is 8"),
+        ({"accumulate_steps": 2, "batch_norm": "train"}, "batch_norm='affine' trains scale"),
         ({"batch_size": "many"}, "`batch_size` cannot be read"),
         ({"learning_rate": 0}, "`learning_rate` must be a number from 1e-12"),
         ({"data": ""}, "python -m kerastl.fit photos/"),

@@ -12,6 +12,7 @@ from kerastl.errors import ConfigError
 from kerastl.models.backbones import build_backbone, find_backbone
 from kerastl.models.blocks import Border, borders
 from kerastl.models.depth import border_below
+from kerastl.models.known_size import with_known_size
 from kerastl.models.stage_features import with_stage_features
 from kerastl.models.tuned_blocks import TunedBlocks, named_blocks, top_blocks
 
@@ -113,7 +114,8 @@ def build_network(
         image_size: (height, width) in pixels; the backbone's own when not given.
         unfreeze_blocks: Blocks to train; None for the upper half, "all" for all.
         tune: Blocks to train in place of these: "first", "middle", "last", "5" or "5-8".
-        own: A functional `keras.Model` in place of `name` and `weights`.
+        own: A functional `keras.Model` in place of `name` and `weights`. Where it leaves the image
+            size open, a network for this size over the same layers takes its place.
         own_preprocessing: What it expects.
         stage_features: Whether it gives one vector of features of all of its stages, see
             `kerastl.models.stage_features`, in place of its last feature maps.
@@ -130,7 +132,7 @@ def build_network(
         max_tensors = row.border_tensors
     else:
         size = image_size or _size_of(own)
-        backbone, name, weights = own, own.name, "own"
+        backbone, name, weights = with_known_size(own, size), own.name, "own"
         preprocessing, pattern, max_tensors = own_preprocessing, None, 1
     found = borders(backbone, pattern, max_tensors=max_tensors)
     if stage_features:

@@ -28,7 +28,8 @@ def with_stage_features(
 
     Args:
         backbone: A functional `keras.Model` from images to feature maps of shape (batch, height,
-            width, channels). It shares its layers with the new one.
+            width, channels), of known height and width: a stage is what is of one resolution. It
+            shares its layers with the new one.
         borders: All borders of it, see `kerastl.models.blocks.borders`.
 
     Returns:

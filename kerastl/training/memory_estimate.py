@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,7 +26,8 @@ from kerastl.data.memory import memory_bytes
 from kerastl.data.stream import Images
 from kerastl.features.border_views import bytes_per_view
 from kerastl.features.store import Store
-from kerastl.models.blocks import Border, split
+from kerastl.models.batch_norm import TRAINED_NORM
+from kerastl.models.blocks import Border, graph_of, has_graph, nodes_of, replay, split
 from kerastl.models.classifier import parts_of
 from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.training.phase import Phase, images_to_begin_with
@@ -51,6 +53,7 @@ class MemoryEstimate:
         images_at_once: Of the training step; of the frozen part where nothing is trained.
         available: What the machine or the container has.
         on_gpu: Whether the work is done in a GPU's memory, which is not counted.
+        in_parts: Whether a step in parts is the same step.
     """
 
     libraries: int
@@ -61,6 +64,7 @@ class MemoryEstimate:
     images_at_once: int
     available: int
     on_gpu: bool = False
+    in_parts: bool = True
 
     @property
     def total(self) -> int:
@@ -85,9 +89,12 @@ class MemoryEstimate:
         if self.total <= self.available:
             return ""
         largest = max((self.work, "work"), (self.pixels, "pixels"), (self.views, "views"))[1]
+        smaller = "a smaller --batch-size"
+        if self.in_parts:
+            smaller = f"--accumulate-steps 4 or more (or {smaller})"
         advice = {
-            "work": "--accumulate-steps 4 or more (or a smaller --batch-size), fewer blocks "
-            "(--unfreeze-blocks, --tune), or a smaller --image-size",
+            "work": f"{smaller}, fewer blocks (--unfreeze-blocks, --tune), or a smaller "
+            "--image-size",
             "pixels": "--cache disk, or a smaller --image-size",
             "views": "fewer --views, or --views live",
         }[largest]
@@ -213,6 +220,7 @@ def estimate_memory(
         images_at_once=at_once,
         available=memory_bytes(),
         on_gpu=bool(tf.config.list_physical_devices("GPU")),
+        in_parts=phase is None or phase.batch_norm != TRAINED_NORM,
     )
 
 
@@ -223,13 +231,55 @@ def _num_learned(backbone: keras.Model, suffix: keras.Model, frozen_above: Borde
     return sum(math.prod(v.shape) for v in suffix.variables if id(v) not in still)
 
 
-def _operations(model: keras.Model) -> Iterator[keras.Operation]:
-    """Yield the operations of a functional model in the order that they run in."""
-    for operation in model.operations:
-        if isinstance(operation, keras.Model):
-            yield from _operations(operation)
-        elif not isinstance(operation, keras.layers.InputLayer):
-            yield operation
+@dataclass(frozen=True)
+class _Call:
+    """One call of a layer that is no model: what enters and what leaves."""
+
+    operation: keras.Operation
+    inputs: Any
+    outputs: Any
+
+
+def _calls(model: keras.Model, entries: list[Any] | None = None) -> Iterator[_Call]:
+    """Yield the calls of a functional model in the order that they happen in.
+
+    Those of this graph: a layer's own `output` is of its first call, of a user's network perhaps
+    that left the image size open.
+
+    Args:
+        model: A model with a graph.
+        entries: What it is called on, where the shapes are others than it was built for.
+    """
+    tensors = {} if entries is None else _shapes_inside(model, entries)
+    for node in nodes_of(model):
+        if node.is_input:
+            continue
+        inputs, outputs = (
+            [tensors.get(id(one), one) for one in several]
+            for several in (node.input_tensors, node.output_tensors)
+        )
+        if isinstance(node.operation, keras.Model) and has_graph(node.operation):
+            yield from _calls(node.operation, inputs)
+        else:
+            yield _Call(node.operation, inputs, outputs)
+
+
+def _shapes_inside(model: keras.Model, entries: list[Any]) -> dict[int, Any]:
+    """Return by the `id` of each tensor of a model what it is when called on others.
+
+    Nothing where these are of the shapes that it was built for.
+    """
+    inputs = graph_of(model).inputs
+    if [one.shape for one in inputs] == [one.shape for one in entries]:
+        return {}
+    tensors = {id(one): entry for one, entry in zip(inputs, entries, strict=True)}
+    # The shapes alone: a call would be recorded in the user's layers.
+    replay(
+        nodes_of(model),
+        tensors,
+        lambda node, *args, **kwargs: node.operation.compute_output_spec(*args, **kwargs),
+    )
+    return tensors
 
 
 def _bytes(tensors: object) -> int:
@@ -242,7 +292,7 @@ def _bytes(tensors: object) -> int:
 
 def _all(model: keras.Model) -> int:
     """Return what all tensors of one image take."""
-    return sum(_bytes(operation.output) for operation in _operations(model))
+    return sum(_bytes(call.outputs) for call in _calls(model))
 
 
 def _kept(model: keras.Model) -> int:
@@ -251,16 +301,16 @@ def _kept(model: keras.Model) -> int:
     Not what a convolution gives to a BatchNorm or an addition, which need it no more.
     """
     return sum(
-        _bytes(operation.output)
-        for operation in _operations(model)
-        if not isinstance(operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-        or operation.activation is not keras.activations.linear
+        _bytes(call.outputs)
+        for call in _calls(model)
+        if not isinstance(call.operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+        or call.operation.activation is not keras.activations.linear
     )
 
 
 def _largest(model: keras.Model) -> int:
     """Return what the largest tensor of one image takes."""
-    return max((_bytes(operation.output) for operation in _operations(model)), default=0)
+    return max((_bytes(call.outputs) for call in _calls(model)), default=0)
 
 
 def _live(model: keras.Model) -> int:
@@ -268,7 +318,7 @@ def _live(model: keras.Model) -> int:
 
     As workspace, and for what waits in a branch beside.
     """
-    sizes = (_bytes(one.input) + _bytes(one.output) for one in _operations(model))
+    sizes = (_bytes(call.inputs) + _bytes(call.outputs) for call in _calls(model))
     return 2 * max(sizes, default=0)
 
 

@@ -4,6 +4,12 @@ Keras has one rate for all variables of an optimizer (keras #414, #5920). Here a
 variable's path, so it survives save and load; it acts inside the update of that variable, so
 it holds under mixed precision (`LossScaleOptimizer` hands on to this). Under a strategy of
 `tf.distribute` it is meant to hold likewise, which was not run.
+
+Until a variable begins to move, its gradients are 0: they count neither in the norm that is
+clipped, where those of a whole frozen network would leave little to the head, nor in moments. So
+these begin with the variable, as where frozen layers are not in the optimizer yet (ULMFiT, fastai).
+Moments of before would be of gradients that nobody clipped: one large squared gradient makes a
+thousand steps of Adam small.
 """
 
 from __future__ import annotations
@@ -98,6 +104,33 @@ class RuledUpdates(keras.optimizers.Optimizer):
                     variable, name="start", initializer=keras.initializers.Constant(value)
                 )
 
+    def _backend_apply_gradients(self, grads: list[Any], trainable_variables: list[Any]) -> None:
+        """Do what Keras does with unscaled gradients, clipping first, without what has not begun.
+
+        Keras' own hook: `apply` does not know yet which variables have a gradient.
+        """
+        grads = [
+            self._if_begun(gradient, variable)
+            for gradient, variable in zip(grads, trainable_variables, strict=True)
+        ]
+        super()._backend_apply_gradients(grads, trainable_variables)
+
+    def _if_begun(self, gradient: Any, variable: Any) -> Any:
+        """Return a gradient, or zeros in place of it before the first step of its variable."""
+        rule = self._rules.get(self._keys[self._get_variable_index(variable)])
+        if rule is None or not rule.start_step:
+            return gradient
+        gradient = keras.ops.convert_to_tensor(gradient)
+        # Not a product: what is not finite stays so times 0.
+        return keras.ops.where(
+            self.iterations >= rule.start_step, gradient, keras.ops.zeros_like(gradient)
+        )
+
+    def _late_start(self, start_step: int, dtype: str) -> Any:
+        """Return what the rate is multiplied by for a variable that begins at a later step."""
+        del start_step, dtype
+        return 1.0
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable by its rule.
 
@@ -121,6 +154,8 @@ class RuledUpdates(keras.optimizers.Optimizer):
             if start is not None:
                 distance = distance - keras.ops.convert_to_tensor(start)
             self.assign_sub(variable, distance * rule.decay * rate)
+        if rule.start_step:
+            rate = rate * self._late_start(rule.start_step, variable.dtype)
         super().update_step(gradient, variable, rate)
 
     def get_config(self) -> dict[str, Any]:
@@ -132,6 +167,21 @@ class RuledUpdates(keras.optimizers.Optimizer):
 @keras.saving.register_keras_serializable("kerastl")
 class RuledAdam(RuledUpdates, keras.optimizers.Adam):
     """Adam; with decay in its rules AdamW."""
+
+    def _late_start(self, start_step: int, dtype: str) -> Any:
+        """Return what makes the correction for moments that begin at 0 that of the first steps.
+
+        Keras corrects by the optimizer's steps, a thousand of which ask for none: the moments of a
+        variable that begins then made its steps up to five times as long.
+        """
+        step = keras.ops.cast(self.iterations + 1, dtype)
+        own_step = keras.ops.maximum(step - start_step, 1)
+
+        def correction(count: Any) -> Any:
+            second = keras.ops.sqrt(1 - keras.ops.power(self.beta_2, count))
+            return second / (1 - keras.ops.power(self.beta_1, count))
+
+        return correction(own_step) / correction(step)
 
 
 @keras.saving.register_keras_serializable("kerastl")

@@ -49,7 +49,7 @@ class Phase:
             find the best weights; it changes no step.
         augment: Name of a policy, see `kerastl.data.augment`.
         mix: "none", "mixup" or "cutmix", see `kerastl.data.mixing`.
-        clip_norm: Largest global norm of the gradients; None for any.
+        clip_norm: Largest global norm of the gradients of what has begun; None for any.
         seed: Decides order and augmentation.
         views: Views of each image of which the frozen part's output is kept, or "auto" or "live",
             see `kerastl.training.view_plan`.
@@ -62,7 +62,8 @@ class Phase:
             "bfloat16" where `kerastl.features.precision.choose_precision` allows it. Those of
             validation are float32, as all answers are.
         accumulate_steps: In how many parts the images of a step go through the network to begin
-            with; their gradients are added up, see `kerastl.training.split_step`.
+            with; their gradients are added up, see `kerastl.training.split_step`. With
+            batch_norm "train" that is another step: BatchNorm sees one part at a time.
     """
 
     epochs: int

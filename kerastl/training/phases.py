@@ -38,6 +38,7 @@ from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.prepared_steps import PreparedSteps
 from kerastl.training.saver import Saver, go_on
 from kerastl.training.schedules import PLATEAU
+from kerastl.training.split_step import words_for_parts
 from kerastl.training.step_precision import StepPrecision
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def fine_tune(
         step_precision=precision,
         cut_short=_cut_short(keeper, phase),
         images_at_once=count,
-        out_of_memory=_out_of_memory(count, phase, num_train=len(train_rows)),
+        out_of_memory=_out_of_memory(count, phase, model, num_train=len(train_rows)),
     )
 
 
@@ -251,25 +252,27 @@ def _train(
         moving.put_back()
         phase.deadline.check()
 
+    otherwise = words_for_parts(material.model, batch_norm=phase.batch_norm)
     trained, count = with_fewer_images(
         attempt,
         begin if resumed is None else resumed.images_at_once,
         what="fine-tuning",
-        then="their gradients are added up; it starts again",
+        then=f"their gradients are added up{otherwise}; it starts again",
         advice=f"{SMALLER_INPUT}, fewer blocks (--unfreeze-blocks, --tune), or fewer --views",
         restore=restore,
     )
     return *trained, count
 
 
-def _out_of_memory(count: int, phase: Phase, *, num_train: int) -> str:
+def _out_of_memory(count: int, phase: Phase, model: keras.Model, *, num_train: int) -> str:
     """Say what was done when memory ran out."""
     begun = images_to_begin_with(phase, num_train=num_train)
     if count == begun:
         return ""
+    otherwise = words_for_parts(model, batch_norm=phase.batch_norm)
     return (
         f"Out of memory with {counted(begun)} at once: fine-tuning took {count} at a time and "
-        f"added up their gradients; a step is still {counted(phase.batch_size)}."
+        f"added up their gradients; a step is still {counted(phase.batch_size)}{otherwise}."
     )
 
 

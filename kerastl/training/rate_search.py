@@ -41,6 +41,7 @@ from kerastl.training.rate_finder import (
     sweep_rates,
 )
 from kerastl.training.schedules import SWEEP
+from kerastl.training.split_step import words_for_parts
 from kerastl.training.step_precision import FLOAT32
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ def find_learning_rate(
         balanced=balanced,
         class_weights=None if balanced else class_weights,
     )
+    otherwise = words_for_parts(material.model, batch_norm=phase.batch_norm)
     (before, rates, losses), _ = with_fewer_images(
         lambda count: _range_test(
             cut,
@@ -110,7 +112,7 @@ def find_learning_rate(
         ),
         images_to_begin_with(phase, num_train=len(train_rows)),
         what="the search for a learning rate",
-        then="their gradients are added up; it starts again",
+        then=f"their gradients are added up{otherwise}; it starts again",
         restore=lambda: classifier.set_weights(start),
     )
     epochs = max(1, round(EPOCH_PART * phase.epochs))

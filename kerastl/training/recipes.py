@@ -29,6 +29,9 @@ _ULMFIT = "ULMFiT (Howard and Ruder 2018, arXiv:1801.06146)"
 _SMITH = "Smith 2017, arXiv:1506.01186"
 _OURS = "kerastl"
 
+# Schedules whose rate goes up and down in cycles of four epochs.
+_CYCLES = ("triangular", "triangular2", "exp-range")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -39,12 +42,29 @@ class Job:
         num_parameters: Of the backbone.
         num_blocks: Of the backbone.
         unfreeze_blocks: Blocks that are trained, if somebody says.
+        given: What somebody says besides, by the name of the option; None where nothing is said.
+            What a recipe makes of a number follows the given one.
     """
 
     num_train: int
     num_parameters: int
     num_blocks: int
     unfreeze_blocks: int | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str, own: Any) -> Any:
+        """Return what is given for an option, else a recipe's own value.
+
+        Args:
+            name: Of the option.
+            own: The recipe's value.
+
+        Example:
+            >>> Job(100, 3_400_000, 17, given={"batch_size": 8}).value("batch_size", 128)
+            8
+        """
+        given = self.given.get(name)
+        return own if given is None else given
 
 
 @dataclass(frozen=True)
@@ -115,7 +135,8 @@ def find_recipe(name: str, job: Job) -> Recipe:
 
     Args:
         name: One of `RECIPES`.
-        job: Sizes of data and backbone.
+        job: Sizes of data and backbone, and what is given that its numbers depend on; that itself
+            is put in their place by `Recipe.with_given`.
 
     Raises:
         ConfigError: There is no such recipe.
@@ -160,13 +181,15 @@ def _base(job: Job) -> dict[str, Setting]:
     return {
         "unfreeze_blocks": Setting(upper_half(num_blocks=job.num_blocks), "upper half of blocks"),
         "fine_tune_epochs": Setting(8, _OURS),
-        "patience_epochs": Setting(5, "10 half-epoch checks (AutoGluon)"),
+        "patience_epochs": Setting(5, "AutoGluon: 10 checks, two an epoch"),
         "checks_per_epoch": Setting(2, "AutoGluon, val_check_interval 0.5"),
         "batch_size": Setting(32, _OURS),
         "optimizer": Setting("adamw", "AutoGluon"),
-        "learning_rate": Setting(rate, "AutoGluon; mobile networks half of it, measured"),
+        "learning_rate": Setting(
+            rate, "AutoGluon's for AdamW; mobile networks half of it, measured"
+        ),
         "schedule": Setting("cosine", "warm-up 10 %, cosine to 0 (AutoGluon, ViT)"),
-        "weight_decay": Setting(1e-3, "AutoGluon; none on biases and normalisation"),
+        "weight_decay": Setting(1e-3, "AutoGluon; none on biases and scales"),
         "layer_decay": Setting(1.0, "one rate for all blocks"),
         "l2_sp": Setting(0.0, "off"),
         "epochs_per_block": Setting(0.0, "all blocks at once"),
@@ -198,15 +221,20 @@ def _probe(_job: Job) -> Pairs:
     }
 
 
+def _no_early_stop(job: Job, epochs: int, source: str) -> Pairs:
+    """Return a patience of all epochs, whoever says how many these are."""
+    return {"patience_epochs": (job.value("fine_tune_epochs", epochs) or epochs, source)}
+
+
 def _bit(job: Job) -> Pairs:
     steps = 500
     if job.num_train >= SMALL_DATA_IMAGES:
         steps = 10_000 if job.num_train < _LARGE_DATA_IMAGES else 20_000
-    epochs = _epochs_for(steps, job, batch_size=128)
+    epochs = _epochs_for(steps, job, batch_size=job.value("batch_size", 128))
     return {
         "unfreeze_blocks": (job.num_blocks, f"all, {_BIT}"),
         "fine_tune_epochs": (epochs, f"{steps:,} steps, {_BIT}"),
-        "patience_epochs": (epochs, f"no early stop, {_BIT}"),
+        **_no_early_stop(job, epochs, f"no early stop, {_BIT}"),
         "batch_size": (128, "BiT's repository, for small machines; 512 in the paper"),
         "optimizer": ("sgd", f"momentum 0.9, {_BIT}"),
         "learning_rate": (1e-3, "BiT's repository at a batch of 128; 0.003 at 512"),
@@ -232,20 +260,31 @@ def _fastai(job: Job) -> Pairs:
 
 def _gradual(job: Job) -> Pairs:
     blocks = job.unfreeze_blocks or upper_half(num_blocks=job.num_blocks)
-    epochs = blocks + 4
+    each = job.value("epochs_per_block", 1.0)
+    epochs = math.ceil(blocks * each) + 4
+    lengths: Pairs = {
+        "fine_tune_epochs": (
+            epochs,
+            f"{'one' if each == 1 else f'{each:g}'} for each of {blocks} blocks, and 4 with all "
+            "of them",
+        ),
+        **_no_early_stop(job, epochs, "blocks are still to come"),
+    }
     return {
-        "fine_tune_epochs": (epochs, f"one for each of {blocks} blocks, and 4 with all of them"),
-        "patience_epochs": (epochs, "blocks are still to come"),
+        **(lengths if each else {}),
         "epochs_per_block": (1.0, _ULMFIT),
         "layer_decay": (round(1 / 2.6, 4), f"each block down 1/2.6, {_ULMFIT}"),
         "schedule": ("slanted-triangle", f"cut 0.1, ratio 32, {_ULMFIT}"),
     }
 
 
-def _cyclical(_job: Job) -> Pairs:
-    return {
+def _cyclical(job: Job) -> Pairs:
+    lengths: Pairs = {
         "fine_tune_epochs": (8, "two cycles of four epochs"),
-        "patience_epochs": (8, "the loss rises and falls with the rate"),
+        "patience_epochs": (8, "two cycles: the loss rises and falls with the rate"),
+    }
+    return {
+        **(lengths if job.value("schedule", "triangular2") in _CYCLES else {}),
         "schedule": (
             "triangular2",
             f"from a quarter, half cycle 2 epochs, {_SMITH}",
@@ -255,11 +294,14 @@ def _cyclical(_job: Job) -> Pairs:
 
 
 def _bn(job: Job) -> Pairs:
+    numbers: Pairs = {
+        "learning_rate": (1e-3, "few numbers are trained"),
+        "weight_decay": (0.0, "none of the backbone's is a kernel"),
+    }
     return {
         "unfreeze_blocks": (job.num_blocks, "normalisation is everywhere"),
         "batch_norm": (ONLY_NORM, "scale and shift alone (Frankle et al. 2021, arXiv:2003.00152)"),
-        "learning_rate": (1e-3, "few numbers are trained"),
-        "weight_decay": (0.0, "none of them is a kernel"),
+        **(numbers if job.value("batch_norm", ONLY_NORM) == ONLY_NORM else {}),
     }
 
 

@@ -17,16 +17,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerastl.models.batch_norm import TRAINED_NORM, norms_in
+
 
 class SplitStep(keras.Model):
     """A functional model whose training step goes through its images some at a time.
 
     The step is the plain one but for rounding, and for what layers do at random (Dropout draws
-    for each part) or over the images of a batch (a BatchNorm that learns; none does, see
-    `kerastl.models.frozen`). Exactly: with parts of n_1 + n_2 + ... = n images, Keras' loss of a
-    part is sum(weighted losses) / n_i + penalties, so that the sum over the parts of n_i / n times
-    the loss is the loss of all n, last smaller parts and class weights included. Gradients are
-    clipped, and the rate and the weight decay applied, once, on the sum.
+    for each part) or over the images of a batch: a BatchNorm that learns its statistics normalises
+    each part by its own, see `words_for_parts`. Exactly: with parts of n_1 + n_2 + ... = n images,
+    Keras' loss of a part is sum(weighted losses) / n_i + penalties, so that the sum over the parts
+    of n_i / n times the loss is the loss of all n, last smaller parts and class weights included.
+    Gradients are clipped, and the rate and the weight decay applied, once, on the sum.
 
     Args:
         inputs: As of a functional `keras.Model`.
@@ -88,6 +90,25 @@ class SplitStep(keras.Model):
         tracker.update_state(loss, sample_weight=tf.shape(y)[0])
         self.compute_metrics(x, y, answers, sample_weight=weights)
         return tape.gradient(shared, self.trainable_variables)
+
+
+def words_for_parts(model: keras.Model, *, batch_norm: str) -> str:
+    """Return what a step in parts does otherwise than a whole one, after a clause; "" for nothing.
+
+    Args:
+        model: What is trained.
+        batch_norm: What of it learns, one of `kerastl.models.batch_norm.BATCH_NORM_POLICIES`.
+
+    Example:
+        >>> features = keras.Input((4,))
+        >>> model = keras.Model(features, keras.layers.BatchNormalization()(features))
+        >>> words_for_parts(model, batch_norm="train")
+        ", but BatchNorm's statistics are those of a part"
+        >>> words_for_parts(model, batch_norm="affine")
+        ''
+    """
+    learning = batch_norm == TRAINED_NORM and any(norm.trainable for norm in norms_in(model))
+    return ", but BatchNorm's statistics are those of a part" if learning else ""
 
 
 def _part(data: Any, start: Any, size: Any) -> Any:

@@ -8,7 +8,9 @@ import keras
 
 from kerastl.training.optimizers import VariableRule, rule_keys
 
-# They shift and scale; nothing is gained by making them small.
+# They shift and scale; nothing is gained by making them small. The names are of those with several
+# axes, as the biases of attention; a vector is one by its shape: the scale of ConvNeXt's branches
+# has no name in Keras.
 _WITHOUT_DECAY = ("bias", "gamma", "beta")
 
 
@@ -27,7 +29,7 @@ def variable_rules(
         model: Whose trainable variables are trained.
         depths: From the `id` of a variable of the backbone to its block, 1 for the top one, see
             `kerastl.models.depth`; the others are the head's.
-        weight_decay: Towards 0, on kernels.
+        weight_decay: Towards 0, on kernels: what has two axes or more, and is no bias.
         layer_decay: The rate of the head times this, once for each block down: 0.9 in AutoGluon,
             0.7 to 0.8 for ConvNeXt, 1/2.6 in ULMFiT; 1 for one rate.
         l2_sp: Decay of the backbone's kernels towards what they were before the first step, in
@@ -48,7 +50,7 @@ def variable_rules(
     keys = rule_keys(model.trainable_variables)
     for key, variable in zip(keys, model.trainable_variables, strict=True):
         depth = depths.get(id(variable), 0)
-        decays = variable.path.rpartition("/")[2] not in _WITHOUT_DECAY
+        decays = len(variable.shape) > 1 and variable.path.rpartition("/")[2] not in _WITHOUT_DECAY
         towards_start = bool(l2_sp) and depth > 0
         rules[key] = VariableRule(
             rate=layer_decay**depth,

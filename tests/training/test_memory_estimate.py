@@ -94,6 +94,11 @@ def test_what_does_not_fit_is_said_with_what_to_change(largest, advice):
     assert (on_gpu.advice == "") == (largest == "work")
 
 
+def test_parts_are_no_advice_where_they_change_the_step():
+    estimate = dataclasses.replace(estimated(batch_norm="train"), available=2**30, work=2**36)
+    assert "Try a smaller --batch-size, fewer blocks" in estimate.advice
+
+
 def test_a_run_begins_with_it(monkeypatch, caplog):
     monkeypatch.setattr(memory_estimate, "memory_bytes", lambda: 2**20)
     images = np.random.default_rng(0).integers(0, 256, IMAGES.shape, np.uint8)

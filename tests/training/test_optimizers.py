@@ -126,6 +126,57 @@ def test_adamw_is_that_of_keras():
         np.testing.assert_allclose(one, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_late_block_begins_like_one_of_its_own_and_does_not_count_before(name, jit_compile):
+    """Neither in the norm that is clipped, nor in moments, nor in Adam's correction of these."""
+    start, clip = 400, 1.0
+    rng = np.random.default_rng(0)
+    slopes = rng.normal((2, -1), 0.1, (start + 12, 2, 2)) * [[1], [30]]
+    slopes = slopes.astype("float32")
+    late_and_early = [keras.Variable(np.zeros(2, "float32"), name=n) for n in ("early", "late")]
+    rules = {"late": VariableRule(start_step=start)}
+    both = build_optimizer(name, learning_rate=1e-2, rules=rules, clip_norm=clip)
+    both.build(late_and_early)
+
+    @tf.function(jit_compile=jit_compile)
+    def step(early, late):
+        both.apply([early, late], late_and_early)
+
+    expected = [keras.Variable(np.zeros(2, "float32")) for _ in range(2)]
+    apart = [build_optimizer(name, learning_rate=1e-2, rules={}) for _ in range(2)]
+    for optimizer, variable in zip(apart, expected, strict=True):
+        optimizer.build([variable])
+    for index, slope in enumerate(slopes):
+        step(*map(tf.constant, slope))
+        trained = slope[:1] if index < start else slope
+        clipped = trained * min(1.0, clip / np.linalg.norm(trained))
+        for optimizer, variable, one in zip(apart, expected, clipped, strict=False):
+            optimizer.apply([tf.constant(one)], [variable])
+        if index == start - 1:
+            np.testing.assert_array_equal(late_and_early[1].numpy(), 0)
+    for one, other in zip(late_and_early, expected, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-3)
+        assert np.abs(other.numpy()).min() > 0
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_the_head_steps_as_if_the_late_block_were_not_there(policy):
+    moved = []
+    late = {f"low/{name}": VariableRule(start_step=9) for name in ("kernel", "bias")}
+    for rules in ({}, late):
+        model = two_layers(policy)
+        if not rules:
+            model.get_layer("low").trainable = False
+        optimizer = build_optimizer("sgd", learning_rate=1.0, rules=rules, clip_norm=0.01)
+        if policy == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0)
+        model.compile(optimizer=optimizer, loss="categorical_crossentropy", auto_scale_loss=False)
+        moved.append(fit(model, 2))
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns(name):
     model = compiled(two_layers(), name, rate=1e-3, rules={})
@@ -162,6 +213,31 @@ def test_rules_follow_depth_and_kind():
     assert rules["middle/bias"] == VariableRule(0.25, 0.0, towards_start=True, start_step=20)
     assert rules["norm/gamma"] == VariableRule(0.125, 0.0, towards_start=True, start_step=30)
     assert rules["low/kernel"].rate == 0.125
+
+
+def test_only_kernels_decay():
+    """The scale of ConvNeXt's branches is a variable without a name; a step pulled it to 0."""
+
+    class Scale(keras.layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(inputs)
+    x = keras.layers.SeparableConv2D(4, 3, name="separable")(Scale(name="layer_scale")(x))
+    x = keras.layers.GroupNormalization(2, name="norm")(keras.layers.Reshape((16, 4))(x))
+    x = keras.layers.MultiHeadAttention(2, 2, name="attention")(x, x)
+    model = keras.Model(inputs, keras.layers.Dense(1, name="head")(keras.layers.Flatten()(x)))
+    depths = {id(v): 1 for v in model.variables if not v.path.startswith("head")}
+    for options in ({"weight_decay": 0.1}, {"weight_decay": 0.1, "l2_sp": 0.1}):
+        rules = variable_rules(model, depths, **options)
+        assert len(rules) == len(model.trainable_variables)
+        decaying = {key for key, rule in rules.items() if rule.decay}
+        assert decaying == {key for key in rules if key.endswith("kernel")}
+        assert len(decaying) == 3 + 4 + 1
 
 
 def test_layers_of_one_name_have_rules_of_their_own():

@@ -63,11 +63,12 @@ def tuned(images, *, classifier=None, **changes):
     return classifier.get_weights(), result
 
 
-def make_classifier(*, dropout=0.2):
+def make_classifier(*, dropout=0.2, norm=False):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name="conv0")(inputs)
     x = keras.layers.Conv2D(8, 3, activation="gelu", name="conv1")(Hungry()(x))
+    x = keras.layers.BatchNormalization()(x) if norm else x
     return build_classifier(
         keras.Model(inputs, x, name="net"),
         num_classes=3,
@@ -106,6 +107,24 @@ def test_it_goes_on_with_fewer_images_and_says_so(images, judged_by, caplog, vie
         "up; it starts again."
     ) in caplog.messages
     assert_same(forced, asked)
+
+
+@pytest.mark.parametrize("batch_norm", ["train", "affine"])
+def test_it_says_whose_statistics_batch_norm_learns_from(images, judged_by, caplog, batch_norm):
+    """Those of a part; what is asked for in parts from the start is refused."""
+    judged_by(lambda count: count > 4)
+    with caplog.at_level(logging.WARNING):
+        _, result = tuned(
+            images,
+            classifier=make_classifier(dropout=0, norm=True),
+            views="live",
+            epochs=1,
+            batch_norm=batch_norm,
+        )
+    assert result.images_at_once == 4
+    otherwise = ", but BatchNorm's statistics are those of a part" * (batch_norm == "train")
+    assert result.out_of_memory.endswith(f"a step is still 7 images{otherwise}.")
+    assert f"added up{otherwise}; it starts again." in caplog.text
 
 
 def test_in_the_middle_of_an_epoch_it_starts_again_from_the_first_weights(images, judged_by):

@@ -1,8 +1,14 @@
 """Recipes: pure functions of sizes, every number with its source."""
 
+import dataclasses
+
+import keras
 import pytest
 
+from kerastl.config import FitConfig
 from kerastl.errors import ConfigError
+from kerastl.models.network import build_network
+from kerastl.plan import find_settings
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import RECIPES, Job, find_recipe, recipe_lines
 from kerastl.training.schedules import SCHEDULES
@@ -36,6 +42,55 @@ def test_bit_counts_steps(num_train, steps):
     epochs = recipe.value("fine_tune_epochs")
     assert (epochs - 1) * per_epoch < steps <= epochs * per_epoch
     assert (recipe.value("optimizer"), recipe.value("weight_decay")) == ("sgd", 0.0)
+
+
+def given(name, **options):
+    """What find_settings shows for a network of 17 blocks, as --print-recipe."""
+    job = dataclasses.replace(SMALL, num_train=40, given=options)
+    recipe = find_recipe(name, job).with_given(options)
+    return {key: (one.value, one.source) for key, one in recipe.settings.items()}
+
+
+def test_bit_counts_the_steps_of_the_given_batches():
+    assert given("bit")["fine_tune_epochs"][0] == 500
+    shown = given("bit", batch_size=8)
+    assert shown["fine_tune_epochs"][0] == shown["patience_epochs"][0] == 100  # of 5 steps
+    assert shown["fine_tune_epochs"][1].startswith("500 steps")
+    shown = given("bit", fine_tune_epochs=3)
+    assert (shown["fine_tune_epochs"], shown["patience_epochs"][0]) == ((3, "given"), 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "patience", "words"),
+    [
+        ({}, 13, 13, "one for each of 9 blocks, and 4 with all of them"),
+        ({"epochs_per_block": 2.0}, 22, 22, "2 for each of 9 blocks, and 4 with all of them"),
+        ({"epochs_per_block": 0.5}, 9, 9, "0.5 for each of 9 blocks, and 4 with all of them"),
+        ({"epochs_per_block": 0.0}, 8, 5, "kerastl"),  # all at once: as the default
+        ({"fine_tune_epochs": 30}, 30, 30, "given"),
+        ({"fine_tune_epochs": 30, "patience_epochs": 4}, 30, 4, "given"),
+    ],
+)
+def test_gradual_waits_for_every_block(options, epochs, patience, words):
+    shown = given("gradual", **options)
+    assert shown["fine_tune_epochs"] == (epochs, words)
+    assert shown["patience_epochs"][0] == patience
+
+
+def test_reasons_are_left_with_what_they_are_of():
+    plain = given("default")
+    assert given("cyclical", schedule="exp-range")["fine_tune_epochs"][1].startswith("two cycles")
+    for name in ("fine_tune_epochs", "patience_epochs"):
+        assert given("cyclical", schedule="cosine")[name] == plain[name]
+    for name in ("learning_rate", "weight_decay"):
+        assert given("bn", batch_norm="affine")[name] == plain[name] != given("bn")[name]
+
+
+def test_what_a_run_is_given_reaches_its_recipe():
+    inputs = keras.Input((8, 8, 3))
+    network = build_network("", own=keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs)))
+    config = FitConfig("photos", recipe="bit", batch_size=8)
+    assert find_settings(config, network, num_train=40)[0].value("fine_tune_epochs") == 100
 
 
 def test_fastai_spans_two_decades_over_the_blocks():
