@@ -314,6 +314,7 @@ def _fit(
                 keeper,
                 variables=moving.variables,
                 counting=counting,
+                counted={} if resumed is None else resumed.callbacks,
                 policy=policy,
                 images_at_once=images_at_once,
                 epochs=phase.epochs,
@@ -328,7 +329,6 @@ def _fit(
                     model,
                     keeper,
                     variables=moving.variables,
-                    counting=counting,
                     batches=prepared.batches,
                 )
             if resumed is None or not resumed.finished:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,8 @@ class Saver(keras.callbacks.Callback):
         keeper: Knows history and best epochs.
         variables: Weights and random states that training changes.
         counting: Callbacks that count in numbers of their own.
+        counted: What the interrupted run had counted, see `Checkpoint.callbacks`; empty for a
+            training from the start.
         policy: What steps compute in.
         images_at_once: Images that go through the network together.
         epochs: Of the whole training.
@@ -37,6 +39,7 @@ class Saver(keras.callbacks.Callback):
         *,
         variables: Sequence[keras.Variable],
         counting: Sequence[keras.callbacks.Callback],
+        counted: Mapping[str, float],
         policy: str,
         images_at_once: int,
         epochs: int,
@@ -44,7 +47,17 @@ class Saver(keras.callbacks.Callback):
         super().__init__()
         self._file, self._keeper = file, keeper
         self._variables, self._counting = list(variables), list(counting)
+        self._counted = counted
         self._policy, self._images_at_once, self._epochs = policy, images_at_once, epochs
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Count on from where the interrupted run was: only now, for Keras has set all to 0."""
+        if not self._counted:
+            return
+        for number, callback in enumerate(self._counting):
+            for name in _COUNTED:
+                counted = self._counted[f"{number}.{name}"]
+                setattr(callback, name, counted if name == "best" else int(counted))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write where it stands; not in the middle of an epoch, where the time was up."""
@@ -76,17 +89,15 @@ def go_on(
     keeper: BestEpoch,
     *,
     variables: Sequence[keras.Variable],
-    counting: Sequence[keras.callbacks.Callback],
     batches: tf.data.Dataset,
 ) -> None:
-    """Put everything where the interrupted run left it, in place.
+    """Put everything where the interrupted run left it, in place; what callbacks count, `Saver` does.
 
     Args:
         checkpoint: Where that was.
         model: Compiled, its optimizer built.
         keeper: New.
         variables: Weights and random states, in the order that they were saved in.
-        counting: Callbacks that count in numbers of their own.
         batches: Every iterator over it is an epoch of another order: those that the interrupted
             run has had are passed by.
     """
@@ -95,10 +106,6 @@ def go_on(
     for variable, value in zip(model.optimizer.variables, checkpoint.optimizer, strict=True):
         variable.assign(value)
     keeper.go_on(checkpoint.history, list(checkpoint.best), checkpoint.best_epoch)
-    for number, callback in enumerate(counting):
-        for name in _COUNTED:
-            counted = checkpoint.callbacks[f"{number}.{name}"]
-            setattr(callback, name, counted if name == "best" else int(counted))
     for _ in range(checkpoint.epochs_done * iterators_per_epoch()):
         iter(batches)
 

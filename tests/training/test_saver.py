@@ -1,0 +1,66 @@
+"""What an interrupted fine-tuning goes on with."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from kerastl.models.blocks import borders
+from kerastl.models.classifier import build_classifier
+from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.checkpoint import CheckpointFile
+from kerastl.training.phase import Phase
+from kerastl.training.phases import fine_tune
+from kerastl.training.targets import one_hot
+
+LABELS = np.arange(60) % 3
+TRAIN, VAL = (np.flatnonzero(np.arange(60) % 5 != 4), np.flatnonzero(np.arange(60) % 5 == 4))
+PHASE = Phase(epochs=6, learning_rate=1e-2, batch_size=8, patience_epochs=99)
+
+
+def tuned(images, file, *, resume=False, **changes):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name="conv0")(inputs)
+    backbone = keras.Model(inputs, keras.layers.Conv2D(8, 3, name="conv1")(x), name="net")
+    classifier = build_classifier(
+        backbone, num_classes=3, image_size=(16, 16), preprocessing="tf", dropout=0.3, seed=0
+    )
+    return classifier, fine_tune(
+        classifier,
+        images,
+        one_hot(LABELS, num_classes=3),
+        train_rows=TRAIN,
+        val_rows=VAL,
+        border=borders(classifier.get_layer("net"), "conv0")[0],
+        phase=dataclasses.replace(PHASE, **changes),
+        checkpoint=CheckpointFile(file, {}, resume=resume),
+    )
+
+
+def interrupted(images, file, *, epochs, **changes):
+    """Train until so many epochs are done, and no further."""
+    save = CheckpointFile.save
+
+    def save_and_die(self, checkpoint, *, last=False):
+        save(self, checkpoint, last=True)
+        if checkpoint.epochs_done == epochs:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CheckpointFile, "save", save_and_die)
+        tuned(images, file, **changes)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_plateau_is_as_long_as_without_the_interruption(images, tmp_path, monkeypatch, epochs):
+    """The rate falls when three epochs are no better, whenever the run was killed."""
+    losses = [0.8, 0.9, 0.9, 0.9, 0.7, 0.9]
+    monkeypatch.setattr(BestEpoch, "_judged", lambda self, _: (losses[len(self.history)], 0.5))
+    _, expected = tuned(images, tmp_path / "undisturbed.npz", schedule="plateau")
+    rates = [row["learning_rate"] for row in expected.history]
+    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.01 / 3, 0.01 / 3, 0.01 / 3])
+    interrupted(images, tmp_path / "c.npz", epochs=epochs, schedule="plateau")
+    _, result = tuned(images, tmp_path / "c.npz", resume=True, schedule="plateau")
+    assert result.history == expected.history
