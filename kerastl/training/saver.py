@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerastl.models.xla import Xla
 from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
+from kerastl.training.cut import Cut
+from kerastl.training.moving import Moving
+from kerastl.training.phase import Phase, PhaseResult
+from kerastl.training.step_precision import StepPrecision
+
+logger = logging.getLogger(__name__)
 
 # What Keras' `ReduceLROnPlateau` counts in.
 _COUNTED = ("best", "wait", "cooldown_counter")
@@ -91,7 +100,9 @@ def go_on(
     variables: Sequence[keras.Variable],
     batches: tf.data.Dataset,
 ) -> None:
-    """Put everything where the interrupted run left it, in place; what callbacks count, `Saver` does.
+    """Put everything where the interrupted run left it, in place, but for what callbacks count.
+
+    That is for `Saver`, which knows when.
 
     Args:
         checkpoint: Where that was.
@@ -108,6 +119,40 @@ def go_on(
     keeper.go_on(checkpoint.history, list(checkpoint.best), checkpoint.best_epoch)
     for _ in range(checkpoint.epochs_done * iterators_per_epoch()):
         iter(batches)
+
+
+def best_so_far(checkpoint: Checkpoint, cut: Cut, phase: Phase) -> PhaseResult:
+    """Give the classifier the best that the interrupted run had, in place; return how that went.
+
+    For want of time to take a single step more.
+
+    Args:
+        checkpoint: Where the run was interrupted.
+        cut: The classifier, cut at the border.
+        phase: How it was to be trained.
+    """
+    model = cut.view.suffix if cut.plan.num_views else cut.view.model
+    best, learned = checkpoint.best[0], Moving.of(model, cut.view.must_not_move).learned
+    for variable, value in zip(learned, best.weights, strict=True):
+        variable.assign(value)
+    words = (
+        f"{phase.deadline.words}: no time was left to go on after epoch {checkpoint.epochs_done} "
+        f"of {phase.epochs} of fine-tuning; it ends with the best so far."
+    )
+    logger.warning("%s", words)
+    return PhaseResult(
+        history=checkpoint.history,
+        best_epoch=checkpoint.best_epoch,
+        val_probabilities=best.probabilities,
+        num_trainable=int(sum(math.prod(one.shape) for one in model.trainable_variables)),
+        num_folded=cut.view.num_folded,
+        largest_difference=cut.difference,
+        plan=cut.plan,
+        xla=Xla(False, "no step was taken"),
+        step_precision=StepPrecision(checkpoint.policy, "as before the interruption"),
+        cut_short=words,
+        images_at_once=checkpoint.images_at_once,
+    )
 
 
 @functools.cache

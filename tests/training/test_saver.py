@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from kerastl.deadline import deadline_after
+from kerastl.features.probe import log_loss_nats
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
 from kerastl.training.best_epoch import BestEpoch
@@ -39,18 +41,19 @@ def tuned(images, file, *, resume=False, **changes):
     )
 
 
-def interrupted(images, file, *, epochs, **changes):
+def interrupted(images, file, *, after, **changes):
     """Train until so many epochs are done, and no further."""
     save = CheckpointFile.save
 
     def save_and_die(self, checkpoint, *, last=False):
         save(self, checkpoint, last=True)
-        if checkpoint.epochs_done == epochs:
+        if checkpoint.epochs_done == after:
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CheckpointFile, "save", save_and_die)
-        tuned(images, file, **changes)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(images, file, **changes)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
@@ -61,6 +64,30 @@ def test_a_plateau_is_as_long_as_without_the_interruption(images, tmp_path, monk
     _, expected = tuned(images, tmp_path / "undisturbed.npz", schedule="plateau")
     rates = [row["learning_rate"] for row in expected.history]
     assert rates == pytest.approx([0.01, 0.01, 0.01, 0.01 / 3, 0.01 / 3, 0.01 / 3])
-    interrupted(images, tmp_path / "c.npz", epochs=epochs, schedule="plateau")
+    interrupted(images, tmp_path / "c.npz", after=epochs, schedule="plateau")
     _, result = tuned(images, tmp_path / "c.npz", resume=True, schedule="plateau")
     assert result.history == expected.history
+
+
+@pytest.mark.parametrize("views", ["live", 2])
+def test_out_of_time_before_a_new_step_the_best_so_far_is_taken(images, tmp_path, caplog, views):
+    file, late = tmp_path / "c.npz", deadline_after(0)
+    interrupted(images, file, after=2, views=views)
+    classifier, result = tuned(images, file, resume=True, views=views, deadline=late)
+    assert len(result.history) == 2
+    assert "--max-minutes 0: no time was left to go on after epoch 2 of 6" in result.cut_short
+    assert result.cut_short in caplog.text
+    best = min(row["val_loss"] for row in result.history)
+    answers = classifier(images[VAL].astype(np.float32), training=False).numpy()
+    np.testing.assert_allclose(answers, result.val_probabilities, atol=1e-5)
+    assert log_loss_nats(LABELS[VAL], answers) == pytest.approx(best, abs=1e-5)
+
+
+def test_a_complete_training_is_never_cut_short(images, tmp_path):
+    """Killed after the last epoch: averages of weights are still tried."""
+    file, options = tmp_path / "c.npz", {"epochs": 2, "soup": 2}
+    _, expected = tuned(images, tmp_path / "undisturbed.npz", **options)
+    interrupted(images, file, after=2, **options)
+    _, result = tuned(images, file, resume=True, deadline=deadline_after(0), **options)
+    assert (result.cut_short, result.averaged) == ("", expected.averaged)
+    np.testing.assert_array_equal(result.val_probabilities, expected.val_probabilities)
