@@ -132,6 +132,7 @@ CHECKPOINT = Checkpoint(
     finished=True,
     policy="float32",
     images_at_once=8,
+    num_views=4,
     history=({"epoch": 1, "loss": 0.5},),
     best_epoch=1,
     best=(
@@ -148,6 +149,7 @@ def test_everything_comes_back(tmp_path):
     make(tmp_path / "c.npz").save(CHECKPOINT)
     found = make(tmp_path / "c.npz").load()
     assert (found.epochs_done, found.finished, found.policy) == (3, True, "float32")
+    assert (found.images_at_once, found.num_views) == (8, 4)
     assert found.history == CHECKPOINT.history
     assert found.callbacks == CHECKPOINT.callbacks
     assert [int(value[0]) for value in found.variables] == list(range(12))
@@ -166,8 +168,8 @@ def test_a_damaged_or_foreign_file_is_no_checkpoint(tmp_path, caplog):
     for size in (0, 10, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
         assert make(path).load() is None
-    for _ in range(20):
-        place = rng.randrange(len(content))
+    directory = range(len(content) - 1000, len(content))  # of the archive: flags, names, places
+    for place in (*directory, *(rng.randrange(len(content)) for _ in range(20))):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         make(path).load()  # nothing but None or what was written, no exception
     path.write_bytes(content)

@@ -43,6 +43,7 @@ from kerastl.training.frozen_fit import Answer, View, fit_frozen
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
+from kerastl.training.saver import as_interrupted
 from kerastl.training.targets import one_hot
 
 PROBE = "probe"
@@ -134,10 +135,12 @@ def probe_then_fine_tune(
         smaller log-loss on validation, class-weighted if that was trained for.
 
     Raises:
-        ConfigError: The remedy for imbalance cannot be had.
+        ConfigError: The remedy for imbalance cannot be had, or the interrupted run was another
+            one.
         FrozenPartError: A frozen part is not frozen.
     """
     check_imbalance(imbalance, multi_label=labels.ndim == 2)
+    phase = as_interrupted(phase, checkpoint)
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
     views = symmetric_views(augment, square=images.shape[1] == images.shape[2])

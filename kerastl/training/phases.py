@@ -38,7 +38,7 @@ from kerastl.training.material import Material, choose_material
 from kerastl.training.moving import Moving
 from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.prepared_steps import PreparedSteps
-from kerastl.training.saver import Saver, best_so_far, go_on
+from kerastl.training.saver import Saver, best_so_far, check_views, go_on
 from kerastl.training.schedules import PLATEAU
 from kerastl.training.step_precision import StepPrecision
 
@@ -89,6 +89,7 @@ def fine_tune(
         History, best epoch and what the check of the frozen part found.
 
     Raises:
+        ConfigError: What is kept of the frozen part is not what the interrupted run kept.
         FrozenPartError: The frozen part moves or acts at random; nothing was trained.
         DivergedError: The loss is not a number, or beyond all sense after the first epoch.
         DataError: Memory runs out with one image at a time.
@@ -114,6 +115,7 @@ def fine_tune(
         )
     try:
         if resumed is not None:
+            check_views(resumed, cut.plan)
             phase.deadline.check()
         return _trained(
             cut,
@@ -326,6 +328,7 @@ def _fit(
                 counted={} if resumed is None else resumed.callbacks,
                 policy=policy,
                 images_at_once=images_at_once,
+                num_views=material.num_views,
                 epochs=phase.epochs,
             )
             told.append(saver)

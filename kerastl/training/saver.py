@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import math
@@ -12,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerastl.data.wording import counted
+from kerastl.errors import ConfigError
 from kerastl.models.xla import Xla
 from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
@@ -19,6 +22,7 @@ from kerastl.training.cut import Cut
 from kerastl.training.moving import Moving
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.step_precision import StepPrecision
+from kerastl.training.view_plan import LIVE, ViewPlan
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class Saver(keras.callbacks.Callback):
             training from the start.
         policy: What steps compute in.
         images_at_once: Images that go through the network together.
+        num_views: Views of each image that are kept.
         epochs: Of the whole training.
     """
 
@@ -51,6 +56,7 @@ class Saver(keras.callbacks.Callback):
         counted: Mapping[str, float],
         policy: str,
         images_at_once: int,
+        num_views: int,
         epochs: int,
     ) -> None:
         super().__init__()
@@ -58,6 +64,7 @@ class Saver(keras.callbacks.Callback):
         self._variables, self._counting = list(variables), list(counting)
         self._counted = counted
         self._policy, self._images_at_once, self._epochs = policy, images_at_once, epochs
+        self._num_views = num_views
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Count on from where the interrupted run was: only now, for Keras has set all to 0."""
@@ -78,6 +85,7 @@ class Saver(keras.callbacks.Callback):
             finished=finished,
             policy=self._policy,
             images_at_once=self._images_at_once,
+            num_views=self._num_views,
             history=tuple(self._keeper.history),
             best_epoch=self._keeper.best_epoch,
             best=tuple(self._keeper.best),
@@ -119,6 +127,48 @@ def go_on(
     keeper.go_on(checkpoint.history, list(checkpoint.best), checkpoint.best_epoch)
     for _ in range(checkpoint.epochs_done * iterators_per_epoch()):
         iter(batches)
+
+
+def as_interrupted(phase: Phase | None, file: CheckpointFile | None) -> Phase | None:
+    """Return how to go on: with as many kept views of each image as the interrupted run had.
+
+    How many that were depends on the room there was, and there may be more now.
+
+    Args:
+        phase: How it was to be trained, if at all.
+        file: Where the checkpoint is, if one is kept.
+
+    Raises:
+        ConfigError: The interrupted run was another one.
+    """
+    checkpoint = None if phase is None or file is None else file.load()
+    if phase is None or checkpoint is None:
+        return phase
+    return dataclasses.replace(phase, views=checkpoint.num_views or LIVE)
+
+
+def check_views(checkpoint: Checkpoint, plan: ViewPlan) -> None:
+    """Refuse to go on with other inputs than the interrupted run had.
+
+    Args:
+        checkpoint: Where it was interrupted.
+        plan: How the frozen part would be run now.
+
+    Raises:
+        ConfigError: It is another number of views.
+    """
+    if plan.num_views == checkpoint.num_views:
+        return
+    raise ConfigError(
+        f"--resume cannot go on: the interrupted run had {_views_words(checkpoint.num_views)}, "
+        f"now it would have {_views_words(plan.num_views)}. {plan.words} Make room for as many "
+        "(--feature-cache on a larger disk, more --feature-cache-gib), or leave out --resume to "
+        "begin anew."
+    )
+
+
+def _views_words(num_views: int) -> str:
+    return f"{counted(num_views, 'kept view')} of each image" if num_views else "no kept views"
 
 
 def best_so_far(checkpoint: Checkpoint, cut: Cut, phase: Phase) -> PhaseResult:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerastl.deadline import deadline_after
+from kerastl.errors import ConfigError
 from kerastl.features.probe import log_loss_nats
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
@@ -14,6 +15,7 @@ from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
+from kerastl.training.saver import as_interrupted
 from kerastl.training.targets import one_hot
 
 LABELS = np.arange(60) % 3
@@ -91,3 +93,25 @@ def test_a_complete_training_is_never_cut_short(images, tmp_path):
     _, result = tuned(images, file, resume=True, deadline=deadline_after(0), **options)
     assert (result.cut_short, result.averaged) == ("", expected.averaged)
     np.testing.assert_array_equal(result.val_probabilities, expected.val_probabilities)
+
+
+@pytest.mark.parametrize(
+    ("then", "now"), [(2**30, 0), (0, 2**30), (2**17, 2**30)], ids=["less", "some", "more"]
+)
+def test_it_goes_on_with_the_views_it_had_or_says_why_not(images, tmp_path, then, now):
+    """What room there is decides how many views are kept, and that decides what is learned."""
+    file = tmp_path / "c.npz"
+    _, expected = tuned(images, tmp_path / "undisturbed.npz", memory_bytes=then)
+    interrupted(images, file, after=2, memory_bytes=then)
+    if now < then:
+        with pytest.raises(ConfigError, match=r"had 4 kept views of each image, now it would have"):
+            tuned(images, file, resume=True, memory_bytes=now)
+        assert file.exists()
+        return
+    seen = CheckpointFile(file, {}, resume=True)
+    phase = as_interrupted(dataclasses.replace(PHASE, memory_bytes=now), seen)
+    with pytest.raises(ConfigError, match="now it would have 4 kept views of each image"):
+        tuned(images, file, resume=True, memory_bytes=now)
+    _, result = tuned(images, file, resume=True, memory_bytes=now, views=phase.views)
+    assert result.plan.num_views == expected.plan.num_views < 4
+    assert result.history == expected.history
