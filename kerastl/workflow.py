@@ -17,9 +17,8 @@ from kerastl.archive import write_record
 from kerastl.config import FitConfig
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.pixels import Unreadable
-from kerastl.data.scan import scan_pixels
+from kerastl.data.scan import ImageFacts, scan_pixels
 from kerastl.data.sources import ImageTable
-from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.data_options import data_words
 from kerastl.deadline import deadline_after
@@ -119,10 +118,11 @@ def run(
             deadline=deadline,
         )
         table, splits, pixels = job.table, job.splits, job.pixels
-        audit = quick_audit(table, pixels.images, splits, config)
+        facts = scan_pixels(pixels.images)
+        audit = quick_audit(table, facts, splits, config)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=job.phase)
-        checkpoint = checkpoint_of(job, config, folder=folder)
+        checkpoint = checkpoint_of(job, config, folder=folder, digests=facts.digests)
         options: dict[str, Any] = {"directory": partial, "checkpoint": checkpoint, "store": store}
         with checkpoint.offered():
             experiment = train(job, config, **options)
@@ -182,7 +182,7 @@ def export_finished(folder: Path, config: FitConfig) -> ExportResult:
 
 def quick_audit(
     table: ImageTable,
-    images: Images,
+    facts: ImageFacts,
     splits: NDArray[np.str_],
     config: FitConfig,
 ) -> Audit:
@@ -192,7 +192,7 @@ def quick_audit(
 
     Args:
         table: The images' labels and groups.
-        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        facts: From `kerastl.data.scan.scan_pixels`.
         splits: Of shape (n,).
         config: All options.
     """
@@ -203,9 +203,7 @@ def quick_audit(
             f"Type: python -m kerastl.check {data}; its page says how to keep together what "
             "belongs together."
         )
-    audit = audit_images(
-        table, scan_pixels(images), splits=splits, data=data, keep_together=keep_together
-    )
+    audit = audit_images(table, facts, splits=splits, data=data, keep_together=keep_together)
     for line in finding_lines(
         audit.findings, limit=_MOST_FINDING_LINES, rest=f"{REPORT} shows all of them."
     ):
