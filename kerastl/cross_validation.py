@@ -18,6 +18,7 @@ import numpy as np
 
 from kerastl.config import FitConfig
 from kerastl.data.sources import ImageTable
+from kerastl.deadline import deadline_after
 from kerastl.errors import ConfigError
 from kerastl.evaluation.metrics import classification_metrics
 from kerastl.plan import read_table, split_table
@@ -66,7 +67,8 @@ def cross_validate(
     """Do the whole job once for each fold, and put all answers together.
 
     Args:
-        config: All options; `fold` and `export` stay at their defaults.
+        config: All options; `fold` and `export` stay at their defaults. `max_minutes` is for all
+            folds together: each has its share of what is left.
         num_folds: From 2. Groups stay whole, classes in proportion.
         table: See `kerastl.workflow.run`.
         backbone: See there; every fold begins with its first weights.
@@ -76,6 +78,7 @@ def cross_validate(
         KerasTLError: As `run`; nothing is left under a final name.
     """
     _check(config, num_folds)
+    deadline = deadline_after(config.max_minutes)
     own_table = table
     table = table or read_table(config)
     folder = choose_run_folder(
@@ -111,6 +114,10 @@ def cross_validate(
                     backbone=backbone,
                     preprocessing=preprocessing,
                     record_as=named,
+                    deadline=deadline.share(
+                        num_folds + 1 - number_of_fold,
+                        words=f"{deadline.words} for {num_folds} folds",
+                    ),
                 ).metrics
             )
             gc.collect()  # the models of one fold are enough

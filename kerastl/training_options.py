@@ -57,7 +57,8 @@ class TrainingOptions(DataOptions):
     max_minutes: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Training ends so many minutes after the start, with the best so far: fine-tuning is cut short
     (its rate then has not fallen as planned: prefer fewer epochs) or left out. The probe is
-    always fitted, and testing and the report come after."""
+    always fitted, and testing and the report come after. With --folds the minutes are for all
+    folds together."""
 
     batch_size: Annotated[int | None, Parameter(group=TRAINING)] = None
     """Images per step. Default: 32."""

@@ -21,7 +21,7 @@ from kerastl.data.scan import ImageFacts, scan_pixels
 from kerastl.data.sources import ImageTable
 from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.data_options import data_words
-from kerastl.deadline import deadline_after
+from kerastl.deadline import Deadline, deadline_after
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.determinism import become_deterministic
@@ -77,6 +77,7 @@ def run(
     backbone: keras.Model | None = None,
     preprocessing: str = "identity",
     record_as: FitConfig | None = None,
+    deadline: Deadline | None = None,
 ) -> RunResult:
     """Do the whole job: images in; a classifier, an account of how good it is, a run folder out.
 
@@ -89,6 +90,7 @@ def run(
             `kerastl.models.backbones.preprocess`; "identity" for pixels 0..255.
         record_as: The options that config.yaml and the report name, where they are others: the
             paths of a run that is a part of another job.
+        deadline: When training must end, in place of `config.max_minutes` from now.
 
     Returns:
         The kept model, its metrics and where everything was written.
@@ -99,7 +101,7 @@ def run(
             only the export failed: then the run folder is complete.
     """
     require_logger(config.log)
-    started, deadline = time.monotonic(), deadline_after(config.max_minutes)
+    started, deadline = time.monotonic(), deadline or deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
     if config.deterministic:

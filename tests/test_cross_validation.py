@@ -1,6 +1,7 @@
 """--folds: every image tested once, features shared, nothing leaks from fold to fold."""
 
 import dataclasses
+import itertools
 import json
 
 import keras
@@ -122,3 +123,28 @@ def test_given_splits_and_too_many_folds_are_refused_before_any_work(colour_fold
 def test_mistakes_are_one_line(config, changes, folds, advice):
     with pytest.raises(ConfigError, match=advice):
         cross_validate(dataclasses.replace(config, **changes), folds)
+
+
+def test_the_minutes_are_for_all_folds_together(config, monkeypatch):
+    """Each has its share of what is left, so that the last one is trained too."""
+    clock = itertools.count()
+    now = [0.0]
+    monkeypatch.setattr("kerastl.deadline.time.monotonic", lambda: now[0])
+    run, ends = cross_validate.__globals__["run"], []
+
+    def noting(one, *, deadline, **options):
+        ends.append(deadline.at_seconds)
+        if next(clock) == 0:
+            now[0] += 30  # it did not need its share
+        return run(one, deadline=deadline, **options)
+
+    monkeypatch.setitem(cross_validate.__globals__, "run", noting)
+    config = dataclasses.replace(config, max_minutes=2)
+    cross_validate(config, 2, backbone=two_layers(), preprocessing="tf")
+    assert ends == [60, 30 + 90]
+
+
+def test_a_fold_says_whose_minutes_are_over(config):
+    config = dataclasses.replace(config, max_minutes=0)
+    result = cross_validate(config, 2, backbone=two_layers(), preprocessing="tf")
+    assert "--max-minutes 0 for 2 folds" in (result.path / "fold-2" / "report.html").read_text()
