@@ -19,7 +19,7 @@ import numpy as np
 from kerastl.config import FitConfig
 from kerastl.data.sources import ImageTable
 from kerastl.deadline import deadline_after
-from kerastl.errors import ConfigError
+from kerastl.errors import ConfigError, DataError
 from kerastl.evaluation.metrics import classification_metrics
 from kerastl.plan import read_table, split_table
 from kerastl.run_folder import (
@@ -142,6 +142,12 @@ def _check(config: FitConfig, num_folds: int) -> None:
             "--folds measures, it gives no model to export: each fold has one of its own. Leave "
             "out --export, and train on all images without --folds."
         )
+    if config.val_fraction + 1 / num_folds >= 1:
+        raise ConfigError(
+            f"--folds {num_folds} tests a part of {1 / num_folds:g} of the images at a time, and "
+            f"--val-fraction {config.val_fraction:g} leaves none of the rest to train on; expected "
+            f"a sum below 1. Choose a --val-fraction below {1 - 1 / num_folds:g}, such as 0.15."
+        )
 
 
 def _check_splits(config: FitConfig, num_folds: int, table: ImageTable) -> None:
@@ -150,6 +156,13 @@ def _check_splits(config: FitConfig, num_folds: int, table: ImageTable) -> None:
         raise ConfigError(
             "--folds divides all images anew, and this data set names splits of its own. Leave out "
             "--split-column (of folders: name one that holds the classes), or leave out --folds."
+        )
+    unit = "images" if table.groups is None else "groups"
+    found = len(table.ids) if table.groups is None else len(np.unique(table.groups))
+    if found < num_folds:
+        raise DataError(
+            f"--folds {num_folds} needs at least {num_folds} {unit}; there are {found}. Choose "
+            f"--folds {found} or fewer."
         )
     for number_of_fold in range(1, num_folds + 1):
         split_table(table, dataclasses.replace(config, fold=f"{number_of_fold}/{num_folds}"))

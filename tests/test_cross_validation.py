@@ -12,7 +12,7 @@ import pytest
 import kerastl
 from kerastl.config import FitConfig
 from kerastl.cross_validation import cross_validate
-from kerastl.errors import ConfigError, KerasTLError
+from kerastl.errors import ConfigError, DataError, KerasTLError
 from kerastl.features import frozen_pass, stored_features
 
 
@@ -109,6 +109,9 @@ def test_given_splits_and_too_many_folds_are_refused_before_any_work(colour_fold
         cross_validate(config, 3, table=given)
     with pytest.raises(KerasTLError):
         cross_validate(config, 30, table=table)
+    few = r"--folds 100 needs at least 100 images; there are 36. Choose --folds 36 or fewer."
+    with pytest.raises(DataError, match=few):
+        cross_validate(config, 100, table=table)
     assert not (tmp_path / "folds").exists()
 
 
@@ -117,6 +120,7 @@ def test_given_splits_and_too_many_folds_are_refused_before_any_work(colour_fold
     [
         ({}, 1, "2 or more"),
         ({"fold": "1/3"}, 3, "Leave out one"),
+        ({"val_fraction": 0.6}, 2, "--folds 2 .* --val-fraction 0.6 .* below 0.5, such as 0.15"),
         ({"export": True}, 3, "train on all images without --folds"),
     ],
 )
