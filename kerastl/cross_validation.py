@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,20 +22,21 @@ from kerastl.data.sources import ImageTable
 from kerastl.deadline import deadline_after
 from kerastl.errors import ConfigError, DataError
 from kerastl.evaluation.metrics import classification_metrics
+from kerastl.interruption import checkpoint_path, identity_of_folds
 from kerastl.plan import read_table, split_table
 from kerastl.run_folder import (
     CROSS_VALIDATION,
     FOLDS_FOLDER,
+    METRICS,
     OUT_OF_FOLD,
     PREDICTIONS,
     choose_run_folder,
-    new_run_folder,
-    publish,
     write_json,
     write_rows,
 )
 from kerastl.summary import number, percent
 from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.unfinished_folds import publish_folds, unfinished_folds
 from kerastl.workflow import run
 
 KEPT = "kept"
@@ -75,7 +77,8 @@ def cross_validate(
         preprocessing: See there.
 
     Raises:
-        KerasTLError: As `run`; nothing is left under a final name.
+        KerasTLError: As `run`; nothing is left under a final name, but folds that are done are
+            kept for `config.resume`.
     """
     _check(config, num_folds)
     deadline = deadline_after(config.max_minutes)
@@ -86,28 +89,23 @@ def cross_validate(
     )
     _check_splits(config, num_folds, table)
     start = None if backbone is None else backbone.get_weights()
+    identity = identity_of_folds(
+        config, num_folds, table, backbone=backbone, preprocessing=preprocessing
+    )
     folds, rows = [], []
     with (
-        new_run_folder(folder, kind=FOLDS_FOLDER) as partial,
+        unfinished_folds(folder, identity, config) as partial,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        # Shared between the folds, even where nothing is kept for later.
-        shared = scratch if config.feature_cache == "none" else config.feature_cache
         for number_of_fold in range(1, num_folds + 1):
-            if backbone is not None and start is not None:
-                backbone.set_weights(start)  # the fold before has trained them on our test images
             place = partial / f"fold-{number_of_fold}"
-            one = dataclasses.replace(
-                config,
-                fold=f"{number_of_fold}/{num_folds}",
-                out=str(place),
-                feature_cache=shared,
-                overwrite=False,
-            )
-            named = dataclasses.replace(
-                one, out=str(folder / place.name), feature_cache=config.feature_cache
-            )
-            folds.append(
+            if not place.exists():
+                if backbone is not None and start is not None:
+                    # The fold before has trained them on our test images.
+                    backbone.set_weights(start)
+                one, named = _configs_of(
+                    config, f"{number_of_fold}/{num_folds}", place, folder, scratch=scratch
+                )
                 run(
                     one,
                     table=own_table,
@@ -118,15 +116,33 @@ def cross_validate(
                         num_folds + 1 - number_of_fold,
                         words=f"{deadline.words} for {num_folds} folds",
                     ),
-                ).metrics
-            )
-            gc.collect()  # the models of one fold are enough
+                )
+                gc.collect()  # the models of one fold are enough
+            folds.append(json.loads((place / METRICS).read_text(encoding="utf-8")))
             rows += _answers_of(place, fold=number_of_fold)
         results = _results(folds, rows, table, seed=config.seed)
         write_rows(partial / OUT_OF_FOLD, rows)
         write_json(partial / CROSS_VALIDATION, results)
-        folder = publish(partial, folder, overwrite=config.overwrite, kind=FOLDS_FOLDER)
+        folder = publish_folds(partial, folder, overwrite=config.overwrite)
     return CrossResult(folder, results, _lines(results, folder))
+
+
+def _configs_of(
+    config: FitConfig, fold: str, place: Path, folder: Path, *, scratch: str
+) -> tuple[FitConfig, FitConfig]:
+    """Return the options of one fold, and those that its own files name."""
+    one = dataclasses.replace(
+        config,
+        fold=fold,
+        out=str(place),
+        # Shared between the folds, even where nothing is kept for later.
+        feature_cache=scratch if config.feature_cache == "none" else config.feature_cache,
+        overwrite=False,
+        resume=config.resume and checkpoint_path(place).exists(),
+    )
+    return one, dataclasses.replace(
+        one, out=str(folder / place.name), feature_cache=config.feature_cache
+    )
 
 
 def _check(config: FitConfig, num_folds: int) -> None:

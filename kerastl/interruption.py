@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kerastl._version import __version__
 from kerastl.config import FitConfig
 from kerastl.config_file import config_to_mapping
+from kerastl.data.lazy_contents import LazyContents
 from kerastl.data.table import ImageTable
 from kerastl.features.digests import digest_variables
 from kerastl.prepared import Prepared
@@ -59,12 +60,85 @@ def checkpoint_of(
         "network": job.network.name,
         "weights of the network": digest_variables(job.network.backbone.variables),
         "recipe in numbers": {name: one.value for name, one in job.recipe.settings.items()},
+        **_versions(),
+    }
+    return CheckpointFile(checkpoint_path(folder), identity, resume=config.resume)
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """Return where the checkpoint of a run is.
+
+    Args:
+        folder: The run folder.
+    """
+    return folder.with_name(f".{folder.name}.checkpoint.npz")
+
+
+def identity_of_folds(
+    config: FitConfig,
+    num_folds: int,
+    table: ImageTable,
+    *,
+    backbone: keras.Model | None,
+    preprocessing: str,
+) -> dict[str, Any]:
+    """Return which cross-validation it is, without a look into any file of an image.
+
+    Args:
+        config: All options.
+        num_folds: How many.
+        table: The images.
+        backbone: The user's own model, or None.
+        preprocessing: What it expects.
+    """
+    images, content = hashlib.sha256(), hashlib.sha256()
+    for name in _places(table):
+        images.update(f"{name}\0".encode())
+    images.update(table.labels.tobytes())
+    for column in (table.groups, table.strata):
+        images.update(b"-" if column is None else "\0".join(map(str, column)).encode())
+    for one in _contents(table):
+        content.update(one)
+    return {
+        **_options(config),
+        "folds": num_folds,
+        "images and labels": images.hexdigest(),
+        "content of the images": content.hexdigest(),
+        "file of weights": _stamp(config.weights).decode(),
+        "network": None if backbone is None else digest_variables(backbone.variables),
+        "preprocessing": preprocessing,
+        **_versions(),
+    }
+
+
+def _contents(table: ImageTable) -> Iterable[bytes]:
+    """Return what changes with the content of the images: of files their sizes and times.
+
+    Nothing of those that are read when asked for: data sets with a version.
+    """
+    if table.contents is None:
+        return map(_stamp, table.ids)
+    if isinstance(table.contents, LazyContents):
+        return ()
+    return map(bytes, table.contents)
+
+
+def _stamp(path: str) -> bytes:
+    """Return size and time of a file; nothing where there is none."""
+    try:
+        found = os.stat(os.path.expanduser(path))
+    except OSError:
+        return b"-\n"
+    return f"{found.st_size} {found.st_mtime_ns}\n".encode()
+
+
+def _versions() -> dict[str, str]:
+    """Return what may compute otherwise in another version."""
+    return {
         "version of kerastl": __version__,
         "version of keras": keras.__version__,
         "version of tensorflow": tf.__version__,
     }
-    path = folder.with_name(f".{folder.name}.checkpoint.npz")
-    return CheckpointFile(path, identity, resume=config.resume)
 
 
 def _options(config: FitConfig) -> dict[str, Any]:

@@ -139,7 +139,8 @@ class TrainingOptions(DataOptions):
 
     resume: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
     """Go on with the same command where it was killed: after the last epoch of fine-tuning that was
-    complete. What the frozen part had computed is in the feature cache in any case."""
+    complete; with --folds also after the last fold that was. What the frozen part had computed is
+    in the feature cache in any case."""
 
     deterministic: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
     """The same seed gives the same bits, on the same machine with the same versions: sums whose

@@ -105,7 +105,7 @@ class CheckpointFile:
                 checkpoint.epochs_done,
             )
             return None
-        self._check(identity)
+        refuse_another(self.path, identity, self._identity)
         logger.info("Fine-tuning goes on after epoch %d.", checkpoint.epochs_done)
         return checkpoint
 
@@ -201,17 +201,25 @@ class CheckpointFile:
             logger.warning("The checkpoint %s cannot be read (%s).", self.path, error)
             return None
 
-    def _check(self, identity: Mapping[str, Any]) -> None:
-        """Refuse to go on with another run."""
-        names = dict.fromkeys((*self._identity, *identity))
-        changed = [name for name in names if identity.get(name) != self._identity.get(name)]
-        if changed:
-            name = changed[0]
+
+def refuse_another(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with another run.
+
+    Args:
+        path: Where the interrupted one is.
+        then: Which one that is: plain values by name.
+        now: Which one is to go on.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    for name in dict.fromkeys((*now, *then)):
+        if then.get(name) != now.get(name):
             raise ConfigError(
-                f"--resume cannot go on: the interrupted run in {self.path} was another one; its "
-                f"{name} was {_shortened(identity.get(name))}, now it is "
-                f"{_shortened(self._identity.get(name))}. Type the same command for the same "
-                "images, or leave out --resume to begin anew."
+                f"--resume cannot go on: the interrupted run in {path} was another one; its "
+                f"{name} was {_shortened(then.get(name))}, now it is "
+                f"{_shortened(now.get(name))}. Type the same command for the same images, or "
+                "leave out --resume to begin anew."
             )
 
 
