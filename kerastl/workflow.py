@@ -40,6 +40,7 @@ from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.loggers import find_loggers, require_logger
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import augmentation_warning
+from kerastl.training.saver import as_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +126,8 @@ def run(
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=job.phase)
         checkpoint = checkpoint_of(job, config, folder=folder, digests=facts.digests)
-        options: dict[str, Any] = {"directory": partial, "checkpoint": checkpoint, "store": store}
         with checkpoint.offered():
-            experiment = train(job, config, **options)
+            experiment = train(job, config, directory=partial, checkpoint=checkpoint, store=store)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -278,7 +278,7 @@ def train(
         groups=job.table.groups,
         border=job.network.border,
         all_borders=job.network.borders,
-        phase=job.phase,
+        phase=as_interrupted(job.phase, checkpoint),
         callbacks=find_loggers(config.log, directory=directory),
         checkpoint=checkpoint,
         augment=config.augment,

@@ -15,6 +15,7 @@ import pytest
 
 import kerastl
 from kerastl.errors import ConfigError
+from kerastl.training import cut
 from kerastl.training.best_epoch import Kept
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
 
@@ -206,21 +207,37 @@ def run_here(data, out, **options):
     return kerastl.run(config, backbone=tiny_backbone(), preprocessing="tf")
 
 
-@pytest.fixture
-def interrupted_run(painter, tmp_path, monkeypatch):
-    """The folder of images and that of a run which was interrupted after its first epoch."""
-    photos, out = painter(tmp_path / "photos"), tmp_path / "run"
+def interrupt(photos, out, **options):
+    """Run until the first epoch is done."""
     save = CheckpointFile.save
 
     def save_and_die(self, checkpoint, *, last=False):
         save(self, checkpoint, last=True)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CheckpointFile, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            run_here(photos, out, fine_tune_epochs=2)
+            run_here(photos, out, fine_tune_epochs=2, **options)
+
+
+@pytest.fixture
+def interrupted_run(painter, tmp_path):
+    """The folder of images and that of a run which was interrupted after its first epoch."""
+    photos, out = painter(tmp_path / "photos"), tmp_path / "run"
+    interrupt(photos, out)
     return photos, out
+
+
+def test_more_room_than_before_changes_nothing(colour_folder, tmp_path, monkeypatch, caplog):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(cut, "room_for_views", lambda *_: {"budget_bytes": 0})
+        interrupt(colour_folder, out, augment="light")
+    with caplog.at_level("INFO"):
+        run_here(colour_folder, out, augment="light", fine_tune_epochs=2, resume=True)
+    assert "Fine-tuning goes on after epoch 1." in caplog.text
+    assert "The frozen part runs in every epoch" in caplog.text
 
 
 def test_a_folder_is_the_same_however_it_is_typed(interrupted_run, monkeypatch, caplog):

@@ -43,7 +43,6 @@ from kerastl.training.frozen_fit import Answer, View, fit_frozen
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
-from kerastl.training.saver import as_interrupted
 from kerastl.training.targets import one_hot
 
 PROBE = "probe"
@@ -136,11 +135,10 @@ def probe_then_fine_tune(
 
     Raises:
         ConfigError: The remedy for imbalance cannot be had, or the interrupted run was another
-            one.
+            one or kept another number of views, see `kerastl.training.saver.as_interrupted`.
         FrozenPartError: A frozen part is not frozen.
     """
     check_imbalance(imbalance, multi_label=labels.ndim == 2)
-    phase = as_interrupted(phase, checkpoint)
     train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
     targets = one_hot(labels, num_classes=classifier.output_shape[-1])
     views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
