@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,22 +19,24 @@ import numpy as np
 
 from kerastl.config import FitConfig
 from kerastl.data.sources import ImageTable
-from kerastl.errors import ConfigError
+from kerastl.deadline import deadline_after
+from kerastl.errors import ConfigError, DataError
 from kerastl.evaluation.metrics import classification_metrics
+from kerastl.interruption import checkpoint_path, identity_of_folds
 from kerastl.plan import read_table, split_table
 from kerastl.run_folder import (
     CROSS_VALIDATION,
     FOLDS_FOLDER,
+    METRICS,
     OUT_OF_FOLD,
     PREDICTIONS,
     choose_run_folder,
-    new_run_folder,
-    publish,
     write_json,
     write_rows,
 )
 from kerastl.summary import number, percent
 from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.unfinished_folds import publish_folds, unfinished_folds
 from kerastl.workflow import run
 
 KEPT = "kept"
@@ -66,16 +69,19 @@ def cross_validate(
     """Do the whole job once for each fold, and put all answers together.
 
     Args:
-        config: All options; `fold` and `export` stay at their defaults.
+        config: All options; `fold` and `export` stay at their defaults. `max_minutes` is for all
+            folds together: each has its share of what is left.
         num_folds: From 2. Groups stay whole, classes in proportion.
         table: See `kerastl.workflow.run`.
         backbone: See there; every fold begins with its first weights.
         preprocessing: See there.
 
     Raises:
-        KerasTLError: As `run`; nothing is left under a final name.
+        KerasTLError: As `run`; nothing is left under a final name, but folds that are done are
+            kept for `config.resume`.
     """
     _check(config, num_folds)
+    deadline = deadline_after(config.max_minutes)
     own_table = table
     table = table or read_table(config)
     folder = choose_run_folder(
@@ -83,43 +89,60 @@ def cross_validate(
     )
     _check_splits(config, num_folds, table)
     start = None if backbone is None else backbone.get_weights()
+    identity = identity_of_folds(
+        config, num_folds, table, backbone=backbone, preprocessing=preprocessing
+    )
     folds, rows = [], []
     with (
-        new_run_folder(folder, kind=FOLDS_FOLDER) as partial,
+        unfinished_folds(folder, identity, config) as partial,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        # Shared between the folds, even where nothing is kept for later.
-        shared = scratch if config.feature_cache == "none" else config.feature_cache
         for number_of_fold in range(1, num_folds + 1):
-            if backbone is not None and start is not None:
-                backbone.set_weights(start)  # the fold before has trained them on our test images
             place = partial / f"fold-{number_of_fold}"
-            one = dataclasses.replace(
-                config,
-                fold=f"{number_of_fold}/{num_folds}",
-                out=str(place),
-                feature_cache=shared,
-                overwrite=False,
-            )
-            named = dataclasses.replace(
-                one, out=str(folder / place.name), feature_cache=config.feature_cache
-            )
-            folds.append(
+            if not place.exists():
+                if backbone is not None and start is not None:
+                    # The fold before has trained them on our test images.
+                    backbone.set_weights(start)
+                one, named = _configs_of(
+                    config, f"{number_of_fold}/{num_folds}", place, folder, scratch=scratch
+                )
                 run(
                     one,
                     table=own_table,
                     backbone=backbone,
                     preprocessing=preprocessing,
                     record_as=named,
-                ).metrics
-            )
-            gc.collect()  # the models of one fold are enough
+                    deadline=deadline.share(
+                        num_folds + 1 - number_of_fold,
+                        words=f"{deadline.words} for {num_folds} folds",
+                    ),
+                )
+                gc.collect()  # the models of one fold are enough
+            folds.append(json.loads((place / METRICS).read_text(encoding="utf-8")))
             rows += _answers_of(place, fold=number_of_fold)
         results = _results(folds, rows, table, seed=config.seed)
         write_rows(partial / OUT_OF_FOLD, rows)
         write_json(partial / CROSS_VALIDATION, results)
-        folder = publish(partial, folder, overwrite=config.overwrite, kind=FOLDS_FOLDER)
+        folder = publish_folds(partial, folder, overwrite=config.overwrite)
     return CrossResult(folder, results, _lines(results, folder))
+
+
+def _configs_of(
+    config: FitConfig, fold: str, place: Path, folder: Path, *, scratch: str
+) -> tuple[FitConfig, FitConfig]:
+    """Return the options of one fold, and those that its own files name."""
+    one = dataclasses.replace(
+        config,
+        fold=fold,
+        out=str(place),
+        # Shared between the folds, even where nothing is kept for later.
+        feature_cache=scratch if config.feature_cache == "none" else config.feature_cache,
+        overwrite=False,
+        resume=config.resume and checkpoint_path(place).exists(),
+    )
+    return one, dataclasses.replace(
+        one, out=str(folder / place.name), feature_cache=config.feature_cache
+    )
 
 
 def _check(config: FitConfig, num_folds: int) -> None:
@@ -135,6 +158,12 @@ def _check(config: FitConfig, num_folds: int) -> None:
             "--folds measures, it gives no model to export: each fold has one of its own. Leave "
             "out --export, and train on all images without --folds."
         )
+    if config.val_fraction + 1 / num_folds >= 1:
+        raise ConfigError(
+            f"--folds {num_folds} tests a part of {1 / num_folds:g} of the images at a time, and "
+            f"--val-fraction {config.val_fraction:g} leaves none of the rest to train on; expected "
+            f"a sum below 1. Choose a --val-fraction below {1 - 1 / num_folds:g}, such as 0.15."
+        )
 
 
 def _check_splits(config: FitConfig, num_folds: int, table: ImageTable) -> None:
@@ -143,6 +172,13 @@ def _check_splits(config: FitConfig, num_folds: int, table: ImageTable) -> None:
         raise ConfigError(
             "--folds divides all images anew, and this data set names splits of its own. Leave out "
             "--split-column (of folders: name one that holds the classes), or leave out --folds."
+        )
+    unit = "images" if table.groups is None else "groups"
+    found = len(table.ids) if table.groups is None else len(np.unique(table.groups))
+    if found < num_folds:
+        raise DataError(
+            f"--folds {num_folds} needs at least {num_folds} {unit}; there are {found}. Choose "
+            f"--folds {found} or fewer."
         )
     for number_of_fold in range(1, num_folds + 1):
         split_table(table, dataclasses.replace(config, fold=f"{number_of_fold}/{num_folds}"))

@@ -68,11 +68,13 @@ class DataOptions:
         for name, (low, high) in RANGES.items():
             if hasattr(self, name):
                 check_range(name, getattr(self, name), low, high)
-        test = 1 / self.fold_numbers[1] if self.fold_numbers else self.test_fraction
+        test, name = self.test_fraction, "`test_fraction`"
+        if self.fold_numbers:
+            test, name = 1 / self.fold_numbers[1], f"the test part of `fold` {self.fold}"
         if self.val_fraction + test >= 1:
             raise ConfigError(
-                "`val_fraction` and `test_fraction` must leave images to train on (sum below 1); "
-                f"received {self.val_fraction} and {test:g}."
+                f"`val_fraction` and {name} must leave images to train on (sum below 1); "
+                f"received {self.val_fraction} and {test:g}. Choose a smaller --val-fraction."
             )
 
     @property

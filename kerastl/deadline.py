@@ -33,6 +33,22 @@ class Deadline:
         if self.passed:
             raise TimeUpError(self.words)
 
+    def share(self, parts: int, *, words: str) -> Deadline:
+        """Return when the first of several equal parts of the time that is left is over.
+
+        Args:
+            parts: How many.
+            words: What set it, for people.
+
+        Example:
+            >>> 59 < deadline_after(3).share(3, words="a third").at_seconds - time.monotonic() <= 60
+            True
+        """
+        if math.isinf(self.at_seconds):
+            return self
+        now = time.monotonic()
+        return Deadline(now + max(0.0, self.at_seconds - now) / parts, words)
+
 
 def deadline_after(minutes: float | None) -> Deadline:
     """Return the deadline that is so many minutes from now.

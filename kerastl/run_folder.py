@@ -156,8 +156,26 @@ def new_run_folder(path: Path, *, kind: FolderKind = RUN_FOLDER) -> Iterator[Pat
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        yield partial
+        with writing(path, kind=kind):
+            partial.mkdir(parents=True)
+            yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, kind: FolderKind) -> Iterator[None]:
+    """Say what cannot be written if something cannot be inside the block.
+
+    Args:
+        path: The name that the folder shall have.
+        kind: Of the folder.
+
+    Raises:
+        DataError: The disk is full, or writing failed otherwise.
+    """
+    try:
+        yield
     except BrokenPipeError:
         raise  # the reader of our progress has gone: no fault of the folder
     except OSError as error:
@@ -167,8 +185,6 @@ def new_run_folder(path: Path, *, kind: FolderKind = RUN_FOLDER) -> Iterator[Pat
             f"The {kind.title} {str(path)!r} could not be written: {error.strerror or error}. "
             "Make room or choose another --out; nothing was left under its name."
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def publish(partial: Path, path: Path, *, overwrite: bool, kind: FolderKind = RUN_FOLDER) -> Path:

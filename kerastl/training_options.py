@@ -57,7 +57,8 @@ class TrainingOptions(DataOptions):
     max_minutes: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Training ends so many minutes after the start, with the best so far: fine-tuning is cut short
     (its rate then has not fallen as planned: prefer fewer epochs) or left out. The probe is
-    always fitted, and testing and the report come after."""
+    always fitted, and testing and the report come after. With --folds the minutes are for all
+    folds together."""
 
     batch_size: Annotated[int | None, Parameter(group=TRAINING)] = None
     """Images per step. Default: 32."""
@@ -140,7 +141,8 @@ class TrainingOptions(DataOptions):
 
     resume: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
     """Go on with the same command where it was killed: after the last epoch of fine-tuning that was
-    complete. What the frozen part had computed is in the feature cache in any case."""
+    complete; with --folds also after the last fold that was. What the frozen part had computed is
+    in the feature cache in any case."""
 
     deterministic: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
     """The same seed gives the same bits, on the same machine with the same versions: sums whose

@@ -17,12 +17,11 @@ from kerastl.archive import write_record
 from kerastl.config import FitConfig
 from kerastl.data.audit import Audit, audit_images
 from kerastl.data.pixels import Unreadable
-from kerastl.data.scan import scan_pixels
+from kerastl.data.scan import ImageFacts, scan_pixels
 from kerastl.data.sources import ImageTable
-from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_kinds, unserved_words
 from kerastl.data_options import data_words
-from kerastl.deadline import deadline_after
+from kerastl.deadline import Deadline, deadline_after
 from kerastl.deploy.runs import export_run
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.determinism import become_deterministic
@@ -41,6 +40,7 @@ from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.loggers import find_loggers, require_logger
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import augmentation_warning
+from kerastl.training.saver import as_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def run(
     backbone: keras.Model | None = None,
     preprocessing: str = "identity",
     record_as: FitConfig | None = None,
+    deadline: Deadline | None = None,
 ) -> RunResult:
     """Do the whole job: images in; a classifier, an account of how good it is, a run folder out.
 
@@ -91,6 +92,7 @@ def run(
             `kerastl.models.backbones.preprocess`; "identity" for pixels 0..255.
         record_as: The options that config.yaml and the report name, where they are others: the
             paths of a run that is a part of another job.
+        deadline: When training must end, in place of `config.max_minutes` from now.
 
     Returns:
         The kept model, its metrics and where everything was written.
@@ -101,7 +103,7 @@ def run(
             only the export failed: then the run folder is complete.
     """
     require_logger(config.log)
-    started, deadline = time.monotonic(), deadline_after(config.max_minutes)
+    started, deadline = time.monotonic(), deadline or deadline_after(config.max_minutes)
     keras.utils.set_random_seed(config.seed)
     store = find_store(config.feature_cache, largest_bytes=int(config.feature_cache_gib * 2**30))
     if config.deterministic:
@@ -120,13 +122,13 @@ def run(
             deadline=deadline,
         )
         table, splits, pixels = job.table, job.splits, job.pixels
-        audit = quick_audit(table, pixels.images, splits, config)
+        facts = scan_pixels(pixels.images)
+        audit = quick_audit(table, facts, splits, config)
         unserved = unserved_kinds(table)
         warn_in_time(unserved, splits, config, phase=job.phase)
-        checkpoint = checkpoint_of(job, config, folder=folder)
-        options: dict[str, Any] = {"directory": partial, "checkpoint": checkpoint, "store": store}
+        checkpoint = checkpoint_of(job, config, folder=folder, digests=facts.digests)
         with checkpoint.offered():
-            experiment = train(job, config, **options)
+            experiment = train(job, config, directory=partial, checkpoint=checkpoint, store=store)
         lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
         splits[lost] = ""
         record = Record(
@@ -183,7 +185,7 @@ def export_finished(folder: Path, config: FitConfig) -> ExportResult:
 
 def quick_audit(
     table: ImageTable,
-    images: Images,
+    facts: ImageFacts,
     splits: NDArray[np.str_],
     config: FitConfig,
 ) -> Audit:
@@ -193,7 +195,7 @@ def quick_audit(
 
     Args:
         table: The images' labels and groups.
-        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        facts: From `kerastl.data.scan.scan_pixels`.
         splits: Of shape (n,).
         config: All options.
     """
@@ -204,9 +206,7 @@ def quick_audit(
             f"Type: python -m kerastl.check {data}; its page says how to keep together what "
             "belongs together."
         )
-    audit = audit_images(
-        table, scan_pixels(images), splits=splits, data=data, keep_together=keep_together
-    )
+    audit = audit_images(table, facts, splits=splits, data=data, keep_together=keep_together)
     for line in finding_lines(
         audit.findings, limit=_MOST_FINDING_LINES, rest=f"{REPORT} shows all of them."
     ):
@@ -279,7 +279,7 @@ def train(
         groups=job.table.groups,
         border=job.network.border,
         all_borders=job.network.borders,
-        phase=job.phase,
+        phase=as_interrupted(job.phase, checkpoint),
         callbacks=find_loggers(config.log, directory=directory),
         checkpoint=checkpoint,
         augment=config.augment,

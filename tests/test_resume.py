@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+import kerastl
 from kerastl.errors import ConfigError
+from kerastl.training import cut
 from kerastl.training.best_epoch import Kept
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
 
@@ -132,6 +135,7 @@ CHECKPOINT = Checkpoint(
     finished=True,
     policy="float32",
     images_at_once=8,
+    num_views=4,
     history=({"epoch": 1, "loss": 0.5},),
     best_epoch=1,
     best=(
@@ -148,6 +152,7 @@ def test_everything_comes_back(tmp_path):
     make(tmp_path / "c.npz").save(CHECKPOINT)
     found = make(tmp_path / "c.npz").load()
     assert (found.epochs_done, found.finished, found.policy) == (3, True, "float32")
+    assert (found.images_at_once, found.num_views) == (8, 4)
     assert found.history == CHECKPOINT.history
     assert found.callbacks == CHECKPOINT.callbacks
     assert [int(value[0]) for value in found.variables] == list(range(12))
@@ -166,8 +171,8 @@ def test_a_damaged_or_foreign_file_is_no_checkpoint(tmp_path, caplog):
     for size in (0, 10, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
         assert make(path).load() is None
-    for _ in range(20):
-        place = rng.randrange(len(content))
+    directory = range(len(content) - 1000, len(content))  # of the archive: flags, names, places
+    for place in (*directory, *(rng.randrange(len(content)) for _ in range(20))):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         make(path).load()  # nothing but None or what was written, no exception
     path.write_bytes(content)
@@ -187,3 +192,73 @@ def test_a_full_disk_is_a_warning(tmp_path, monkeypatch, caplog):
     make(tmp_path / "c.npz").save(CHECKPOINT)
     assert "This run could not be resumed: No space left on device." in caplog.text
     assert not list(Path(tmp_path).iterdir())
+
+
+def tiny_backbone():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="low")(inputs)
+    return keras.Model(inputs, keras.layers.Conv2D(8, 3, name="high")(x), name="mine")
+
+
+def run_here(data, out, **options):
+    options = {"learning_rate": 1e-3, "augment": "none", **options}
+    config = kerastl.FitConfig(str(data), out=str(out), image_size=(24, 24), **options)
+    return kerastl.run(config, backbone=tiny_backbone(), preprocessing="tf")
+
+
+def interrupt(photos, out, **options):
+    """Run until the first epoch is done."""
+    save = CheckpointFile.save
+
+    def save_and_die(self, checkpoint, *, last=False):
+        save(self, checkpoint, last=True)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointFile, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(photos, out, fine_tune_epochs=2, **options)
+
+
+@pytest.fixture
+def interrupted_run(painter, tmp_path):
+    """The folder of images and that of a run which was interrupted after its first epoch."""
+    photos, out = painter(tmp_path / "photos"), tmp_path / "run"
+    interrupt(photos, out)
+    return photos, out
+
+
+def test_more_room_than_before_changes_nothing(colour_folder, tmp_path, monkeypatch, caplog):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(cut, "room_for_views", lambda *_: {"budget_bytes": 0})
+        interrupt(colour_folder, out, augment="light")
+    with caplog.at_level("INFO"):
+        run_here(colour_folder, out, augment="light", fine_tune_epochs=2, resume=True)
+    assert "Fine-tuning goes on after epoch 1." in caplog.text
+    assert "The frozen part runs in every epoch" in caplog.text
+
+
+def test_a_folder_is_the_same_however_it_is_typed(interrupted_run, monkeypatch, caplog):
+    photos, out = interrupted_run
+    monkeypatch.chdir(photos.parent)
+    with caplog.at_level("INFO"):
+        run_here("./photos/", out, fine_tune_epochs=2, resume=True)
+    assert "Fine-tuning goes on after epoch 1." in caplog.text
+
+
+def test_images_that_changed_are_noticed(interrupted_run):
+    photos, out = interrupted_run
+    one, other = sorted(photos.glob("1/*"))[:2]
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(ConfigError, match=r"its content of the images was .* for the same images"):
+        run_here(photos, out, fine_tune_epochs=2, resume=True)
+
+
+def test_without_time_to_go_on_the_best_so_far_is_the_run(interrupted_run):
+    photos, out = interrupted_run
+    result = run_here(photos, out, fine_tune_epochs=2, resume=True, max_minutes=0)
+    assert "fine-tuned" in result.metrics
+    assert len((out / "history.csv").read_text().splitlines()) == 2
+    assert "no time was left to go on after epoch 1 of 2" in (out / "report.html").read_text()

@@ -8,6 +8,7 @@ best checks with their answers. It is complete or not there, and is no pickle.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import logging
@@ -28,7 +29,7 @@ from kerastl.training.best_epoch import Kept
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 # Between two writings passes so many times what one takes: a twentieth of the time at most.
 _LEAST_PAUSE = 20.0
 
@@ -42,6 +43,7 @@ class Checkpoint:
         finished: Whether patience has ended it.
         policy: What its steps compute in.
         images_at_once: Images that go through the network together.
+        num_views: Views of each image that are kept, see `kerastl.training.view_plan.ViewPlan`.
         history: One row per epoch.
         best_epoch: When it was best, see `kerastl.training.best_epoch.BestEpoch`.
         best: The best checks, the best first.
@@ -54,6 +56,7 @@ class Checkpoint:
     finished: bool
     policy: str
     images_at_once: int
+    num_views: int
     history: tuple[dict[str, Any], ...]
     best_epoch: float
     best: tuple[Kept, ...] = field(repr=False)
@@ -80,9 +83,15 @@ class CheckpointFile:
     def load(self) -> Checkpoint | None:
         """Return where the interrupted run stands; None if there is none, or nobody asks.
 
+        It is read once: that is where this run began, however far it comes.
+
         Raises:
             ConfigError: The interrupted run was another one.
         """
+        return self._loaded
+
+    @functools.cached_property
+    def _loaded(self) -> Checkpoint | None:
         found = self._read()
         if found is None:
             if self._resume:
@@ -96,7 +105,7 @@ class CheckpointFile:
                 checkpoint.epochs_done,
             )
             return None
-        self._check(identity)
+        refuse_another(self.path, identity, self._identity)
         logger.info("Fine-tuning goes on after epoch %d.", checkpoint.epochs_done)
         return checkpoint
 
@@ -157,6 +166,7 @@ class CheckpointFile:
             "finished": checkpoint.finished,
             "policy": checkpoint.policy,
             "images_at_once": checkpoint.images_at_once,
+            "num_views": checkpoint.num_views,
             "history": list(checkpoint.history),
             "best_epoch": checkpoint.best_epoch,
             "losses": [kept.loss for kept in checkpoint.best],
@@ -186,21 +196,30 @@ class CheckpointFile:
             if plain["version"] != _VERSION:
                 raise ValueError(f"version {plain['version']}")
             return plain["identity"], _checkpoint_of(plain, arrays)
-        except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        # What zipfile says of damaged flags is a RuntimeError.
+        except (ValueError, LookupError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
             logger.warning("The checkpoint %s cannot be read (%s).", self.path, error)
             return None
 
-    def _check(self, identity: Mapping[str, Any]) -> None:
-        """Refuse to go on with another run."""
-        names = sorted({*identity, *self._identity})
-        changed = [name for name in names if identity.get(name) != self._identity.get(name)]
-        if changed:
-            name = changed[0]
+
+def refuse_another(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with another run.
+
+    Args:
+        path: Where the interrupted one is.
+        then: Which one that is: plain values by name.
+        now: Which one is to go on.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    for name in dict.fromkeys((*now, *then)):
+        if then.get(name) != now.get(name):
             raise ConfigError(
-                f"--resume cannot go on: the interrupted run in {self.path} was another one; its "
-                f"{name} was {_shortened(identity.get(name))}, now it is "
-                f"{_shortened(self._identity.get(name))}. Type the same command, or leave out "
-                "--resume to begin anew."
+                f"--resume cannot go on: the interrupted run in {path} was another one; its "
+                f"{name} was {_shortened(then.get(name))}, now it is "
+                f"{_shortened(now.get(name))}. Type the same command for the same images, or "
+                "leave out --resume to begin anew."
             )
 
 
@@ -217,6 +236,7 @@ def _checkpoint_of(plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         finished=plain["finished"],
         policy=plain["policy"],
         images_at_once=plain["images_at_once"],
+        num_views=plain["num_views"],
         history=tuple(plain["history"]),
         best_epoch=plain["best_epoch"],
         best=tuple(

@@ -141,7 +141,8 @@ def probe_then_fine_tune(
         smaller log-loss on validation, class-weighted if that was trained for.
 
     Raises:
-        ConfigError: The remedy for imbalance cannot be had.
+        ConfigError: The remedy for imbalance cannot be had, or the interrupted run was another
+            one or kept another number of views, see `kerastl.training.saver.as_interrupted`.
         FrozenPartError: A frozen part is not frozen.
     """
     check_imbalance(imbalance, multi_label=labels.ndim == 2)

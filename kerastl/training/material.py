@@ -29,12 +29,14 @@ class Material:
             those that were used go on.
         validation: Gives the inputs of the validation images, batch by batch.
         sample: The inputs of the first training images.
+        num_views: Views of each image that are kept; 0 for new pixels in every epoch.
     """
 
     model: keras.Model
     batches: Callable[[], tf.data.Dataset]
     validation: Callable[[], Iterable[Any]]
     sample: Any
+    num_views: int = 0
 
 
 def choose_material(
@@ -104,4 +106,5 @@ def choose_material(
         batches,
         validation=lambda: val_kept.batches(batch_size),
         sample=kept.take(slice(0, batch_size)),
+        num_views=cut.plan.num_views,
     )

@@ -8,10 +8,10 @@ classifier.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.data.wording import counted
+from kerastl.deadline import NEVER, TimeUpError
 from kerastl.features.halving import SMALLER_INPUT, with_fewer_images
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
@@ -34,9 +35,10 @@ from kerastl.training.checkpoint import Checkpoint, CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.final_weights import FinalWeights, choose_weights
 from kerastl.training.material import Material, choose_material
+from kerastl.training.moving import Moving
 from kerastl.training.phase import Phase, PhaseResult, images_to_begin_with
 from kerastl.training.prepared_steps import PreparedSteps
-from kerastl.training.saver import Saver, go_on
+from kerastl.training.saver import Saver, best_so_far, check_views, go_on
 from kerastl.training.schedules import PLATEAU
 from kerastl.training.split_step import words_for_parts
 from kerastl.training.step_precision import StepPrecision
@@ -88,12 +90,19 @@ def fine_tune(
         History, best epoch and what the check of the frozen part found.
 
     Raises:
+        ConfigError: What is kept of the frozen part is not what the interrupted run kept.
         FrozenPartError: The frozen part moves or acts at random; nothing was trained.
         DivergedError: The loss is not a number, or beyond all sense after the first epoch.
         DataError: Memory runs out with one image at a time.
-        TimeUpError: The deadline passed before the first step; nothing was trained.
+        TimeUpError: The deadline passed before the first step; nothing was trained, and there is
+            no interrupted run whose best could be taken.
     """
-    phase.deadline.check()
+    resumed = None if checkpoint is None else checkpoint.load()
+    if resumed is None:
+        phase.deadline.check()
+    elif resumed.finished or resumed.epochs_done >= phase.epochs:
+        # What comes after the last epoch is never cut short.
+        phase = dataclasses.replace(phase, deadline=NEVER)
     own = cut is None
     if cut is None:
         cut = cut_classifier(
@@ -105,6 +114,50 @@ def fine_tune(
             phase=phase,
             store=store,
         )
+    try:
+        if resumed is not None:
+            check_views(resumed, cut.plan)
+            phase.deadline.check()
+        return _trained(
+            cut,
+            images,
+            parts_of(classifier),
+            targets,
+            phase,
+            train_rows=train_rows,
+            val_rows=val_rows,
+            class_weights=class_weights,
+            balanced=balanced,
+            depths=variable_depths(
+                parts_of(classifier).backbone, all_borders, frozen_above=phase.frozen_above
+            ),
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+            resumed=resumed,
+        )
+    except TimeUpError:
+        if resumed is None:
+            raise
+        return best_so_far(resumed, cut, phase)
+    finally:
+        if own:
+            cut.release()
+
+
+def _trained(
+    cut: Cut,
+    images: Images,
+    parts: ClassifierParts,
+    targets: NDArray[np.float32],
+    phase: Phase,
+    *,
+    train_rows: NDArray[np.int64],
+    val_rows: NDArray[np.int64],
+    class_weights: NDArray[np.float32] | None,
+    balanced: bool,
+    **options: Any,
+) -> PhaseResult:
+    """Train what was cut, in place; return how that went."""
     material = choose_material(
         cut,
         images,
@@ -117,21 +170,15 @@ def fine_tune(
     )
     model, keeper, final, precision, count = _train(
         material,
-        parts_of(classifier),
+        parts,
         targets,
         phase,
         train_rows=train_rows,
         val_rows=val_rows,
         must_not_move=cut.view.must_not_move,
         class_weights=class_weights,
-        depths=variable_depths(
-            parts_of(classifier).backbone, all_borders, frozen_above=phase.frozen_above
-        ),
-        callbacks=callbacks,
-        checkpoint=checkpoint,
+        **options,
     )
-    if own:
-        cut.release()
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.best_epoch,
@@ -149,42 +196,6 @@ def fine_tune(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Moving:
-    """What a training may change, and what it was before.
-
-    Attributes:
-        variables: Weights, and the random states of Dropout above the border.
-        start: Their values.
-    """
-
-    variables: tuple[keras.Variable, ...]
-    start: tuple[NDArray[Any], ...]
-
-    @classmethod
-    def of(cls, model: keras.Model, must_not_move: Sequence[keras.Variable]) -> _Moving:
-        still = {id(variable) for variable in must_not_move}
-        moving = tuple(variable for variable in model.variables if id(variable) not in still)
-        return cls(moving, tuple(np.array(variable.numpy()) for variable in moving))
-
-    @property
-    def learned(self) -> list[keras.Variable]:
-        return [variable for variable in self.variables if not _is_random_state(variable)]
-
-    @property
-    def first_weights(self) -> list[NDArray[Any]]:
-        pairs = zip(self.variables, self.start, strict=True)
-        return [value for variable, value in pairs if not _is_random_state(variable)]
-
-    def put_back(self) -> None:
-        for variable, value in zip(self.variables, self.start, strict=True):
-            variable.assign(value)
-
-
-def _is_random_state(variable: keras.Variable) -> bool:
-    return bool(variable.path.endswith("seed_generator_state"))
-
-
 def _train(
     material: Material,
     parts: ClassifierParts,
@@ -198,6 +209,7 @@ def _train(
     depths: Mapping[int, int],
     callbacks: Sequence[keras.callbacks.Callback],
     checkpoint: CheckpointFile | None,
+    resumed: Checkpoint | None,
 ) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
@@ -205,9 +217,8 @@ def _train(
     draws; a start from the very first weights is one run, as its history says.
     """
     steps = math.ceil(len(train_rows) / phase.batch_size)
-    moving = _Moving.of(material.model, must_not_move)
+    moving = Moving.of(material.model, must_not_move)
     first = train_rows[: phase.batch_size]
-    resumed = None if checkpoint is None else checkpoint.load()
     begin = images_to_begin_with(phase, num_train=len(train_rows))
 
     def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision]:
@@ -284,7 +295,7 @@ def _fit(
     phase: Phase,
     *,
     steps: int,
-    moving: _Moving,
+    moving: Moving,
     class_weights: NDArray[np.float32] | None,
     callbacks: Sequence[keras.callbacks.Callback],
     checkpoint: CheckpointFile | None,
@@ -317,8 +328,10 @@ def _fit(
                 keeper,
                 variables=moving.variables,
                 counting=counting,
+                counted={} if resumed is None else resumed.callbacks,
                 policy=policy,
                 images_at_once=images_at_once,
+                num_views=material.num_views,
                 epochs=phase.epochs,
             )
             told.append(saver)
@@ -331,7 +344,6 @@ def _fit(
                     model,
                     keeper,
                     variables=moving.variables,
-                    counting=counting,
                     batches=prepared.batches,
                 )
             if resumed is None or not resumed.finished:
