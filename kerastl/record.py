@@ -22,6 +22,7 @@ from kerastl.data.audit import Audit
 from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
+from kerastl.evaluation.calibration import calibration_metrics
 from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
@@ -122,7 +123,10 @@ def measure(record: Record) -> dict[str, Any]:
                 if table.multi_label
                 else classification_metrics(labels, probabilities, **options)
             )
-            measured[name][split] = metrics.to_dict()
+            calibration = calibration_metrics(
+                labels, probabilities, groups=options["groups"], seed=record.config.seed
+            )
+            measured[name][split] = {**metrics.to_dict(), "calibration": calibration.to_dict()}
     return measured
 
 

@@ -25,6 +25,7 @@ from kerastl.evaluation.pictures import (
     learning_curves_figure,
     probe_path_figure,
 )
+from kerastl.evaluation.reliability_picture import reliability_figure
 from kerastl.evaluation.report import Picture
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
 from kerastl.features.probe import log_loss_nats
@@ -66,6 +67,7 @@ def draw_pictures(
                 caption="Test split. Rows: the true class; columns: the answer.",
             )
         )
+    pictures.append(_reliability(folder, record, metrics["kept"], kept["calibration"]))
     if experiment.phase is not None:
         figure = learning_curves_figure(experiment.phase.history, probe=_probe_reference(record))
         save_figure(figure, folder / "learning_curves")
@@ -102,6 +104,22 @@ def draw_pictures(
         except DataError as error:  # a file that is read anew has gone: no reason to lose the run
             logger.warning("A picture of the report is left out: %s", error)
     return tuple(pictures)
+
+
+def _reliability(
+    folder: Path, record: Record, kept: str, calibration: Mapping[str, Any]
+) -> Picture:
+    """Return the reliability diagram of the kept model, which is a file of its own too."""
+    several = record.table.multi_label
+    figure = reliability_figure(calibration["bins"], several=several)
+    save_figure(figure, folder / "reliability")
+    return Picture(
+        "As sure as it is right?",
+        figure_data_uri(figure),
+        alt=f"Reliability diagram of the {kept} model on the test split.",
+        caption=f"Test split, with 95 % intervals. {calibration['words']} Points below the line: "
+        "surer than right.",
+    )
 
 
 def _augmentation(record: Record, images: Images) -> list[Picture]:

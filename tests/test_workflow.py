@@ -31,7 +31,8 @@ FILES = {
     "check.json", "config.yaml", "environment.json", "history.csv", "labels.json", "metrics.json",
     "model.keras", "report.html", "split.csv", "test_predictions.csv", "held_out",
     "quarantine.csv", "learning_curves.png",
-    "learning_curves.svg", "confusion_matrix.png", "confusion_matrix.svg",
+    "learning_curves.svg", "reliability.png", "reliability.svg", "confusion_matrix.png",
+    "confusion_matrix.svg",
 }  # fmt: skip
 
 

@@ -23,6 +23,8 @@ _MEASURES = (
     ("auroc", "AUROC", ""),
     ("mean_average_precision", "Mean average precision", ""),
     ("log_loss", "Log-loss (nats)", ""),
+    ("brier", "Brier score", ""),
+    ("ece", "Calibration error (ECE)", "%"),
 )
 _ON_THE_PAGE = {key for key, _, _ in _MEASURES} | {"precision", "recall", "f1"}
 # Longer tables show their first rows; the rest opens on demand.
@@ -246,7 +248,7 @@ def _comparison(report: Report) -> list[dict[str, Any]]:
     """Return for each measure the models' estimates and the scale that holds them all."""
     rows = []
     for key, label, unit in _MEASURES:
-        measured = [metrics.get(key) for metrics in report.test.values()]
+        measured = [_estimate(metrics, key) for metrics in report.test.values()]
         if all(estimate is None for estimate in measured) and key != "auroc":
             continue
         known = [estimate for estimate in measured if estimate is not None]
@@ -255,13 +257,19 @@ def _comparison(report: Report) -> list[dict[str, Any]]:
         models = [
             {
                 "name": name,
-                "test": metrics.get(key),
-                "validation": report.validation.get(name, {}).get(key),
+                "test": _estimate(metrics, key),
+                "validation": _estimate(report.validation.get(name, {}), key),
             }
             for name, metrics in report.test.items()
         ]
         rows.append({"label": label, "unit": unit, "models": models, "low": low, "high": high})
     return rows
+
+
+def _estimate(metrics: Mapping[str, Any], key: str) -> Mapping[str, float] | None:
+    """Return an estimate of a model, wherever it stands; None where it is not known."""
+    found = metrics.get(key)
+    return metrics.get("calibration", {}).get(key) if found is None else found
 
 
 # Of two models whose difference may be 0: a large difference on few images reads like a result.
