@@ -81,22 +81,20 @@ class Calibration:
     def words(self) -> str:
         """What the numbers say, in a sentence."""
         percent = f"{100 * self.ece.value:.1f} %"
-        usual = f"{100 * self.ece_if_calibrated:.1f} %"
+        usual = f"on {self.n:,} answers (up to {100 * self.ece_if_calibrated:.1f} %)"
         if self.ece.value <= self.ece_if_calibrated:
             return (
-                f"Its probabilities can be taken as they are: confidence and accuracy differ by "
-                f"{percent} (ECE), and up to {usual} is what chance alone makes of a perfectly "
-                f"calibrated model on {self.n:,} answers."
+                f"Confidence and accuracy differ by {percent} (ECE), no more than chance makes of "
+                f"a perfectly calibrated model {usual}."
             )
         side = ""
         if self.gap.low > 0:
-            side = f", and it is {100 * self.gap.value:.1f} points surer than it is right"
+            side = f"; it is {100 * self.gap.value:.1f} points surer than it is right"
         elif self.gap.high < 0:
-            side = f", and it is {-100 * self.gap.value:.1f} points less sure than it is right"
+            side = f"; it is {-100 * self.gap.value:.1f} points less sure than it is right"
         return (
-            f"Its probabilities cannot be taken as they are: confidence and accuracy differ by "
-            f"{percent} (ECE), where chance would make up to {usual} of a perfectly calibrated "
-            f"model{side}."
+            f"Confidence and accuracy differ by {percent} (ECE), more than chance makes of a "
+            f"perfectly calibrated model {usual}{side}."
         )
 
 

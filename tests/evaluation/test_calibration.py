@@ -61,7 +61,7 @@ def test_with_several_labels_every_label_is_an_answer():
 
 @pytest.mark.parametrize(
     ("sharpness", "words"),
-    [(1.0, "can be taken as they are"), (3.0, "points surer than it is right"),
+    [(1.0, "no more than chance makes"), (3.0, "points surer than it is right"),
      (0.4, "points less sure than it is right")],
 )  # fmt: skip
 def test_the_words_say_which_way_it_is_wrong(sharpness, words):
