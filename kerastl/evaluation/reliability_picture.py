@@ -28,6 +28,7 @@ def reliability_figure(bins: Sequence[Mapping[str, Any]], *, several: bool = Fal
         DataError: No bin holds an answer.
 
     Example:
+        >>> import numpy as np
         >>> from kerastl.evaluation.calibration import calibration_metrics
         >>> answers = np.array([[0.9, 0.1], [0.3, 0.7], [0.55, 0.45]])
         >>> measured = calibration_metrics(np.array([0, 1, 1]), answers)
