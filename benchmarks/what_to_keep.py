@@ -14,7 +14,8 @@ half chooses as a rule says, the other half tells what the choice is worth. Rule
 
 Each with the probe in its place where that has the smaller loss, once by the plain log-loss, once
 by that after a temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599), which the choosing
-half fits for each check and which what is chosen then has. The first is what kerastl does.
+half fits for each check and which what is chosen then has. The first is what kerastl does, but
+for early stop, mirror images in the probe's fit, and the size of the images.
 """
 
 import argparse
@@ -105,17 +106,17 @@ def choose(rule: str, losses: np.ndarray, units: np.ndarray) -> int:
 
 def worth(answers, labels, units, seed: int) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """Yield for each rule the log-loss and the accuracy of what it takes, over halvings."""
-    tempered, plain = losses_of(answers, labels), losses_of(answers, labels)
+    losses_at = losses_of(answers, labels)
     at_one = int(np.argmin(np.abs(np.log(TEMPERATURES))))
     right = answers.argmax(axis=2) == labels
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     rng, known = np.random.default_rng(seed), np.unique(units)
     for _ in range(HALVINGS):
         chooses = np.isin(units, rng.permutation(known)[: len(known) // 2])
-        best = tempered[:, :, chooses].mean(axis=2).argmin(axis=0)
+        best = losses_at[:, :, chooses].mean(axis=2).argmin(axis=0)
         of = {
-            "plain": plain[at_one],
-            "after temperature": tempered[best, np.arange(len(answers))],
+            "plain": losses_at[at_one],
+            "after temperature": losses_at[best, np.arange(len(answers))],
         }
         for kind, losses in of.items():
             takes = {rule: choose(rule, losses[:, chooses], units[chooses]) for rule in RULES}

@@ -180,7 +180,7 @@ def calibration_metrics(
         np.concatenate(briers),
         units=num_groups or len(labels),
         confidence=confidence,
-        largest=2.0,
+        largest=1.0 if labels.ndim == 2 else 2.0,
     )
     assert brier is not None  # there is a row
     return Calibration(

@@ -322,7 +322,7 @@ def _any_stands_in(measured: Sequence[Mapping[str, Any]]) -> bool:
     shown = [
         estimate
         for metrics in measured
-        for row in (metrics, *metrics["per_class"])
+        for row in (metrics, metrics.get("calibration", {}), *metrics["per_class"])
         for name, estimate in row.items()
         if name in _ON_THE_PAGE
     ]
