@@ -100,7 +100,8 @@ def both(start: Start, classifier: keras.Model, images: np.ndarray) -> Iterator[
 
 def larger(start: Start, classifier: keras.Model, factor: float) -> dict[str, float]:
     """Return what a classifier is worth on larger images than it was trained on."""
-    size = round(start.config.image_size * factor / 2) * 2
+    height, width = start.job.network.image_size
+    size = (round(height * factor), round(width * factor))
     config = dataclasses.replace(start.config, image_size=size)
     network = find_network(config, backbone=None, preprocessing="")
     model = build(network, start.job.table, config)
