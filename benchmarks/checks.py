@@ -11,61 +11,16 @@ the best check, its log-loss on the other half is what counts, less that with on
 
 import argparse
 import dataclasses
-import time
 
 import numpy as np
+from watched import watched_training
 
 import kerastl
 from kerastl.features.probe import log_loss_nats
-from kerastl.features.store import find_store
-from kerastl.plan import build, find_network, find_phase, find_settings, read_table, split_table
-from kerastl.training.best_epoch import BestEpoch
-from kerastl.training.targets import one_hot
+from kerastl.plan import read_table
 
 MOST, OFTEN = 10, (1, 2, 5, 10)
 HALVINGS = 20
-
-
-def trained(config: kerastl.FitConfig, images, table):
-    """Return all answers on validation, their labels, and seconds of all checks and of all."""
-    splits = split_table(table, config)
-    train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
-    network = find_network(config, backbone=None, preprocessing="")
-    classifier = build(network, table, config)
-    features = kerastl.extract_features(classifier, images[train])
-    folds = np.arange(len(train)) % 5
-    kerastl.assign_probe(classifier, kerastl.fit_probe(features, table.labels[train], folds=folds))
-    recipe, network = find_settings(config, network, num_train=len(train))
-    answers, seconds, ends = [], [], []
-    forward, epoch_end = BestEpoch._forward_all, BestEpoch.on_epoch_end
-
-    def timed(keeper):
-        started = time.perf_counter()
-        answers.append(forward(keeper))
-        seconds.append(time.perf_counter() - started)
-        return answers[-1]
-
-    def ended(keeper, epoch, logs=None):
-        epoch_end(keeper, epoch, logs)
-        ends.append(time.perf_counter())
-
-    BestEpoch._forward_all, BestEpoch.on_epoch_end = timed, ended
-    try:
-        kerastl.fine_tune(
-            classifier,
-            images,
-            one_hot(table.labels, num_classes=len(table.class_names)),
-            train_rows=train,
-            val_rows=val,
-            border=network.border,
-            phase=find_phase(config, network, recipe),
-            store=find_store("auto", largest_bytes=2**34),
-        )
-    finally:
-        BestEpoch._forward_all, BestEpoch.on_epoch_end = forward, epoch_end
-    # Not the first epoch, in which the step is traced.
-    epoch = (ends[-1] - ends[0] - sum(seconds[MOST:])) / (len(ends) - 1)
-    return np.stack(answers), table.labels[val], float(np.median(seconds[1:])) / epoch
 
 
 def gains(answers: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -105,10 +60,12 @@ def main() -> None:
     images = kerastl.load_pixels(table, image_size=config.image_size).images
     losses, costs = [], []
     for seed in range(arguments.seeds):
-        answers, labels, cost = trained(dataclasses.replace(config, seed=seed), images, table)
-        costs.append(cost)
-        losses.append(gains(answers, labels, np.random.default_rng(seed)))
-        print(f"seed {seed}: a check {cost:.1%} of an epoch, {losses[-1].round(4)}", flush=True)
+        seen = watched_training(dataclasses.replace(config, seed=seed), images, table)
+        costs.append(seen.check_share)
+        losses.append(gains(seen.answers[1:], seen.labels, np.random.default_rng(seed)))
+        print(
+            f"seed {seed}: a check {costs[-1]:.1%} of an epoch, {losses[-1].round(4)}", flush=True
+        )
     differences = np.array(losses) - np.array(losses)[:, :1]
     print("\n| checks per epoch | time of an epoch's steps added | log-loss, less that with one |")
     print("|---|---|---|")

@@ -11,11 +11,14 @@ half chooses as a rule says, the other half tells what the choice is worth. Rule
 - late: the last check whose log-loss is not above that by more than one standard error of their
   paired difference, over groups where there are any.
 - last: the last one.
+- late, or probe: the late one; the probe only where its loss is smaller by more than one standard
+  error of their paired difference.
 
-Each with the probe in its place where that has the smaller loss, once by the plain log-loss, once
-by that after a temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599), which the choosing
-half fits for each check and which what is chosen then has. The first is what kerastl does, but
-for early stop, mirror images in the probe's fit, and the size of the images.
+All but the last rule with the probe in its place where that has the smaller loss; all once by the
+plain log-loss, once by that after a temperature (Guo et al. 2017,
+https://arxiv.org/abs/1706.04599), which the choosing half fits for each check and which what is
+chosen then has. What kerastl does differs by early stop, mirror images in the probe's fit, and
+the size of the images.
 """
 
 import argparse
@@ -24,53 +27,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import log_softmax
+from watched import watched_training
 
 import kerastl
-from kerastl.features.probe import probe_probabilities
-from kerastl.features.store import find_store
-from kerastl.plan import build, find_network, find_phase, find_settings, read_table, split_table
-from kerastl.training.best_epoch import BestEpoch
-from kerastl.training.targets import one_hot
+from kerastl.plan import read_table
+from kerastl.training.kept import standard_error
 
 HALVINGS = 50
 TEMPERATURES = np.geomspace(0.5, 4, 40)
-NOW = ("best", "plain")
-
-
-def trained(config: kerastl.FitConfig, images, table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the answers of the probe and of every check to validation, labels and groups."""
-    splits = split_table(table, config)
-    train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
-    units = np.arange(len(table.labels)) if table.groups is None else table.groups
-    network = find_network(config, backbone=None, preprocessing="")
-    classifier = build(network, table, config)
-    folds = kerastl.fold_rows(table.labels[train], groups=units[train], num_folds=5, seed=0)
-    features = kerastl.extract_features(classifier, images[train])
-    probe = kerastl.fit_probe(features, table.labels[train], folds=folds)
-    kerastl.assign_probe(classifier, probe)
-    of_probe = probe_probabilities(probe, kerastl.extract_features(classifier, images[val]))
-    recipe, network = find_settings(config, network, num_train=len(train))
-    answers, forward = [of_probe], BestEpoch._forward_all
-
-    def seen(keeper):
-        answers.append(forward(keeper))
-        return answers[-1]
-
-    BestEpoch._forward_all = seen
-    try:
-        kerastl.fine_tune(
-            classifier,
-            images,
-            one_hot(table.labels, num_classes=len(table.class_names)),
-            train_rows=train,
-            val_rows=val,
-            border=network.border,
-            phase=find_phase(config, network, recipe),
-            store=find_store("auto", largest_bytes=2**34),
-        )
-    finally:
-        BestEpoch._forward_all = forward
-    return np.stack(answers), table.labels[val], units[val]
+SURELY = "late, or probe"
+FIRST = ("best", "plain")
 
 
 def losses_of(answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -80,28 +46,21 @@ def losses_of(answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.stack([-log_softmax(logits / t, axis=2)[:, rows, labels] for t in TEMPERATURES])
 
 
-def standard_error(difference: np.ndarray, units: np.ndarray) -> float:
-    """Return that of a mean over images, where those of a unit are alike."""
-    _, member = np.unique(units, return_inverse=True)
-    sums = np.bincount(member, weights=difference - difference.mean())
-    freedom = len(sums) / max(len(sums) - 1, 1)
-    return float(np.sqrt(np.sum(np.square(sums)) * freedom)) / len(difference)
-
-
 def choose(rule: str, losses: np.ndarray, units: np.ndarray) -> int:
     """Return the candidate that a rule takes; the first is the probe."""
     means = losses.mean(axis=1)
     taken = best = 1 + int(np.argmin(means[1:]))
     if rule == "last":
         taken = len(losses) - 1
-    if rule == "late":
+    if rule in ("late", SURELY):
         within = [
             index
             for index in range(best, len(losses))
             if means[index] - means[best] <= standard_error(losses[index] - losses[best], units)
         ]
         taken = max([best, *within])
-    return taken if means[taken] < means[0] else 0
+    margin = standard_error(losses[taken] - losses[0], units) if rule == SURELY else 0
+    return taken if means[taken] - margin < means[0] else 0
 
 
 def worth(answers, labels, units, seed: int) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
@@ -127,7 +86,7 @@ def worth(answers, labels, units, seed: int) -> Iterator[tuple[tuple[str, str], 
         yield name, np.mean(values, axis=0)
 
 
-RULES = ("best", "late", "last")
+RULES = ("best", "late", "last", SURELY)
 
 
 def main() -> None:
@@ -136,6 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--task", default="P2")
     parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--train-images", type=int, help="leave out others of training, at random")
     arguments = parser.parse_args()
     config = kerastl.FitConfig(
         f"demo:solar:{arguments.task}",
@@ -148,15 +108,20 @@ def main() -> None:
     images = kerastl.load_pixels(table, image_size=config.image_size).images
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for seed in range(arguments.seeds):
-        answers, labels, units = trained(dataclasses.replace(config, seed=seed), images, table)
-        for name, values in worth(answers, labels, units, seed):
+        seen = watched_training(
+            dataclasses.replace(config, seed=seed), images, table, num_train=arguments.train_images
+        )
+        for name, values in worth(seen.answers, seen.labels, seen.units, seed):
             found.setdefault(name, []).append(values)
-        print(f"seed {seed}: {len(answers) - 1} checks, {len(np.unique(units))} units", flush=True)
+        print(
+            f"seed {seed}: {len(seen.answers) - 1} checks, {len(np.unique(seen.units))} units",
+            flush=True,
+        )
     print("\n| keeps | by the log-loss | accuracy % | log-loss | accuracy, paired | log-loss |")
     print("|---|---|---|---|---|---|")
     for (rule, kind), values in found.items():
         losses, shares = np.transpose(values)
-        gains = np.array(values) - np.array(found[NOW])
+        gains = np.array(values) - np.array(found[FIRST])
         spread = gains.std(axis=0, ddof=min(1, len(gains) - 1))
         print(
             f"| {rule} | {kind} | {shares.mean():.1f} | {losses.mean():.3f} "

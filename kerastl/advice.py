@@ -56,6 +56,7 @@ def diagnosis_of(record: Record) -> Diagnosis | None:
         phase.history,
         probe_loss=answers[PROBE].validation_loss,
         kept_loss=answers[FINE_TUNED].validation_loss,
+        kept_epoch=phase.kept_epoch,
         epochs=record.recipe.value("fine_tune_epochs"),
         cut_short=bool(phase.cut_short),
         comparable=_is_comparable(record),

@@ -59,6 +59,7 @@ def write_record(
         metrics["diagnosis"] = dataclasses.asdict(diagnosis)
     if record.experiment.phase is not None:
         metrics["best_epoch"] = record.experiment.phase.best_epoch
+        metrics["kept_epoch"] = record.experiment.phase.kept_epoch
     write_json(folder / METRICS, metrics)
     config = config_to_yaml(record.config, heading=_own_parts_heading(record))
     (folder / CONFIG).write_text(config, encoding="utf-8")

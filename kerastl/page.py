@@ -222,7 +222,10 @@ def _model_summary(record: Record) -> ModelSummary:
     """Return what the page says of the network."""
     network, experiment, recipe = record.network, record.experiment, record.phase
     phase = experiment.phase
-    settings = {"Penalty of the probe": f"{experiment.probe.penalty:.3g}"}
+    settings = {
+        "Penalty of the probe": f"{experiment.probe.penalty:.3g}",
+        "Temperature": experiment.answers[experiment.kept].temperature.words,
+    }
     if record.config.precision != "float32":
         chosen = experiment.precision
         settings["Features of training images"] = f"{chosen.dtype}: {chosen.reason}"
@@ -254,6 +257,6 @@ def _model_summary(record: Record) -> ModelSummary:
         num_trained=None if phase is None else phase.num_trainable,
         tuned="" if phase is None else network.tuned_words,
         epochs=0 if phase is None else phase.history[-1]["epoch"],
-        best_epoch=None if phase is None else phase.best_epoch,
+        kept_epoch=None if phase is None else phase.kept_epoch,
         settings=settings,
     )

@@ -107,7 +107,7 @@ def measure(record: Record) -> dict[str, Any]:
         "imbalance": imbalance_of(record),
     }
     for name, answers in experiment.answers.items():
-        measured[name] = {}
+        measured[name] = {"temperature": answers.temperature.to_dict()}
         for split, probabilities in (("val", answers.validation), ("test", answers.test)):
             rows = record.rows(split)
             options: dict[str, Any] = {

@@ -69,7 +69,11 @@ def draw_pictures(
         )
     pictures.append(_reliability(folder, record, metrics["kept"], kept["calibration"]))
     if experiment.phase is not None:
-        figure = learning_curves_figure(experiment.phase.history, probe=_probe_reference(record))
+        figure = learning_curves_figure(
+            experiment.phase.history,
+            probe=_probe_reference(record),
+            kept_epoch=experiment.phase.kept_epoch,
+        )
         save_figure(figure, folder / "learning_curves")
         pictures.append(
             Picture(
@@ -78,7 +82,7 @@ def draw_pictures(
                 alt="Loss and accuracy of training and validation over the epochs.",
                 caption="Training numbers are measured on augmented images, before each step. "
                 "The dashed line is the probe, where fine-tuning starts. The learning rate is that "
-                "of each epoch's middle step."
+                "of each epoch's middle step. All before any temperature."
                 f"{_dots_note(experiment.phase.history)}{_curve_note(record)}",
             )
         )

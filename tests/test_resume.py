@@ -1,5 +1,6 @@
 """--resume: killed at any moment, the same command ends as if nothing had been."""
 
+import dataclasses
 import json
 import os
 import random
@@ -16,8 +17,8 @@ import pytest
 import kerastl
 from kerastl.errors import ConfigError
 from kerastl.training import cut
-from kerastl.training.best_epoch import Kept
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
+from kerastl.training.kept import Kept
 
 JOB = """
 import sys
@@ -130,6 +131,11 @@ def make(path, *, resume=True, **identity):
     return CheckpointFile(path, {"a": 1, "pair": (1, 2), **identity}, resume=resume)
 
 
+BEST, SECOND = (
+    Kept(3.5, np.full(2, 0.1), [np.ones(2)], np.zeros((2, 3), np.float32)),
+    Kept(2, np.full(2, 0.2), [np.zeros(2)], np.ones((2, 3), np.float32)),
+)
+LATE = Kept(4, np.array([0.25, 0.35]), [np.full(2, 9)], np.full((2, 3), 0.5, np.float32))
 CHECKPOINT = Checkpoint(
     epochs_done=3,
     finished=True,
@@ -137,11 +143,8 @@ CHECKPOINT = Checkpoint(
     images_at_once=8,
     num_views=4,
     history=({"epoch": 1, "loss": 0.5},),
-    best_epoch=1,
-    best=(
-        Kept(0.1, [np.ones(2)], np.zeros((2, 3), np.float32)),
-        Kept(0.2, [np.zeros(2)], np.ones((2, 3), np.float32)),
-    ),
+    best=(BEST, SECOND),
+    late=LATE,
     variables=tuple(np.full(2, number, np.float32) for number in range(12)),
     optimizer=(np.arange(3),),
     callbacks={"0.best": 0.25, "0.wait": 1.0},
@@ -157,9 +160,18 @@ def test_everything_comes_back(tmp_path):
     assert found.callbacks == CHECKPOINT.callbacks
     assert [int(value[0]) for value in found.variables] == list(range(12))
     assert found.optimizer[0].dtype == np.arange(3).dtype
-    assert [kept.loss for kept in found.best] == [0.1, 0.2]
-    np.testing.assert_array_equal(found.best[1].probabilities, 1)
+    for was, now in zip((BEST, SECOND, LATE), (*found.best, found.late), strict=True):
+        assert (was.epoch, was.loss) == (now.epoch, now.loss)
+        np.testing.assert_array_equal(was.weights, now.weights)
+        np.testing.assert_array_equal(was.probabilities, now.probabilities)
     assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
+
+
+@pytest.mark.parametrize("late", [BEST, SECOND], ids=["best", "second"])
+def test_a_late_check_that_is_a_best_one_is_written_once(tmp_path, late):
+    make(tmp_path / "c.npz").save(dataclasses.replace(CHECKPOINT, late=late))
+    found = make(tmp_path / "c.npz").load()
+    assert found.late is found.best[(BEST, SECOND).index(late)]
 
 
 def test_a_damaged_or_foreign_file_is_no_checkpoint(tmp_path, caplog):

@@ -224,15 +224,20 @@ def test_every_remedy_for_uneven_classes_runs_to_its_end(tmp_path, imbalance):
     assert ("class-weighted log-loss" in result.metrics["kept_because"]) == weighted
     history = pd.read_csv(result.path / "history.csv")
     assert set(history["val_loss_kind"]) == {"class-weighted" if weighted else "plain"}
-    assert facts["validation_losses"]["fine-tuned"] == pytest.approx(
-        history.filter(regex=r"^val_loss($|_at_)").min(axis=None), abs=1e-4
-    )
     page = (result.path / "report.html").read_text()
     assert "10.0 times as many images" in page
     assert ("Classes of different sizes:" in page) == (imbalance != "none")
-    checks = history.filter(regex=r"^val_loss($|_at_)").stack()
+    checks = history.filter(regex=r"^val_tempered_loss($|_at_)").stack()
     row, column = checks.idxmin()
-    assert result.metrics["best_epoch"] == row + (0.5 if column == "val_loss_at_0.5" else 1)
+    middle = "val_tempered_loss_at_0.5"
+    assert result.metrics["best_epoch"] == row + (0.5 if column == middle else 1)
+    assert result.metrics["kept_epoch"] >= result.metrics["best_epoch"]
+    row, is_middle = (
+        int(np.ceil(result.metrics["kept_epoch"])) - 1,
+        result.metrics["kept_epoch"] % 1,
+    )
+    kept = history.loc[row, middle if is_middle else "val_tempered_loss"]
+    assert facts["validation_losses"]["fine-tuned"] == pytest.approx(kept, abs=1e-4)
     lines = "\n".join(result.summary_lines)
     assert ", balanced " in lines
     assert ("--imbalance logit-adjust" in lines) == (imbalance == "none")

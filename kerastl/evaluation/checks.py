@@ -16,6 +16,8 @@ class Check:
         row: Of the history, from 0.
         epoch: 4 at the end of the fourth epoch, 3.5 in its middle.
         loss: Nats per image; not a number where it is not known.
+        tempered_loss: The same after the temperature that fits validation best, which checks are
+            compared by; the plain one where it is not known.
         accuracy: 0..1; not a number where it is not known.
         at_end: Whether it is that at the end of the row's epoch.
     """
@@ -23,6 +25,7 @@ class Check:
     row: int
     epoch: float
     loss: float
+    tempered_loss: float
     accuracy: float
     at_end: bool
 
@@ -31,8 +34,8 @@ def checks_of(history: Sequence[Mapping[str, Any]]) -> list[Check]:
     """Return all checks of a history in the order of time.
 
     Args:
-        history: One row per epoch with "epoch", "val_loss", "val_accuracy" and "checks", those
-            before its end; what is missing is not known.
+        history: One row per epoch with "epoch", "val_loss", "val_tempered_loss", "val_accuracy"
+            and "checks", those before its end; what is missing is not known.
 
     Example:
         >>> rows = [{"val_loss": 0.5}, {"val_loss": 0.4, "checks": [{"epoch": 1.5}]}]
@@ -44,18 +47,29 @@ def checks_of(history: Sequence[Mapping[str, Any]]) -> list[Check]:
         for part in (*values.get("checks", ()), values):
             epoch = float(part.get("epoch", row + 1))
             loss, accuracy = (_number(part.get(name)) for name in ("val_loss", "val_accuracy"))
-            found.append(Check(row, epoch, loss, accuracy, part is values))
+            tempered = _number(part.get("val_tempered_loss", loss))
+            found.append(Check(row, epoch, loss, tempered, accuracy, part is values))
     return found
 
 
 def best_check(checks: Sequence[Check]) -> Check | None:
-    """Return the first check with the smallest loss; None where no loss is known.
+    """Return the first check with the smallest tempered loss; None where no loss is known.
 
     Args:
         checks: From `checks_of`.
     """
-    known = [check for check in checks if math.isfinite(check.loss)]
-    return min(known, key=lambda check: check.loss) if known else None
+    known = [check for check in checks if math.isfinite(check.tempered_loss)]
+    return min(known, key=lambda check: check.tempered_loss) if known else None
+
+
+def check_at(checks: Sequence[Check], epoch: float) -> Check | None:
+    """Return the check at a time; None where there was none.
+
+    Args:
+        checks: From `checks_of`.
+        epoch: 4 for the end of the fourth, 3.5 for its middle.
+    """
+    return next((check for check in checks if math.isclose(check.epoch, epoch)), None)
 
 
 def _number(value: Any) -> float:

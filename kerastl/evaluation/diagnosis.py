@@ -41,6 +41,7 @@ def diagnose(
     *,
     probe_loss: float,
     kept_loss: float,
+    kept_epoch: float | None = None,
     epochs: int,
     cut_short: bool = False,
     comparable: bool = True,
@@ -52,6 +53,7 @@ def diagnose(
             `kerastl.evaluation.checks.checks_of` reads besides.
         probe_loss: Validation loss of the probe, that fine-tuning began with.
         kept_loss: Validation loss of what fine-tuning gave.
+        kept_epoch: When that was; the best check where it is not said.
         epochs: How many were planned.
         cut_short: Whether the time was up before.
         comparable: Whether training and validation losses are of one kind: not with smoothed or
@@ -81,51 +83,78 @@ def diagnose(
             "too few for it.",
         )
     last, training = ends[-1], [float(row["loss"]) for row in history]
-    rose = last.loss > max((1 + _RISE) * best.loss, best.loss + _NOTHING)
+    kept_epoch, note = best.epoch if kept_epoch is None else kept_epoch, _note(checks)
+    rose = _rose(best.tempered_loss, last.tempered_loss)
     if rose and best.row < last.row:
-        return _after_a_rise(best, last, before=training[best.row], after=training[-1])
+        before, after = training[best.row], training[-1]
+        return _after_a_rise(best, last, before, after, kept_epoch=kept_epoch, note=note)
     if cut_short and best.row == last.row:
         return Diagnosis(
             CUT_SHORT,
             "It was cut short while it was learning: the validation log-loss was lowest in the "
-            f"last of {len(ends)} epochs ({best.loss:.3f}); {epochs} were planned.",
+            f"last of {len(ends)} epochs ({best.tempered_loss:.3f}); {epochs} were planned.{note}",
         )
-    falling = len(ends) > 1 and last.loss < min(
-        (1 - _STILL_FALLING) * ends[-2].loss, ends[-2].loss - _NOTHING
+    falling = len(ends) > 1 and last.tempered_loss < min(
+        (1 - _STILL_FALLING) * ends[-2].tempered_loss, ends[-2].tempered_loss - _NOTHING
     )
     if best is last and len(ends) >= epochs and (falling or len(ends) == 1):
         return Diagnosis(
             UNDERFITS,
             f"It was still learning at its end: the validation log-loss was lowest in the last of "
-            f"{len(ends)} epochs ({last.loss:.3f}"
-            + (f", {ends[-2].loss:.3f} in the one before)." if len(ends) > 1 else ")."),
+            f"{len(ends)} epochs ({last.tempered_loss:.3f}"
+            + (f", {ends[-2].tempered_loss:.3f} in the one before)." if len(ends) > 1 else ").")
+            + note,
         )
     words = (
         f"It neither over- nor underfits: the validation log-loss was lowest in epoch "
-        f"{best.epoch:g} of {last.epoch:g} ({best.loss:.3f}) and "
-        + (f"{last.loss:.3f} at its end." if rose else "hardly rose after it.")
+        f"{best.epoch:g} of {last.epoch:g} ({best.tempered_loss:.3f}) and "
+        + (f"{last.tempered_loss:.3f} at its end." if rose else "hardly rose after it.")
     )
-    if comparable and training[best.row] < _WIDE_GAP * best.loss:
+    if comparable and training[best.row] < _WIDE_GAP * best.tempered_loss:
         words += (
             f" Training images are known much better ({training[best.row]:.3f}): more would help."
         )
     elif comparable:
         words += f" The training log-loss ({training[best.row]:.3f}) is near it."
-    return Diagnosis(FITS, words)
+    return Diagnosis(FITS, words + note)
 
 
-def _after_a_rise(best: Check, last: Check, *, before: float, after: float) -> Diagnosis:
+def _rose(before: float, after: float) -> bool:
+    """Tell whether a loss rose by more than chance makes of it."""
+    return after > max((1 + _RISE) * before, before + _NOTHING)
+
+
+def _note(checks: Sequence[Check]) -> str:
+    """Return what the temperature hides of the curves; "" where that is nothing."""
+    if all(abs(one.loss - one.tempered_loss) <= _NOTHING for one in checks):
+        return ""
+    note = " All this after the temperature that fits validation best, as checks are compared."
+    lowest = min(checks, key=lambda one: one.loss)
+    if _rose(lowest.loss, checks[-1].loss) and not _rose(
+        min(one.tempered_loss for one in checks), checks[-1].tempered_loss
+    ):
+        note += (
+            f" Without it the loss rose from {lowest.loss:.3f} to {checks[-1].loss:.3f}: the model "
+            "got surer, not worse, and the temperature takes that back."
+        )
+    return note
+
+
+def _after_a_rise(
+    best: Check, last: Check, before: float, after: float, *, kept_epoch: float, note: str
+) -> Diagnosis:
     """Say why validation got worse: learned by heart, if training got better."""
+    kept = f"What is kept is of epoch {kept_epoch:g}."
     if after >= before:
         return Diagnosis(
             UNSTABLE,
             f"It is unstable: from epoch {best.epoch:g} to {last.epoch:g} the validation log-loss "
-            f"rose from {best.loss:.3f} to {last.loss:.3f}, and that of training did not fall. The "
-            "steps may be too long. What is kept is from before.",
+            f"rose from {best.tempered_loss:.3f} to {last.tempered_loss:.3f}, and that of training "
+            f"did not fall. The steps may be too long. {kept}{note}",
         )
     return Diagnosis(
         OVERFITS,
         f"It overfits: from epoch {best.epoch:g} to {last.epoch:g} the training log-loss fell from "
-        f"{before:.3f} to {after:.3f}, that of validation rose from {best.loss:.3f} to "
-        f"{last.loss:.3f}. What is kept is from before.",
+        f"{before:.3f} to {after:.3f}, that of validation rose from {best.tempered_loss:.3f} to "
+        f"{last.tempered_loss:.3f}. {kept}{note}",
     )

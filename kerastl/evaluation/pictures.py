@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kerastl.errors import DataError
-from kerastl.evaluation.checks import Check, best_check, checks_of
+from kerastl.evaluation.checks import Check, best_check, check_at, checks_of
 from kerastl.evaluation.figures import (
     BLUE,
     FAINT,
@@ -102,7 +102,10 @@ def confusion_matrix_figure(
 
 
 def learning_curves_figure(
-    history: Sequence[Mapping[str, Any]], *, probe: Mapping[str, float] | None = None
+    history: Sequence[Mapping[str, Any]],
+    *,
+    probe: Mapping[str, float] | None = None,
+    kept_epoch: float | None = None,
 ) -> Figure:
     """Draw loss and accuracy of training and validation over the epochs.
 
@@ -112,9 +115,10 @@ def learning_curves_figure(
             "learning_rate" in any row, the rate is drawn too. What was measured between the
             ends of epochs ("checks", see `kerastl.evaluation.checks`) is drawn as points.
         probe: "val_loss" and "val_accuracy" of the probe, for reference lines.
+        kept_epoch: Of the last phase: when the weights were that are kept.
 
     Returns:
-        The figure; the smallest validation loss is marked.
+        The figure; what is kept is marked, or the smallest validation loss where that is not said.
 
     Raises:
         DataError: There is no row.
@@ -134,7 +138,11 @@ def learning_curves_figure(
     rates = _column(history, "learning_rate")
     with_rates = bool(np.isfinite(rates).any())
     checks = _running_checks(history, epochs)
-    between, best = [check for check in checks if not check.at_end], best_check(checks)
+    between = [check for check in checks if not check.at_end]
+    word, marked = "best", best_check(checks)
+    if kept_epoch is not None:
+        before = epochs[-1] - float(history[-1].get("epoch", len(history)))
+        word, marked = "kept", check_at(checks, before + kept_epoch) or marked
     with styled():
         figure = new_figure(8.8 if with_rates else 7.0, 2.9)
         panels = figure.subplots(1, 2 + with_rates, width_ratios=[5, 5, 3][: 2 + with_rates])
@@ -150,9 +158,9 @@ def learning_curves_figure(
                 axes.axhline(value, color=GREEN, linestyle=(0, (5, 2)), label="probe, validation")
             places = [check.epoch for check in between]
             axes.plot(places, [getattr(check, name) for check in between], **_BETWEEN)
-            if best is not None and np.isfinite(value := getattr(best, name)):
+            if marked is not None and np.isfinite(value := getattr(marked, name)):
                 shown = f"{value:.3f}" if name == "loss" else f"{value:.1%}"
-                _ring(axes, best.epoch, value, f"best epoch {best.epoch:g}: {shown}")
+                _ring(axes, marked.epoch, value, f"{word}, epoch {marked.epoch:g}: {shown}")
         panels[1].yaxis.set_major_formatter(_PERCENT)
         if with_rates:
             _plain(panels[2], "Learning rate", xlabel="epoch")

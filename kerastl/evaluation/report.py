@@ -68,7 +68,7 @@ class ModelSummary:
         num_trained: Numbers that fine-tuning changed; None without fine-tuning.
         tuned: What of the backbone fine-tuning trained: "the top 3 of 16 blocks"; "" without.
         epochs: Epochs of fine-tuning that were run; 8.5 if it ended in the middle of the ninth.
-        best_epoch: When validation was best, 3.5 for the middle of the fourth epoch; None without
+        kept_epoch: When the kept weights were, 3.5 for the middle of the fourth epoch; None without
             fine-tuning.
         settings: Anything else worth a line, name to value.
     """
@@ -80,7 +80,7 @@ class ModelSummary:
     num_trained: int | None = None
     tuned: str = ""
     epochs: float = 0
-    best_epoch: float | None = None
+    kept_epoch: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -368,8 +368,8 @@ def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
         if model.num_trained is not None:
             share = model.num_trained / max(model.num_parameters, 1)
             rows.append(("Trained parameters", f"{model.num_trained:,} ({share:.0%})"))
-        best = "" if model.best_epoch is None else f"; epoch {model.best_epoch:g} was the best"
-        rows.append(("Epochs", f"{model.epochs:g}{best}"))
+        kept = "" if model.kept_epoch is None else f"; weights of epoch {model.kept_epoch:g}"
+        rows.append(("Epochs", f"{model.epochs:g}{kept}"))
     else:
         rows.append(("Training", "the head on frozen features (probe); no fine-tuning"))
     return [*rows, *((str(name), str(value)) for name, value in model.settings.items())]

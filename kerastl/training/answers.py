@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
+from kerastl.training.temperature import (
+    Temperature,
+    bake_temperature,
+    choose_temperature,
+    image_losses,
+    tempered_probabilities,
+)
 
 
 @dataclass(frozen=True)
@@ -21,16 +28,25 @@ class Answers:
     Attributes:
         validation: float32 of shape (num_val, num_classes): probabilities.
         test: float32 of shape (num_test, num_classes).
-        validation_loss: Log-loss on validation in nats that the models were compared by:
-            class-weighted with weights or sampling, before the shift with logit adjustment.
+        losses: float64 of shape (num_val,): log-loss of each validation image in nats, which the
+            models were compared by: weighted by class with weights or sampling, after the
+            temperature, before the shift with logit adjustment.
         while_training: float32 of shape (num_val, num_classes): what is said of validation images
-            as they are, before any mean over views or shift: what epochs are measured by.
+            as they are, before any mean over views, temperature or shift: what epochs are measured
+            by.
+        temperature: What the logits were divided by.
     """
 
     validation: NDArray[np.float32]
     test: NDArray[np.float32]
-    validation_loss: float
+    losses: NDArray[np.float64]
     while_training: NDArray[np.float32]
+    temperature: Temperature
+
+    @property
+    def validation_loss(self) -> float:
+        """Mean of the losses, nats per image."""
+        return float(self.losses.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +57,60 @@ class Candidate:
         read: From int64 rows of images to its answers; asks the classifier, with its weights.
         validation: Its answers on validation.
         while_training: See `Answers`.
-        weights: Of the classifier.
+        losses: See `Answers`, like `temperature`.
+        temperature: See there.
+        weights: Of the classifier, the temperature in them.
     """
 
     read: Callable[[NDArray[np.int64]], NDArray[np.float32]]
     validation: NDArray[np.float32]
     while_training: NDArray[np.float32]
+    losses: NDArray[np.float64]
+    temperature: Temperature
     weights: list[NDArray[Any]]
+
+
+def candidate_of(
+    classifier: keras.Model,
+    read: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    validation: NDArray[np.float32],
+    *,
+    labels: NDArray[Any],
+    while_training: NDArray[np.float32],
+    groups: NDArray[Any] | None,
+    class_weights: NDArray[np.float32] | None,
+    seed: int,
+) -> Candidate:
+    """Return what a classifier is now as one of those that may be kept, as sure as it should be.
+
+    The classifier itself stays as it is: its training may begin here.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        read: See `Candidate`.
+        validation: What it answers to validation now.
+        labels: Of the validation images: int64 of shape (num_val,), or 0/1 of shape (num_val,
+            num_classes).
+        while_training: See `Answers`.
+        groups: Of shape (num_val,): see `kerastl.training.temperature.choose_temperature`.
+        class_weights: float32 of shape (num_classes,): of the loss.
+        seed: Of the folds that the temperature is proven on.
+    """
+    options: dict[str, Any] = {"class_weights": class_weights}
+    temperature = choose_temperature(labels, validation, groups=groups, seed=seed, **options)
+    tempered = tempered_probabilities(validation, temperature.value, multi_label=labels.ndim == 2)
+    own = classifier.get_weights()
+    bake_temperature(classifier, temperature.value)
+    weights = classifier.get_weights()
+    classifier.set_weights(own)
+    return Candidate(
+        read,
+        tempered,
+        while_training,
+        image_losses(labels, tempered, **options),
+        temperature,
+        weights,
+    )
 
 
 def answers_to_test(

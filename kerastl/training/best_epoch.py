@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -20,24 +19,11 @@ from kerastl.features.halving import halving
 from kerastl.features.probe import log_loss_nats
 from kerastl.progress import Advance
 from kerastl.training.checks import check_parts
+from kerastl.training.kept import Kept, KeptChecks
+from kerastl.training.temperature import tempered_losses
 
 # Of the log-loss without any knowledge: above it, training has gone wrong.
 _CHAOS = 5.0
-
-
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """Weights that may be what a phase gives.
-
-    Attributes:
-        loss: On validation, nats per image.
-        weights: Of all variables that the phase may change.
-        probabilities: float32 of shape (num_val, num_classes): the answers on validation.
-    """
-
-    loss: float
-    weights: list[NDArray[Any]] = field(repr=False)
-    probabilities: NDArray[np.float32] = field(repr=False)
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -54,6 +40,7 @@ class BestEpoch(keras.callbacks.Callback):
         patience_epochs: Ends after so many epochs without a better validation loss.
         epoch_steps: Steps of an epoch.
         class_weights: float32 of shape (num_classes,): of the validation loss.
+        groups: Of shape (num_val,): validation images of one group are alike; None if none are.
         advance: Called with 1 after each step.
         deadline: Ends the phase, in the middle of an epoch too, once one step was made.
         num_kept: Of how many of the best checks the weights are kept.
@@ -61,8 +48,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     Attributes:
         history: One row per epoch, see `kerastl.training.phase.PhaseResult`.
-        best_epoch: When it was best: 4 at the end of the fourth epoch, 3.5 in its middle.
-        best: Of the best checks, the best first; of the moving averages of the weights, if the
+        kept: What is worth keeping of the checks; of the moving averages of the weights, if the
             optimizer has any.
         out_of_time: Whether the deadline ended the phase.
     """
@@ -78,6 +64,7 @@ class BestEpoch(keras.callbacks.Callback):
         patience_epochs: int,
         epoch_steps: int,
         class_weights: NDArray[np.float32] | None,
+        groups: NDArray[Any] | None,
         advance: Advance,
         deadline: Deadline = NEVER,
         num_kept: int = 1,
@@ -85,9 +72,8 @@ class BestEpoch(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.history: list[dict[str, Any]] = []
-        self.best_epoch: float = 0
-        self.best: list[Kept] = []
-        self._variables, self._first, self._num_kept = list(variables), first, num_kept
+        self.kept = KeptChecks(groups, num_best=num_kept)
+        self._variables, self._first = list(variables), first
         self.out_of_time = False
         self._deadline = deadline
         self._inputs = inputs
@@ -134,31 +120,28 @@ class BestEpoch(keras.callbacks.Callback):
             return
         if batch + 1 in self._parts:
             when = round(len(self.history) + self._parts[batch + 1], 3)
-            loss, accuracy = self._validate(when)
-            self._checks.append({"epoch": when, "val_loss": loss, "val_accuracy": accuracy})
+            self._checks.append({"epoch": when, **self._validate(when)})
             self._checked_step = self._step
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row of history."""
         logs = {} if logs is None else logs
         if self._checked_step == self._step:  # patience was over within the epoch: it ends here
-            check = self._checks.pop()
-            when, loss, accuracy = check["epoch"], check["val_loss"], check["val_accuracy"]
+            measured = self._checks.pop()
+            when = measured.pop("epoch")
         else:
             when = epoch + 1
-            loss, accuracy = self._validate(when)
-        # For callbacks that come after this one.
-        logs |= {"val_loss": loss, "val_accuracy": accuracy}
+            measured = self._validate(when)
+        logs |= measured  # for callbacks that come after this one
         if epoch == 0:
-            self._refuse_chaos(loss)
+            self._refuse_chaos(measured["val_loss"])
         self.history.append(
             {
                 "phase": "fine-tune",
                 "epoch": when,
                 "loss": float(logs["loss"]),
                 "accuracy": float(logs["accuracy"]),
-                "val_loss": loss,
-                "val_accuracy": accuracy,
+                **measured,
                 "learning_rate": self._middle_rate,
                 # Keras weights training losses only: said here, so that nobody compares apples
                 # with pears.
@@ -168,8 +151,8 @@ class BestEpoch(keras.callbacks.Callback):
         )
         self._checks = []
 
-    def _validate(self, when: float) -> tuple[float, float]:
-        """Return validation loss and accuracy; keep the weights if they are among the best."""
+    def _validate(self, when: float) -> dict[str, float]:
+        """Return what validation says, by name; keep the weights if they are worth it."""
         with self._averaged():
             probabilities = self._forward_all()
             loss, accuracy = self._judged(probabilities)
@@ -179,15 +162,21 @@ class BestEpoch(keras.callbacks.Callback):
                     "a finite number.",
                     f"Try --learning-rate {self._learning_rate / 10:g}.",
                 )
-            is_best = not self.best or loss < self.best[0].loss
-            if len(self.best) < self._num_kept or loss < self.best[-1].loss:
-                kept = Kept(loss, [np.array(v.numpy()) for v in self._variables], probabilities)
-                self.best = sorted([*self.best, kept], key=lambda one: one.loss)[: self._num_kept]
-        if is_best:
-            self.best_epoch = when
-        elif when - self.best_epoch > self._patience_epochs - 1e-3:  # 0.001: thirds are rounded
+            losses = self._losses(probabilities)
+            is_best = self.kept.add(
+                when,
+                losses,
+                probabilities,
+                lambda: [np.array(variable.numpy()) for variable in self._variables],
+            )
+        # 0.001: thirds are rounded.
+        if not is_best and when - self.kept.best[0].epoch > self._patience_epochs - 1e-3:
             self.model.stop_training = True
-        return loss, accuracy
+        return {
+            "val_loss": loss,
+            "val_tempered_loss": float(losses.mean()),
+            "val_accuracy": accuracy,
+        }
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -227,20 +216,21 @@ class BestEpoch(keras.callbacks.Callback):
     def _first_loss(self) -> float:
         """Return the validation loss of the weights before the first step."""
         now = [np.array(variable.numpy()) for variable in self._variables]
-        first = self.measure(self._first).loss
-        for variable, value in zip(self._variables, now, strict=True):
-            variable.assign(value)
+        self._assign(self._first)
+        first, _ = self._judged(self._forward_all())
+        self._assign(now)
         return first
 
-    def go_on(self, history: Sequence[dict[str, Any]], best: list[Kept], best_epoch: float) -> None:
+    def go_on(self, history: Sequence[dict[str, Any]], best: Sequence[Kept], late: Kept) -> None:
         """Know what an interrupted run knew, in place.
 
         Args:
             history: Its rows.
             best: Its best checks, the best first.
-            best_epoch: When it was best.
+            late: Its late one, see `kerastl.training.kept.KeptChecks`.
         """
-        self.history, self.best, self.best_epoch = list(history), best, best_epoch
+        self.history = list(history)
+        self.kept.go_on(best, late)
         self._step = len(self.history) * self._epoch_steps
         self._advance(self._step)
 
@@ -259,15 +249,25 @@ class BestEpoch(keras.callbacks.Callback):
         Args:
             weights: Of the variables, in their order.
         """
-        for variable, value in zip(self._variables, weights, strict=True):
-            variable.assign(value)
+        self._assign(weights)
         probabilities = self._forward_all()
-        return Kept(self._judged(probabilities)[0], weights, probabilities)
+        return Kept(len(self.history), self._losses(probabilities), weights, probabilities)
 
     def put_back(self, kept: Kept) -> None:
         """Give the model weights that were kept, in place."""
-        for variable, value in zip(self._variables, kept.weights, strict=True):
+        self._assign(kept.weights)
+
+    def _assign(self, weights: Sequence[NDArray[Any]]) -> None:
+        """Give the model other weights, in place."""
+        for variable, value in zip(self._variables, weights, strict=True):
             variable.assign(value)
+
+    def _losses(self, probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the loss of each image that checks are compared by."""
+        if self.model.loss.name == "binary_crossentropy":
+            return tempered_losses(self._targets, probabilities)
+        labels = self._targets.argmax(axis=1)
+        return tempered_losses(labels, probabilities, class_weights=self._class_weights)
 
     def _judged(self, probabilities: NDArray[np.float32]) -> tuple[float, float]:
         """Return the log-loss in nats, without penalties on weights, and the accuracy."""

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.errors import ConfigError
-from kerastl.training.best_epoch import Kept
+from kerastl.training.kept import Kept
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 3
+_VERSION = 4
 # Between two writings passes so many times what one takes: a twentieth of the time at most.
 _LEAST_PAUSE = 20.0
 
@@ -45,8 +45,8 @@ class Checkpoint:
         images_at_once: Images that go through the network together.
         num_views: Views of each image that are kept, see `kerastl.training.view_plan.ViewPlan`.
         history: One row per epoch.
-        best_epoch: When it was best, see `kerastl.training.best_epoch.BestEpoch`.
         best: The best checks, the best first.
+        late: The late one, see `kerastl.training.kept.KeptChecks`.
         variables: Weights and random states.
         optimizer: The optimizer's variables.
         callbacks: Numbers that callbacks count in, by name.
@@ -58,8 +58,8 @@ class Checkpoint:
     images_at_once: int
     num_views: int
     history: tuple[dict[str, Any], ...]
-    best_epoch: float
     best: tuple[Kept, ...] = field(repr=False)
+    late: Kept = field(repr=False)
     variables: tuple[NDArray[Any], ...] = field(repr=False)
     optimizer: tuple[NDArray[Any], ...] = field(repr=False)
     callbacks: Mapping[str, float] = field(default_factory=dict)
@@ -159,6 +159,8 @@ class CheckpointFile:
 
     def _arrays(self, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
         """Return everything as arrays by name, plain values as text."""
+        # The late one is often the best one as well.
+        kept_checks = list(dict.fromkeys((*checkpoint.best, checkpoint.late)))
         plain = {
             "version": _VERSION,
             "identity": self._identity,
@@ -168,16 +170,18 @@ class CheckpointFile:
             "images_at_once": checkpoint.images_at_once,
             "num_views": checkpoint.num_views,
             "history": list(checkpoint.history),
-            "best_epoch": checkpoint.best_epoch,
-            "losses": [kept.loss for kept in checkpoint.best],
+            "epochs_kept": [kept.epoch for kept in kept_checks],
+            "late": kept_checks.index(checkpoint.late),
+            "num_best": len(checkpoint.best),
             "callbacks": dict(checkpoint.callbacks),
         }
         arrays = {"plain": np.frombuffer(json.dumps(plain).encode(), np.uint8)}
         groups: dict[str, Sequence[NDArray[Any]]] = {
             "variable": checkpoint.variables,
             "optimizer": checkpoint.optimizer,
-            "answers": [kept.probabilities for kept in checkpoint.best],
-            **{f"best{n}": kept.weights for n, kept in enumerate(checkpoint.best)},
+            "answers": [kept.probabilities for kept in kept_checks],
+            "losses": [kept.losses for kept in kept_checks],
+            **{f"kept{n}": kept.weights for n, kept in enumerate(kept_checks)},
         }
         for name, values in groups.items():
             arrays |= {f"{name}/{number}": value for number, value in enumerate(values)}
@@ -230,7 +234,11 @@ def _checkpoint_of(plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         count = sum(key.startswith(f"{name}/") for key in arrays)
         return tuple(arrays[f"{name}/{number}"] for number in range(count))
 
-    answers = group("answers")
+    answers, losses = group("answers"), group("losses")
+    kept = [
+        Kept(epoch, losses[number], list(group(f"kept{number}")), answers[number])
+        for number, epoch in enumerate(plain["epochs_kept"])
+    ]
     return Checkpoint(
         epochs_done=plain["epochs_done"],
         finished=plain["finished"],
@@ -238,11 +246,8 @@ def _checkpoint_of(plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         images_at_once=plain["images_at_once"],
         num_views=plain["num_views"],
         history=tuple(plain["history"]),
-        best_epoch=plain["best_epoch"],
-        best=tuple(
-            Kept(loss, list(group(f"best{number}")), answers[number])
-            for number, loss in enumerate(plain["losses"])
-        ),
+        best=tuple(kept[: plain["num_best"]]),
+        late=kept[plain["late"]],
         variables=group("variable"),
         optimizer=group("optimizer"),
         callbacks=plain["callbacks"],

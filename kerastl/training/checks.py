@@ -56,6 +56,6 @@ def flat_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         flat = {name: value for name, value in row.items() if name != "checks"}
         for check in row.get("checks", ()):
             part = f"{check['epoch'] % 1:.3g}"
-            flat |= {f"{name}_at_{part}": check[name] for name in ("val_loss", "val_accuracy")}
+            flat |= {f"{name}_at_{part}": check[name] for name in check if name != "epoch"}
         rows.append(flat)
     return rows

@@ -30,13 +30,13 @@ from kerastl.deadline import TimeUpError
 from kerastl.errors import DivergedError
 from kerastl.features.extract import probability_reader
 from kerastl.features.precision import Precision, choose_precision
-from kerastl.features.probe import Probe, log_loss_nats
+from kerastl.features.probe import Probe
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.view_mean import mean_answer, mean_over_views
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
-from kerastl.training.answers import Answers, Candidate, answers_to_test
+from kerastl.training.answers import Answers, Candidate, answers_to_test, candidate_of
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.frozen_fit import Answer, View, fit_frozen
@@ -61,7 +61,7 @@ class Experiment:
         classifier: Holds the weights of the kept model, and answers as it does.
         kept: "probe" or "fine-tuned".
         answers: By name of the model: "probe", and "fine-tuned" if that was run.
-        probe: The linear probe, before any logit adjustment.
+        probe: The linear probe, before any temperature and logit adjustment.
         phase: How fine-tuning went, None if it was not run.
         test_rows: int64: the test rows that the answers are of; not those whose file had gone
             or was damaged when it was read for the test.
@@ -138,7 +138,8 @@ def probe_then_fine_tune(
 
     Returns:
         Answers of both on validation and test, and which was kept: the one with the
-        smaller log-loss on validation, class-weighted if that was trained for.
+        smaller log-loss on validation, class-weighted if that was trained for, and each after the
+        temperature that it has from then on, see `kerastl.training.temperature`.
 
     Raises:
         ConfigError: The remedy for imbalance cannot be had, or the interrupted run was another
@@ -169,13 +170,22 @@ def probe_then_fine_tune(
         seed=seed,
         **shared,
     )
-    candidates = {PROBE: _probe_candidate(classifier, answer, val, multi_label=labels.ndim == 2)}
+    as_candidate = functools.partial(
+        candidate_of,
+        classifier,
+        labels=labels[val],
+        groups=None if groups is None else groups[val],
+        class_weights=weights,
+        seed=seed,
+    )
+    candidates = {PROBE: _probe_candidate(as_candidate, answer, val, several=labels.ndim == 2)}
     result, left_out = _fine_tuned(
         classifier,
         images,
         targets,
         train_rows=train,
         val_rows=val,
+        groups=groups,
         phase=in_precision(phase, chosen),
         balanced=imbalance == SAMPLING,
         cut=cut,
@@ -187,10 +197,10 @@ def probe_then_fine_tune(
     answering = mean_over_views(classifier, tuple(views)) if tta else classifier
     if result is not None:
         ask = probability_reader(answering, images, batch_size=batch_size)
-        candidates[FINE_TUNED] = _fine_tuned_candidate(classifier, result, ask, val, tta=tta)
+        candidates[FINE_TUNED] = _fine_tuned_candidate(as_candidate, result, ask, val, tta=tta)
     # From here on nothing is decided any more but by validation; the test split is read.
     tested, test = answers_to_test(classifier, candidates, images, test)
-    answers, kept = _keep_better(classifier, labels[val], candidates, tested, weights)
+    answers, kept = _keep_better(classifier, candidates, tested)
     if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
         answers = _adjust(classifier, answers, labels[train])
     return Experiment(
@@ -208,7 +218,7 @@ def probe_then_fine_tune(
 
 
 def _fine_tuned_candidate(
-    classifier: keras.Model,
+    as_candidate: Callable[..., Candidate],
     result: PhaseResult,
     ask: Callable[[NDArray[np.int64], str], NDArray[np.float32]],
     val: NDArray[np.int64],
@@ -217,25 +227,27 @@ def _fine_tuned_candidate(
 ) -> Candidate:
     """Return the fine-tuned model as one of those that may be kept."""
     alone = result.val_probabilities
-    return Candidate(
+    return as_candidate(
         lambda rows: ask(rows, "Testing the fine-tuned model"),
         ask(val, "Validating the mean over views") if tta else alone,
-        alone,
-        classifier.get_weights(),
+        while_training=alone,
     )
 
 
 def _probe_candidate(
-    classifier: keras.Model, answer: Answer, val: NDArray[np.int64], *, multi_label: bool
+    as_candidate: Callable[..., Candidate],
+    answer: Answer,
+    val: NDArray[np.int64],
+    *,
+    several: bool,
 ) -> Candidate:
     """Return the probe as one of the models that may be kept."""
     of_views = answer(val, "Validating the probe")
-    mean = functools.partial(mean_answer, multi_label=multi_label)
-    return Candidate(
+    mean = functools.partial(mean_answer, multi_label=several)
+    return as_candidate(
         lambda rows: mean(answer(rows, "Testing the probe")),
         mean(of_views),
-        of_views[0],
-        classifier.get_weights(),
+        while_training=of_views[0],
     )
 
 
@@ -344,18 +356,17 @@ def _fine_tuned(
 
 def _keep_better(
     classifier: keras.Model,
-    labels: NDArray[Any],
     candidates: Mapping[str, Candidate],
     tested: dict[str, NDArray[np.float32]],
-    class_weights: NDArray[np.float32] | None,
 ) -> tuple[dict[str, Answers], str]:
     """Give the classifier the better weights; return all answers, and whose these weights are."""
     answers = {
         name: Answers(
             one.validation,
             tested[name],
-            log_loss_nats(labels, one.validation, class_weights=class_weights),
+            one.losses,
             one.while_training,
+            one.temperature,
         )
         for name, one in candidates.items()
     }
@@ -371,11 +382,10 @@ def _adjust(
     priors = log_priors(train_labels, num_classes=classifier.output_shape[-1])
     adjust_bias(classifier, priors)
     return {
-        name: Answers(
+        name: dataclasses.replace(
+            one,
             validation=adjusted_probabilities(one.validation, priors),
             test=adjusted_probabilities(one.test, priors),
-            validation_loss=one.validation_loss,
-            while_training=one.while_training,
         )
         for name, one in answers.items()
     }

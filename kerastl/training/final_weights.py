@@ -1,4 +1,4 @@
-"""What a phase gives in the end: the best epoch, or an average that validation prefers to it."""
+"""What a phase gives in the end: a late check, or an average that beats the best one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kerastl.training.averaging import best_between, greedy_soup
-from kerastl.training.best_epoch import BestEpoch, Kept
+from kerastl.training.best_epoch import BestEpoch
+from kerastl.training.kept import Kept
 from kerastl.training.phase import Phase
 
 
@@ -18,7 +19,7 @@ class FinalWeights:
 
     Attributes:
         kept: The weights, their validation loss and answers.
-        words: What they are an average of, one sentence; empty if they are the best epoch's.
+        words: What they are an average of, one sentence; empty if they are those of one check.
     """
 
     kept: Kept
@@ -33,15 +34,17 @@ def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -
         phase: Which averages may be tried.
         first: The weights before training, of the same variables.
     """
-    alone = best = keeper.best[0]
+    best_checks, late = keeper.kept.best, keeper.kept.late
+    assert late is not None  # every epoch ends with a check
+    alone = best = best_checks[0]
     checks = "epochs" if phase.checks_per_epoch == 1 else "checks"
     tried = []
 
     def measure(weights: list[NDArray[Any]]) -> float:
         return keeper.measure(weights).loss
 
-    if len(keeper.best) > 1:
-        candidates = [(one.loss, one.weights) for one in keeper.best]
+    if len(best_checks) > 1:
+        candidates = [(one.loss, one.weights) for one in best_checks]
         loss, weights, count = greedy_soup(candidates, measure)
         if count > 1:
             best = keeper.measure(weights)
@@ -51,9 +54,10 @@ def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -
         if loss < best.loss:
             best = keeper.measure(weights)
             tried.append(f"{part:.0%} of the way there from the first ones")
-    keeper.put_back(best)
     if not tried:
-        return FinalWeights(best, "")
+        keeper.put_back(late)
+        return FinalWeights(late, "")
+    keeper.put_back(best)
     return FinalWeights(
         best,
         f"The weights are {', '.join(tried)}: validation log-loss {best.loss:.4f}, that of the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -71,8 +72,8 @@ def fit_frozen(
 
     Returns:
         The probe, and the function from rows, and a description for the progress bar, to the
-        answers of the fitted head, float32 (number of rows, num_classes) for each view, the
-        image as it is first.
+        answers of the classifier's head as it is then, float32 (number of rows, num_classes) for
+        each view, the image as it is first. The features are those of the backbone as it is now.
 
     Raises:
         FrozenPartError: The frozen part is not what it should be.
@@ -114,7 +115,8 @@ def fit_frozen(
     if not _has_hidden_layer(classifier):
         assign_probe(classifier, probe)
         return probe, lambda rows, what: [
-            probe_probabilities(probe, x, multi_label=multi_label) for x in of_views(rows, what)
+            probe_probabilities(_probe_in(classifier, probe), x, multi_label=multi_label)
+            for x in of_views(rows, what)
         ]
     num_classes = classifier.output_shape[-1]
     head = fit_head(
@@ -129,6 +131,14 @@ def fit_frozen(
     return probe, lambda rows, what: [
         np.asarray(head.predict(x, verbose=0), np.float32) for x in of_views(rows, what)
     ]
+
+
+def _probe_in(classifier: keras.Model, probe: Probe) -> Probe:
+    """Return the probe as the classifier has it now: by a temperature, it may be less sure."""
+    output = parts_of(classifier).output
+    return dataclasses.replace(
+        probe, kernel=np.asarray(output.kernel), bias=np.asarray(output.bias)
+    )
 
 
 def _features_of_views(

@@ -47,7 +47,7 @@ class MemoryEstimate:
     Attributes:
         libraries: Python, TensorFlow and whatever else the process holds already.
         pixels: Decoded images that are kept in memory; memory-mapped files take none.
-        network: Weights, their folded copy, what the optimizer keeps, the best epoch's.
+        network: Weights, their folded copy, what the optimizer keeps, the best checks'.
         work: Tensors of the largest step, of the frozen part or of training.
         views: Kept views; those in the store are memory-mapped and take none.
         images_at_once: Of the training step; of the frozen part where nothing is trained.
@@ -198,8 +198,9 @@ def estimate_memory(
         )
         views = plan.num_bytes if room["place"] == "memory" else 0
         num_trained = 4 * _num_learned(backbone, trained, phase.frozen_above)
-        # Two moments, the gradients and their sum, the best epoch's weights and the first ones.
-        network += 6 * num_trained
+        # Two moments, the gradients and their sum, weights of the best and of a late check, and
+        # the first ones.
+        network += 7 * num_trained
         # What is frozen above keeps as much: gradients go through it (--tune first took 1.96 GiB
         # where all blocks took 2.14: EfficientNetLite0, 32 images of 224 pixels, CPU, 2026-11).
         step = at_once * (_kept(trained) + 2 * _largest(trained))

@@ -97,18 +97,22 @@ class Phase:
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """How a phase went; the classifier holds the weights of its best epoch, or better ones.
+    """How a phase went; the classifier holds the weights of its best checks, or better ones.
 
     Attributes:
         history: One row per epoch: phase, epoch (from 1), loss, accuracy, val_loss,
-            val_accuracy, learning_rate, val_loss_kind ("plain" or "class-weighted"). Losses in
-            nats per image; the rate is that of the epoch's middle step, half of its steps
+            val_tempered_loss, val_accuracy, learning_rate, val_loss_kind ("plain" or
+            "class-weighted"). Losses in nats per image; the tempered one is that after the
+            temperature which fits validation best, see `kerastl.training.temperature`: what checks
+            are compared by. The rate is that of the epoch's middle step, half of its steps
             before and after (of its first step where the deadline came before the middle).
             The epoch is whole but for the last one if patience was over within it: 8.5. What was
-            measured between the ends of epochs is in its `checks`: epoch (3.5), val_loss and
-            val_accuracy of each.
-        best_epoch: When the validation loss was smallest: 4 at the end of the fourth epoch (an int
-            then), 3.5 in its middle.
+            measured between the ends of epochs is in its `checks`: epoch (3.5), val_loss,
+            val_tempered_loss and val_accuracy of each.
+        best_epoch: When the tempered validation loss was smallest: 4 at the end of the fourth
+            epoch (an int then), 3.5 in its middle.
+        kept_epoch: When the weights were that were kept: the last check that is as good, see
+            `kerastl.training.kept`; the end of training where they are an average.
         val_probabilities: float32 of shape (num_val, num_classes): the answers of what the
             classifier holds now.
         num_trainable: Numbers that the phase trained.
@@ -121,13 +125,14 @@ class PhaseResult:
         cut_short: What the deadline did, one sentence; empty if it did nothing.
         images_at_once: Images that went through the network together in a step, at most the
             batch's.
-        averaged: What the weights are an average of, one sentence; empty if they are those of the
-            best epoch.
+        averaged: What the weights are an average of, one sentence; empty if they are those of one
+            check.
         out_of_memory: What was done when memory ran out, one sentence; empty if it did not.
     """
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
     best_epoch: float
+    kept_epoch: float
     val_probabilities: NDArray[np.float32] = field(repr=False)
     num_trainable: int
     num_folded: int

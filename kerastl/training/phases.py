@@ -55,6 +55,7 @@ def fine_tune(
     val_rows: NDArray[np.int64],
     border: Border | None,
     phase: Phase,
+    groups: NDArray[Any] | None = None,
     class_weights: NDArray[np.float32] | None = None,
     balanced: bool = False,
     store: Store = NO_STORE,
@@ -75,8 +76,10 @@ def fine_tune(
         val_rows: int64: rows that decide which weights are kept.
         border: Where the trained part begins; None for the input.
         phase: How to train.
+        groups: Of shape (n,): validation images of one group are alike, which widens the error of
+            their losses; None if none are.
         class_weights: float32 of shape (num_classes,): of the validation loss that chooses the
-            epoch and, unless `balanced`, of the training loss.
+            weights and, unless `balanced`, of the training loss.
         balanced: Whether an epoch draws every class equally often; its training loss is plain.
         store: Where what leaves the frozen part is kept for later runs.
         cut: Made of this very classifier, border, phase and store by
@@ -126,6 +129,7 @@ def fine_tune(
             phase,
             train_rows=train_rows,
             val_rows=val_rows,
+            val_groups=None if groups is None else groups[val_rows],
             class_weights=class_weights,
             balanced=balanced,
             depths=variable_depths(
@@ -181,7 +185,8 @@ def _trained(
     )
     return PhaseResult(
         history=tuple(keeper.history),
-        best_epoch=keeper.best_epoch,
+        best_epoch=keeper.kept.best[0].epoch,
+        kept_epoch=final.kept.epoch,
         val_probabilities=final.kept.probabilities,
         averaged=final.words,
         num_trainable=int(sum(math.prod(v.shape) for v in model.trainable_variables)),
@@ -205,11 +210,9 @@ def _train(
     train_rows: NDArray[np.int64],
     val_rows: NDArray[np.int64],
     must_not_move: Sequence[keras.Variable],
-    class_weights: NDArray[np.float32] | None,
     depths: Mapping[int, int],
-    callbacks: Sequence[keras.callbacks.Callback],
-    checkpoint: CheckpointFile | None,
     resumed: Checkpoint | None,
+    **options: Any,
 ) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
@@ -248,11 +251,9 @@ def _train(
             phase,
             steps=steps,
             moving=moving,
-            class_weights=class_weights,
-            callbacks=callbacks,
-            checkpoint=checkpoint,
             resumed=resumed,
             images_at_once=images_at_once,
+            **options,
         )
         final = choose_weights(keeper, phase, moving.first_weights)
         return model, keeper, final, precision
@@ -296,6 +297,7 @@ def _fit(
     *,
     steps: int,
     moving: Moving,
+    val_groups: NDArray[Any] | None,
     class_weights: NDArray[np.float32] | None,
     callbacks: Sequence[keras.callbacks.Callback],
     checkpoint: CheckpointFile | None,
@@ -313,6 +315,7 @@ def _fit(
             patience_epochs=phase.patience_epochs,
             epoch_steps=steps,
             class_weights=class_weights,
+            groups=val_groups,
             advance=advance,
             deadline=phase.deadline,
             num_kept=phase.soup,
@@ -320,7 +323,11 @@ def _fit(
         )
         counting: list[keras.callbacks.Callback] = []
         if phase.schedule == PLATEAU:  # a third after two epochs without a better validation loss
-            counting.append(keras.callbacks.ReduceLROnPlateau(factor=1 / 3, patience=2))
+            counting.append(
+                keras.callbacks.ReduceLROnPlateau(
+                    "val_tempered_loss", mode="min", factor=1 / 3, patience=2
+                )
+            )
         told = [keeper, *counting, *callbacks]
         if checkpoint is not None:
             saver = Saver(

@@ -127,7 +127,7 @@ def find_learning_rate(
             result = fine_tune(classifier, images, targets, **ask, phase=short, **options)
             if result.cut_short:
                 raise TimeUpError(result.cut_short)
-            loss = min(float(row["val_loss"]) for row in result.history)
+            loss = min(float(row["val_tempered_loss"]) for row in result.history)
         except DivergedError as error:  # too high
             why, loss = error.what, float("nan")
             logger.info("Rate %.1e: %s", rate, why)

@@ -79,7 +79,8 @@ class Saver(keras.callbacks.Callback):
         """Write where it stands; not in the middle of an epoch, where the time was up."""
         if self._keeper.out_of_time:
             return
-        finished = bool(self.model.stop_training)
+        finished, late = bool(self.model.stop_training), self._keeper.kept.late
+        assert late is not None  # the epoch has ended with a check
         checkpoint = Checkpoint(
             epochs_done=epoch + 1,
             finished=finished,
@@ -87,8 +88,8 @@ class Saver(keras.callbacks.Callback):
             images_at_once=self._images_at_once,
             num_views=self._num_views,
             history=tuple(self._keeper.history),
-            best_epoch=self._keeper.best_epoch,
-            best=tuple(self._keeper.best),
+            best=tuple(self._keeper.kept.best),
+            late=late,
             variables=tuple(np.array(variable.numpy()) for variable in self._variables),
             optimizer=tuple(np.array(one.numpy()) for one in self.model.optimizer.variables),
             callbacks={
@@ -124,7 +125,7 @@ def go_on(
         variable.assign(value)
     for variable, value in zip(model.optimizer.variables, checkpoint.optimizer, strict=True):
         variable.assign(value)
-    keeper.go_on(checkpoint.history, list(checkpoint.best), checkpoint.best_epoch)
+    keeper.go_on(checkpoint.history, checkpoint.best, checkpoint.late)
     for _ in range(checkpoint.epochs_done * iterators_per_epoch()):
         iter(batches)
 
@@ -182,8 +183,8 @@ def best_so_far(checkpoint: Checkpoint, cut: Cut, phase: Phase) -> PhaseResult:
         phase: How it was to be trained.
     """
     model = cut.view.suffix if cut.plan.num_views else cut.view.model
-    best, learned = checkpoint.best[0], Moving.of(model, cut.view.must_not_move).learned
-    for variable, value in zip(learned, best.weights, strict=True):
+    late, learned = checkpoint.late, Moving.of(model, cut.view.must_not_move).learned
+    for variable, value in zip(learned, late.weights, strict=True):
         variable.assign(value)
     words = (
         f"{phase.deadline.words}: no time was left to go on after epoch {checkpoint.epochs_done} "
@@ -192,8 +193,9 @@ def best_so_far(checkpoint: Checkpoint, cut: Cut, phase: Phase) -> PhaseResult:
     logger.warning("%s", words)
     return PhaseResult(
         history=checkpoint.history,
-        best_epoch=checkpoint.best_epoch,
-        val_probabilities=best.probabilities,
+        best_epoch=checkpoint.best[0].epoch,
+        kept_epoch=late.epoch,
+        val_probabilities=late.probabilities,
         num_trainable=int(sum(math.prod(one.shape) for one in model.trainable_variables)),
         num_folded=cut.view.num_folded,
         largest_difference=cut.difference,

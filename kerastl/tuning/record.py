@@ -225,13 +225,11 @@ def _verdict(found: Found) -> str:
         return "No trial is better than the recipe: it stays as it is."
     if recipe.judged is None or best.judged is None:
         return "There is nothing to compare it with: the recipe came to no end."
-    gain, error = paired_difference(
-        start.val_labels, best.judged, recipe.judged, class_weights=start.class_weights
-    )
+    gain, error = paired_difference(best.judged, recipe.judged, groups=start.val_groups)
     chance = "" if gain > 2 * error else ", which may be chance"
     return (
-        f"Better than the recipe by {gain:.4f} ± {error:.4f} (standard error over the images)"
-        f"{chance}."
+        f"Better than the recipe by {gain:.4f} ± {error:.4f} (standard error over "
+        f"{'images' if start.val_groups is None else 'groups'}){chance}."
     )
 
 

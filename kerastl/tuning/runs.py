@@ -89,6 +89,12 @@ class Start:
         """Labels of the validation images."""
         return self.job.table.labels[self.job.rows("val")]
 
+    @property
+    def val_groups(self) -> NDArray[Any] | None:
+        """Groups of the validation images, if there are any."""
+        groups = self.job.table.groups
+        return None if groups is None else groups[self.job.rows("val")]
+
 
 def find_start(
     config: FitConfig,
@@ -249,6 +255,7 @@ def train_once(start: Start, values: Mapping[str, Any]) -> tuple[keras.Model, Ph
         border=network.border,
         all_borders=network.borders,
         phase=phase,
+        groups=job.table.groups,
         class_weights=start.class_weights,
         balanced=config.imbalance == SAMPLING,
         store=start.store,

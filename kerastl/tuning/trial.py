@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.features.probe import log_loss_nats
+from kerastl.training.kept import standard_error
+from kerastl.training.temperature import tempered_losses
 
 COMPLETE, DIVERGED, CUT_SHORT = "complete", "diverged", "cut short"
 
@@ -21,13 +22,19 @@ class Judged:
 
     Attributes:
         probabilities: float32 of shape (num_val, num_classes).
-        loss: Log-loss in nats per image, class-weighted where the training loss is.
+        losses: float64 of shape (num_val,): log-loss of each image in nats, after the temperature
+            that fits all of them best, by the weight of its class where the training has one.
         accuracy: From 0 to 1; with several labels per image, all of them right.
     """
 
     probabilities: NDArray[np.float32] = field(repr=False)
-    loss: float
+    losses: NDArray[np.float64] = field(repr=False)
     accuracy: float
+
+    @property
+    def loss(self) -> float:
+        """Nats per image."""
+        return float(self.losses.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +64,7 @@ def judge(
     *,
     class_weights: NDArray[np.float32] | None,
 ) -> Judged:
-    """Return how good answers are, by the loss that a fit decides by.
+    """Return how good answers are, by the loss that a fit compares its checks by.
 
     Args:
         labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
@@ -72,8 +79,8 @@ def judge(
         right = np.all((probabilities >= 0.5) == (labels >= 0.5), axis=1)
     else:
         right = probabilities.argmax(axis=1) == labels
-    loss = log_loss_nats(labels, probabilities, class_weights=class_weights)
-    return Judged(probabilities, loss, float(right.mean()))
+    losses = tempered_losses(labels, probabilities, class_weights=class_weights)
+    return Judged(probabilities, losses, float(right.mean()))
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -100,11 +107,7 @@ def loss_of(trial: Trial) -> float:
 
 
 def paired_difference(
-    labels: NDArray[Any],
-    one: Judged,
-    other: Judged,
-    *,
-    class_weights: NDArray[np.float32] | None,
+    one: Judged, other: Judged, *, groups: NDArray[Any] | None
 ) -> tuple[float, float]:
     """Return by how much the loss of one is below that of the other, and its standard error.
 
@@ -112,20 +115,9 @@ def paired_difference(
     drawing these images; that of having chosen the best of many comes on top.
 
     Args:
-        labels: See `judge`.
         one: Answers.
         other: Answers to the same images.
-        class_weights: See `judge`.
+        groups: Of shape (num_val,): images of one group are alike; None if none are.
     """
-    gains = np.array(
-        [
-            log_loss_nats(labels[row : row + 1], other.probabilities[row : row + 1])
-            - log_loss_nats(labels[row : row + 1], one.probabilities[row : row + 1])
-            for row in range(len(labels))
-        ]
-    )
-    if class_weights is not None:
-        weights = class_weights[labels]
-        gains = gains * weights / weights.mean()
-    error = float(np.std(gains, ddof=1) / math.sqrt(len(gains))) if len(gains) > 1 else math.inf
-    return float(gains.mean()), error
+    gains = other.losses - one.losses
+    return float(gains.mean()), standard_error(gains, groups) or math.inf

@@ -91,7 +91,7 @@ def test_wrong_confusion_is_named():
 def test_curves_mark_the_best_epoch_and_the_probe():
     figure = learning_curves_figure(history(), probe={"val_loss": 0.35, "val_accuracy": 0.71})
     shown = texts(figure)
-    assert "best epoch 3: 0.300" in shown
+    assert "best, epoch 3: 0.300" in shown
     assert "best epoch 3: 73.0%" in shown
     assert "probe, validation" in shown
     loss, accuracy, rate = figure.axes
@@ -105,7 +105,7 @@ def test_curves_show_what_was_measured_within_epochs():
     rows = history(2, phase="bn") + history()
     rows[4] |= {"checks": [{"epoch": 2.5, "val_loss": 0.25, "val_accuracy": 0.9}]}
     figure = learning_curves_figure(rows)
-    assert {"best epoch 4.5: 0.250", "best epoch 4.5: 90.0%"} <= {*texts(figure)}
+    assert {"best, epoch 4.5: 0.250", "best, epoch 4.5: 90.0%"} <= {*texts(figure)}
     for axes, height in zip(figure.axes, (0.25, 0.9), strict=False):
         points = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
         assert ([4.5], [height]) in points

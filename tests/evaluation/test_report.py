@@ -310,14 +310,14 @@ def test_fine_tuning_is_described():
         num_trained=250,
         tuned="the top 3 of 16 blocks",
         epochs=12,
-        best_epoch=7,
+        kept_epoch=7,
         settings={"Augmentation": "dihedral"},
     )
     page = Page(render_report(minimal(model=model)))
     for words in (
         "Fine-tuned the top 3 of 16 blocks, and the head",
         "Trained parameters 250 (25%)",
-        "Epochs 12; epoch 7 was the best",
+        "Epochs 12; weights of epoch 7",
         "Augmentation dihedral",
     ):
         assert words in page.text
@@ -325,8 +325,8 @@ def test_fine_tuning_is_described():
 
 
 def test_parts_of_epochs_are_described():
-    model = ModelSummary("Own", "none", (9, 9), 10, epochs=8.5, best_epoch=3.5)
-    assert "Epochs 8.5; epoch 3.5 was the best" in Page(render_report(minimal(model=model))).text
+    model = ModelSummary("Own", "none", (9, 9), 10, epochs=8.5, kept_epoch=3.5)
+    assert "Epochs 8.5; weights of epoch 3.5" in Page(render_report(minimal(model=model))).text
 
 
 def test_many_classes_fold_and_stay_small():

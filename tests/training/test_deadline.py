@@ -57,7 +57,7 @@ def tuned(images, *, minutes, classifier=None, **changes):
 
 
 @pytest.mark.parametrize("views", ["live", 1])
-def test_it_stops_in_the_middle_of_an_epoch_and_keeps_the_best(images, ticks, caplog, views):
+def test_it_stops_in_the_middle_of_an_epoch_and_keeps_what_is_good(images, ticks, caplog, views):
     """6 steps an epoch, and the clock is asked in each of them: 10 are of the second epoch."""
     classifier = make_classifier()
     asked_before = 1 + (10 if views == 1 else 0)  # before anything, and for each kept batch
@@ -66,11 +66,11 @@ def test_it_stops_in_the_middle_of_an_epoch_and_keeps_the_best(images, ticks, ca
     assert len(result.history) == 2
     assert f"--max-minutes {asked_before + 10}: fine-tuning stopped in epoch 2 of 5." in caplog.text
     assert result.cut_short in caplog.text
-    best = result.history[result.best_epoch - 1]["val_loss"]
-    assert best == min(row["val_loss"] for row in result.history)
+    kept = result.history[result.kept_epoch - 1]["val_loss"]
+    assert kept < 0.9 * result.history[0]["val_loss"] or result.kept_epoch == 1
     targets = one_hot(LABELS, num_classes=3)[VAL]
     answers = classifier(images[VAL].astype(np.float32), training=False).numpy()
-    assert -np.mean(np.log((answers * targets).sum(axis=1))) == pytest.approx(best, rel=1e-4)
+    assert -np.mean(np.log((answers * targets).sum(axis=1))) == pytest.approx(kept, rel=1e-4)
 
 
 def test_without_a_deadline_nothing_is_cut_short(images):

@@ -77,7 +77,7 @@ def test_the_suggestion_is_near_the_best_of_a_sweep(problem):
             result = fine_tune(classifier, images, targets, **job, phase=phase)
         except DivergedError:
             continue
-        found[float(rate)] = min(row["val_loss"] for row in result.history)
+        found[float(rate)] = min(row["val_tempered_loss"] for row in result.history)
     # Rates that are as good as the best one, but for noise, are the best one too.
     good = [rate for rate, loss in found.items() if loss < min(found.values()) + 0.02]
     assert min(good) / 3 <= sweep.suggestion <= 3 * max(good), (sweep.suggestion, found)
@@ -108,8 +108,8 @@ def searched(monkeypatch, outcomes, phase=PHASE):
         if isinstance(outcome, Exception):
             raise outcome
         if isinstance(outcome, str):
-            return types.SimpleNamespace(history=[{"val_loss": 0.0}], cut_short=outcome)
-        return types.SimpleNamespace(history=[{"val_loss": outcome}], cut_short="")
+            return types.SimpleNamespace(history=[{"val_tempered_loss": 0.0}], cut_short=outcome)
+        return types.SimpleNamespace(history=[{"val_tempered_loss": outcome}], cut_short="")
 
     monkeypatch.setattr("kerastl.training.rate_search.fine_tune", pretended)
     try:

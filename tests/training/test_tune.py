@@ -306,7 +306,7 @@ def test_the_memory_of_what_is_learned_is_counted(images):
         )
     block = 4 * (5 * 9 * 5 + 5 + 4 * 5)
     more = networks["from two"].network - networks["two"].network
-    assert 6 * 2 * block <= more <= 6 * 2 * (block + 100)
+    assert 7 * 2 * block <= more <= 7 * 2 * (block + 100)
     assert networks["two"].work <= networks["from two"].work
     assert networks["two"].views == networks["from two"].views
 
