@@ -20,7 +20,7 @@ from kerastl.evaluation.diagnosis import (
     diagnose,
 )
 from kerastl.record import Record
-from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.training.decision import FINE_TUNED, PROBE
 
 _MOST = 3
 # Recall of a class below the mean over classes from which it is worth a word.

@@ -35,7 +35,7 @@ from kerastl.run_folder import (
     write_rows,
 )
 from kerastl.summary import number, percent
-from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.unfinished_folds import publish_folds, unfinished_folds
 from kerastl.workflow import run
 

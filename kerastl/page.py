@@ -32,7 +32,7 @@ from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_ro
 from kerastl.findings import show_findings
 from kerastl.record import Record
 from kerastl.run_pictures import right_answers
-from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.recipes import augmentation_warning
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -26,7 +27,8 @@ from kerastl.evaluation.calibration import calibration_metrics
 from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
-from kerastl.training.experiment import FINE_TUNED, PROBE, Experiment
+from kerastl.training.decision import FINE_TUNED, PROBE
+from kerastl.training.experiment import Experiment
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import Recipe
 
@@ -104,6 +106,7 @@ def measure(record: Record) -> dict[str, Any]:
     measured: dict[str, Any] = {
         "kept": experiment.kept,
         "kept_because": why_kept(experiment, chosen_by=chosen_by(record.config.imbalance)),
+        "gain": None if experiment.gain is None else dataclasses.asdict(experiment.gain),
         "imbalance": imbalance_of(record),
     }
     for name, answers in experiment.answers.items():
@@ -162,13 +165,19 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
         experiment: Both models' answers.
         chosen_by: Which loss they were compared by.
     """
-    if FINE_TUNED not in experiment.answers:
+    gain = experiment.gain
+    if gain is None:
         return experiment.left_out or "Only the probe was fitted."
     losses = {name: answers.validation_loss for name, answers in experiment.answers.items()}
     other = PROBE if experiment.kept == FINE_TUNED else FINE_TUNED
+    has = f"has the smaller {chosen_by} on validation"
+    if experiment.kept == PROBE:
+        has = f"has surely the smaller {chosen_by} on validation"
+    elif gain.value < 0:
+        has = f"stays: its {chosen_by} on validation is not surely above that of the probe"
     return (
-        f"The {experiment.kept} model has the smaller {chosen_by} on validation: "
-        f"{losses[experiment.kept]:.3f} against {losses[other]:.3f} of the {other} one."
+        f"The {experiment.kept} model {has}: {losses[experiment.kept]:.3f} against "
+        f"{losses[other]:.3f} of the {other} one (difference {gain.words})."
     )
 
 

@@ -30,7 +30,7 @@ from kerastl.evaluation.report import Picture
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
 from kerastl.features.probe import log_loss_nats
 from kerastl.record import Record, label_text, probable_text
-from kerastl.training.experiment import PROBE
+from kerastl.training.decision import PROBE
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from kerastl.data.wording import counted
 from kerastl.deploy.savedmodel import ExportResult
 from kerastl.record import Record
 from kerastl.run_folder import QUARANTINE, REPORT
-from kerastl.training.experiment import FINE_TUNED, PROBE
+from kerastl.training.decision import FINE_TUNED, PROBE
 
 
 def summary_lines(

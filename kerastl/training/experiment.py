@@ -1,11 +1,10 @@
-"""Probe, then fine-tuning, side by side: the better one by validation is kept.
+"""Probe, then fine-tuning, side by side: validation decides which is kept.
 
 The test split is read once, at the end, by both.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,31 +21,27 @@ from kerastl.data.imbalance import (
     NONE,
     SAMPLING,
     check_imbalance,
-    log_priors,
     loss_weights,
 )
 from kerastl.data.stream import Images
 from kerastl.deadline import TimeUpError
 from kerastl.errors import DivergedError
 from kerastl.features.extract import probability_reader
-from kerastl.features.precision import Precision, choose_precision
+from kerastl.features.precision import Precision
 from kerastl.features.probe import Probe
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.models.view_mean import mean_answer, mean_over_views
-from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
-from kerastl.training.answers import Answers, Candidate, answers_to_test, candidate_of
+from kerastl.training.answers import Answers, Candidate, candidate_of
 from kerastl.training.checkpoint import CheckpointFile
-from kerastl.training.cut import Cut, cut_classifier
-from kerastl.training.frozen_fit import Answer, View, fit_frozen
+from kerastl.training.decision import FINE_TUNED, PROBE, Gain, decide
+from kerastl.training.frozen_fit import Answer, View
+from kerastl.training.frozen_start import fit_and_cut, in_precision
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
 from kerastl.training.targets import one_hot
-
-PROBE = "probe"
-FINE_TUNED = "fine-tuned"
 
 _GIVEN_UP = "Fine-tuning was given up, the probe is what is left."
 
@@ -60,6 +55,7 @@ class Experiment:
     Attributes:
         classifier: Holds the weights of the kept model, and answers as it does.
         kept: "probe" or "fine-tuned".
+        gain: Of fine-tuning over the probe, on validation; None if it was not run.
         answers: By name of the model: "probe", and "fine-tuned" if that was run.
         probe: The linear probe, before any temperature and logit adjustment.
         phase: How fine-tuning went, None if it was not run.
@@ -75,6 +71,7 @@ class Experiment:
 
     classifier: keras.Model = field(repr=False)
     kept: str
+    gain: Gain | None
     answers: dict[str, Answers] = field(repr=False)
     probe: Probe = field(repr=False)
     phase: PhaseResult | None
@@ -137,9 +134,10 @@ def probe_then_fine_tune(
         seed: Of the folds and the head.
 
     Returns:
-        Answers of both on validation and test, and which was kept: the one with the
-        smaller log-loss on validation, class-weighted if that was trained for, and each after the
-        temperature that it has from then on, see `kerastl.training.temperature`.
+        Answers of both on validation and test, and which was kept, see
+        `kerastl.training.decision`: by their log-loss on validation, class-weighted if that was
+        trained for, and each after the temperature that it has from then on, see
+        `kerastl.training.temperature`.
 
     Raises:
         ConfigError: The remedy for imbalance cannot be had, or the interrupted run was another
@@ -147,21 +145,94 @@ def probe_then_fine_tune(
         FrozenPartError: A frozen part is not frozen.
     """
     check_imbalance(imbalance, multi_label=labels.ndim == 2)
-    train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
-    targets = one_hot(labels, num_classes=classifier.output_shape[-1])
+    rows = {name: np.flatnonzero(splits == name) for name in ("train", "val", "test")}
     views = symmetric_views(augment, square=images.shape[1] == images.shape[2])
     announce_memory(
         classifier, images, splits, border=border, phase=phase, batch_size=batch_size, store=store
     )
-    weights = loss_weights(labels[train], num_classes=targets.shape[1], imbalance=imbalance)
-    shared: dict[str, Any] = {"border": border, "class_weights": weights, "store": store}
+    answering = mean_over_views(classifier, tuple(views)) if tta else classifier
+    weights = loss_weights(
+        labels[rows["train"]], num_classes=classifier.output_shape[-1], imbalance=imbalance
+    )
+    val_groups = None if groups is None else groups[rows["val"]]
+    candidates, others = _train_both(
+        classifier,
+        images,
+        labels,
+        train=rows["train"],
+        val=rows["val"],
+        answering=answering,
+        as_candidate=functools.partial(
+            candidate_of,
+            classifier,
+            labels=labels[rows["val"]],
+            groups=val_groups,
+            class_weights=weights,
+            seed=seed,
+        ),
+        views=views,
+        phase=phase,
+        balanced=imbalance == SAMPLING,
+        all_borders=all_borders,
+        callbacks=callbacks,
+        checkpoint=checkpoint,
+        tta=tta,
+        batch_size=batch_size,
+        precision=precision,
+        seed=seed,
+        groups=groups,
+        border=border,
+        class_weights=weights,
+        store=store,
+    )
+    decision = decide(
+        classifier,
+        candidates,
+        images,
+        rows["test"],
+        val_groups=val_groups,
+        priors_of=labels[rows["train"]] if imbalance == LOGIT_ADJUST else None,
+    )
+    return Experiment(
+        classifier=answering,
+        kept=decision.kept,
+        gain=decision.gain,
+        answers=decision.answers,
+        test_rows=decision.test_rows,
+        class_weights=weights,
+        answer_views=tuple(views) if tta else (AS_IT_IS,),
+        **others,
+    )
+
+
+def _train_both(
+    classifier: keras.Model,
+    images: Images,
+    labels: NDArray[Any],
+    *,
+    train: NDArray[np.int64],
+    val: NDArray[np.int64],
+    answering: keras.Model,
+    as_candidate: Callable[..., Candidate],
+    views: Mapping[str, View],
+    phase: Phase | None,
+    balanced: bool,
+    all_borders: Sequence[Border],
+    callbacks: Sequence[keras.callbacks.Callback],
+    checkpoint: CheckpointFile | None,
+    tta: bool,
+    batch_size: int,
+    precision: str,
+    seed: int,
+    **shared: Any,
+) -> tuple[dict[str, Candidate], dict[str, Any]]:
+    """Return the probe and, if there is one, the fine-tuned model; and how they were made."""
     probe, answer, chosen, cut = fit_and_cut(
         classifier,
         images,
         labels,
         train=train,
         val=val,
-        groups=groups,
         phase=phase,
         views=views,
         tta=tta,
@@ -170,51 +241,26 @@ def probe_then_fine_tune(
         seed=seed,
         **shared,
     )
-    as_candidate = functools.partial(
-        candidate_of,
-        classifier,
-        labels=labels[val],
-        groups=None if groups is None else groups[val],
-        class_weights=weights,
-        seed=seed,
-    )
     candidates = {PROBE: _probe_candidate(as_candidate, answer, val, several=labels.ndim == 2)}
     result, left_out = _fine_tuned(
         classifier,
         images,
-        targets,
+        one_hot(labels, num_classes=classifier.output_shape[-1]),
         train_rows=train,
         val_rows=val,
-        groups=groups,
         phase=in_precision(phase, chosen),
-        balanced=imbalance == SAMPLING,
+        balanced=balanced,
         cut=cut,
         all_borders=all_borders,
         callbacks=callbacks,
         checkpoint=checkpoint,
         **shared,
     )
-    answering = mean_over_views(classifier, tuple(views)) if tta else classifier
     if result is not None:
         ask = probability_reader(answering, images, batch_size=batch_size)
         candidates[FINE_TUNED] = _fine_tuned_candidate(as_candidate, result, ask, val, tta=tta)
-    # From here on nothing is decided any more but by validation; the test split is read.
-    tested, test = answers_to_test(classifier, candidates, images, test)
-    answers, kept = _keep_better(classifier, candidates, tested)
-    if imbalance == LOGIT_ADJUST:  # after every choice: it trains and chooses plainly
-        answers = _adjust(classifier, answers, labels[train])
-    return Experiment(
-        classifier=answering,
-        kept=kept,
-        answers=answers,
-        probe=probe,
-        phase=result,
-        test_rows=test,
-        precision=chosen,
-        class_weights=weights,
-        left_out=left_out,
-        answer_views=tuple(views) if tta else (AS_IT_IS,),
-    )
+    made = {"probe": probe, "phase": result, "precision": chosen, "left_out": left_out}
+    return candidates, made
 
 
 def _fine_tuned_candidate(
@@ -251,90 +297,6 @@ def _probe_candidate(
     )
 
 
-def fit_and_cut(
-    classifier: keras.Model,
-    images: Images,
-    labels: NDArray[Any],
-    *,
-    train: NDArray[np.int64],
-    val: NDArray[np.int64],
-    border: Border | None,
-    phase: Phase | None,
-    views: Mapping[str, View],
-    precision: str,
-    store: Store,
-    seed: int,
-    **options: Any,
-) -> tuple[Probe, Answer, Precision, Cut | None]:
-    """Choose the precision, cut the classifier if there is time to fine-tune, fit the head.
-
-    Args:
-        classifier: See `probe_then_fine_tune`, like all others but those named here.
-        images: See there.
-        labels: See there.
-        train: int64: rows to fit on.
-        val: int64: rows that tell a head with a hidden layer when to stop.
-        border: See there.
-        phase: See there.
-        views: What of each image it is fitted on, see `kerastl.data.augment.symmetric_views`.
-        precision: See there.
-        store: See there.
-        seed: See there.
-        **options: The other arguments of `kerastl.training.frozen_fit.fit_frozen`.
-
-    Returns:
-        The probe, what answers like the fitted head, what features were computed in, and the
-        classifier cut where fine-tuning begins, which is to be released.
-    """
-    chosen, features = choose_precision(
-        classifier,
-        images,
-        rows=train,
-        labels=labels,
-        precision=precision,
-        num_images=len(train) * len(views),
-        seed=seed,
-    )
-    if precision != "float32":
-        logger.info("Features in %s: %s.", chosen.dtype, chosen.reason)
-    cut = None
-    if (phase := in_precision(phase, chosen)) is not None and not phase.deadline.passed:
-        cut = cut_classifier(
-            classifier,
-            images,
-            train_rows=train,
-            val_rows=val,
-            border=border,
-            phase=phase,
-            store=store,
-        )
-    probe, answer = fit_frozen(
-        classifier,
-        images,
-        labels,
-        train=train,
-        val=val,
-        views=views,
-        features=features,
-        dtype=chosen.dtype,
-        cut=cut,
-        store=store,
-        seed=seed,
-        **options,
-    )
-    return probe, answer, chosen, cut
-
-
-def in_precision(phase: Phase | None, precision: Precision) -> Phase | None:
-    """Return how to fine-tune with kept views of training images in the precision of features.
-
-    Args:
-        phase: How to fine-tune, if at all.
-        precision: From `fit_and_cut`.
-    """
-    return phase and dataclasses.replace(phase, view_dtype=precision.dtype)
-
-
 def _fine_tuned(
     classifier: keras.Model, *arguments: Any, phase: Phase | None, **options: Any
 ) -> tuple[PhaseResult | None, str]:
@@ -352,40 +314,3 @@ def _fine_tuned(
             options["cut"].release()
     logger.warning("%s", reason)
     return None, reason
-
-
-def _keep_better(
-    classifier: keras.Model,
-    candidates: Mapping[str, Candidate],
-    tested: dict[str, NDArray[np.float32]],
-) -> tuple[dict[str, Answers], str]:
-    """Give the classifier the better weights; return all answers, and whose these weights are."""
-    answers = {
-        name: Answers(
-            one.validation,
-            tested[name],
-            one.losses,
-            one.while_training,
-            one.temperature,
-        )
-        for name, one in candidates.items()
-    }
-    kept = min(answers, key=lambda name: answers[name].validation_loss)
-    classifier.set_weights(candidates[kept].weights)
-    return answers, kept
-
-
-def _adjust(
-    classifier: keras.Model, answers: dict[str, Answers], train_labels: NDArray[Any]
-) -> dict[str, Answers]:
-    """Adjust the classifier in place; return all answers adjusted, with the losses that chose."""
-    priors = log_priors(train_labels, num_classes=classifier.output_shape[-1])
-    adjust_bias(classifier, priors)
-    return {
-        name: dataclasses.replace(
-            one,
-            validation=adjusted_probabilities(one.validation, priors),
-            test=adjusted_probabilities(one.test, priors),
-        )
-        for name, one in answers.items()
-    }

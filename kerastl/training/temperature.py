@@ -96,7 +96,7 @@ def fit_temperature(
     Example:
         >>> labels = np.repeat([0, 1], [750, 250])
         >>> too_sure = np.repeat(np.array([[0.9, 0.1]], np.float32), 1000, axis=0)
-        >>> round(fit_temperature(labels, too_sure), 2)  # ln 9 / ln 3
+        >>> round(fit_temperature(labels, too_sure), 1)  # ln 9 / ln 3
         2.0
     """
     if (count := len(labels)) < _LEAST_IMAGES:

@@ -220,7 +220,7 @@ def _verdict(found: Found) -> str:
     """Return what comes of the comparison with recipe and probe."""
     best, recipe, start = found.best, found.recipe, found.start
     if start.probe.loss <= loss_of(best):
-        return "The probe is not beaten: a fit with any of these numbers keeps the probe."
+        return "The probe is not beaten: no trial has a smaller loss than it."
     if best is recipe:
         return "No trial is better than the recipe: it stays as it is."
     if recipe.judged is None or best.judged is None:

@@ -30,8 +30,8 @@ from kerastl.models.classifier import parts_of
 from kerastl.models.view_mean import mean_answer, mean_over_views
 from kerastl.plan import build, find_phase, find_settings
 from kerastl.prepared import Prepared, prepare
-from kerastl.training.experiment import fit_and_cut, in_precision
 from kerastl.training.frozen_fit import View
+from kerastl.training.frozen_start import fit_and_cut, in_precision
 from kerastl.training.phase import PhaseResult
 from kerastl.training.phases import fine_tune
 from kerastl.training.targets import one_hot

@@ -92,7 +92,7 @@ def test_curves_mark_the_best_epoch_and_the_probe():
     figure = learning_curves_figure(history(), probe={"val_loss": 0.35, "val_accuracy": 0.71})
     shown = texts(figure)
     assert "best, epoch 3: 0.300" in shown
-    assert "best epoch 3: 73.0%" in shown
+    assert "best, epoch 3: 73.0%" in shown
     assert "probe, validation" in shown
     loss, accuracy, rate = figure.axes
     heights = [set(line.get_ydata()) for line in (*loss.lines, *accuracy.lines)]

@@ -15,7 +15,8 @@ from kerastl.features.locks import alone
 from kerastl.features.store import open_store
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
-from kerastl.training.experiment import FINE_TUNED, PROBE, probe_then_fine_tune
+from kerastl.training.decision import FINE_TUNED, PROBE
+from kerastl.training.experiment import probe_then_fine_tune
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
 from kerastl.training.targets import one_hot

@@ -11,7 +11,8 @@ from kerastl.features.extract import predict_probabilities
 from kerastl.features.probe import log_loss_nats
 from kerastl.models.classifier import build_classifier
 from kerastl.models.view_mean import mean_over_views
-from kerastl.training.experiment import FINE_TUNED, PROBE, probe_then_fine_tune
+from kerastl.training.decision import FINE_TUNED, PROBE
+from kerastl.training.experiment import probe_then_fine_tune
 from kerastl.training.phase import Phase
 from kerastl.training.temperature import (
     Temperature,

@@ -1,0 +1,138 @@
+"""Probe or fine-tuned: validation decides, and only then the test split is read, once.
+
+The fine-tuned model is kept unless it is surely worse than the probe that it began as: its log-loss
+on validation above the probe's by more than one standard error of their difference, paired by
+image, over groups where there are any. That is the rule by which its checks are kept (see
+`kerastl.training.kept`), for a training that goes on from the probe is nothing but its last check.
+On a few hundred images of four groups the smaller loss alone takes the probe where fine-tuning is
+better by five points (solar cells with whole modules held out; `benchmarks/what_to_keep.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.imbalance import log_priors
+from kerastl.data.stream import Images
+from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
+from kerastl.training.answers import Answers, Candidate, answers_to_test
+from kerastl.training.kept import standard_error
+
+PROBE = "probe"
+FINE_TUNED = "fine-tuned"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much smaller the validation log-loss is after fine-tuning.
+
+    Attributes:
+        value: Nats per image; below 0 where the probe has the smaller one.
+        standard_error: Of its mean over these images, or their groups.
+        num_groups: Groups that it was taken over; None for images.
+    """
+
+    value: float
+    standard_error: float
+    num_groups: int | None
+
+    @property
+    def words(self) -> str:
+        """Value and error, for people."""
+        over = "images" if self.num_groups is None else f"{self.num_groups} groups"
+        return f"{abs(self.value):.3f} \N{PLUS-MINUS SIGN} {self.standard_error:.3f} over {over}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, and what both models answer.
+
+    Attributes:
+        kept: "probe" or "fine-tuned".
+        gain: Of fine-tuning; None if there is the probe alone.
+        answers: By name of the model.
+        test_rows: int64: the test rows that the answers are of.
+    """
+
+    kept: str
+    gain: Gain | None
+    answers: dict[str, Answers] = field(repr=False)
+    test_rows: NDArray[np.int64] = field(repr=False)
+
+
+def decide(
+    classifier: keras.Model,
+    candidates: Mapping[str, Candidate],
+    images: Images,
+    test: NDArray[np.int64],
+    *,
+    val_groups: NDArray[Any] | None,
+    priors_of: NDArray[Any] | None,
+) -> Decision:
+    """Decide by validation, ask all for the test split, give the classifier what is kept, in place.
+
+    Args:
+        classifier: Made by `kerastl.models.classifier.build_classifier`.
+        candidates: By name of the model.
+        images: uint8 of shape (n, height, width, 3).
+        test: int64: the test rows.
+        val_groups: Of shape (num_val,): validation images of one group are alike; None if none are.
+        priors_of: int64: labels whose shares the answers are adjusted by after every choice; None
+            to leave them.
+    """
+    gain = None
+    if FINE_TUNED in candidates:
+        gain = gain_of(candidates[PROBE].losses, candidates[FINE_TUNED].losses, groups=val_groups)
+    kept = PROBE if gain is None or gain.value < -gain.standard_error else FINE_TUNED
+    # From here on nothing is decided any more; the test split is read.
+    tested, test = answers_to_test(classifier, candidates, images, test)
+    answers = {
+        name: Answers(one.validation, tested[name], one.losses, one.while_training, one.temperature)
+        for name, one in candidates.items()
+    }
+    classifier.set_weights(candidates[kept].weights)
+    if priors_of is not None:
+        answers = _adjusted(classifier, answers, priors_of)
+    return Decision(kept, gain, answers, test)
+
+
+def gain_of(
+    probe: NDArray[np.float64], fine_tuned: NDArray[np.float64], *, groups: NDArray[Any] | None
+) -> Gain:
+    """Return how much smaller the losses of the same images are after fine-tuning.
+
+    Args:
+        probe: float64 of shape (num_val,), nats.
+        fine_tuned: The same.
+        groups: See `decide`.
+
+    Example:
+        >>> gain_of(np.array([1.0, 1.0]), np.array([0.5, 0.7]), groups=None).words
+        '0.400 ± 0.100 over images'
+    """
+    difference = probe - fine_tuned
+    num_groups = None if groups is None else len(np.unique(groups))
+    return Gain(float(difference.mean()), standard_error(difference, groups), num_groups)
+
+
+def _adjusted(
+    classifier: keras.Model, answers: dict[str, Answers], train_labels: NDArray[Any]
+) -> dict[str, Answers]:
+    """Adjust the classifier in place; return all answers adjusted, with the losses that chose."""
+    priors = log_priors(train_labels, num_classes=classifier.output_shape[-1])
+    adjust_bias(classifier, priors)
+    return {
+        name: dataclasses.replace(
+            one,
+            validation=adjusted_probabilities(one.validation, priors),
+            test=adjusted_probabilities(one.test, priors),
+        )
+        for name, one in answers.items()
+    }
