@@ -99,10 +99,11 @@ def candidate_of(
     options: dict[str, Any] = {"class_weights": class_weights}
     temperature = choose_temperature(labels, validation, groups=groups, seed=seed, **options)
     tempered = tempered_probabilities(validation, temperature.value, multi_label=labels.ndim == 2)
-    own = classifier.get_weights()
-    bake_temperature(classifier, temperature.value)
-    weights = classifier.get_weights()
-    classifier.set_weights(own)
+    weights = own = classifier.get_weights()
+    if temperature.value != 1:
+        bake_temperature(classifier, temperature.value)
+        weights = classifier.get_weights()
+        classifier.set_weights(own)
     return Candidate(
         read,
         tempered,

@@ -55,6 +55,32 @@ def test_the_best_may_lie_in_the_middle_of_an_epoch():
     assert "lowest in the last of 3 epochs (0.300)" in found.words
 
 
+def tempered(*triples):
+    return [
+        {"loss": loss, "val_loss": val, "val_tempered_loss": after} for loss, val, after in triples
+    ]
+
+
+def test_surer_is_not_worse():
+    """The plain loss has doubled and what counts is at its lowest: nothing was learned by heart."""
+    ask = {"probe_loss": 0.6, "kept_loss": 0.31, "kept_epoch": 3, "epochs": 3}
+    history = tempered((0.6, 0.4, 0.38), (0.3, 0.5, 0.31), (0.1, 0.8, 0.312))
+    found = diagnose(history, **ask)
+    assert found.verdict == "fits"
+    assert "lowest in epoch 2 of 3 (0.310) and hardly rose" in found.words
+    assert "Without it the loss rose from 0.400 to 0.800: the model got surer" in found.words
+    plain = [{**row, "val_loss": row["val_tempered_loss"]} for row in history]
+    assert "temperature" not in diagnose(plain, **ask).words
+
+
+def test_what_is_kept_is_named():
+    history = tempered((0.6, 0.5, 0.45), (0.3, 0.4, 0.35), (0.2, 0.45, 0.355), (0.1, 0.9, 0.5))
+    found = diagnose(history, probe_loss=0.6, kept_loss=0.355, kept_epoch=3, epochs=4)
+    assert found.verdict == "overfits"
+    assert "rose from 0.350 to 0.500. What is kept is of epoch 3. All this after" in found.words
+    assert "got surer" not in found.words
+
+
 def test_without_a_validation_loss_nothing_can_be_said():
     with pytest.raises(DataError, match='must have a "val_loss"'):
         diagnose([{"loss": 0.5}], probe_loss=0.6, kept_loss=0.3, epochs=3)
