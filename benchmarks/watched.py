@@ -11,8 +11,8 @@ from kerastl.data.stream import Images
 from kerastl.features.probe import probe_probabilities
 from kerastl.features.store import find_store
 from kerastl.plan import build, find_network, find_phase, find_settings, split_table
-from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.targets import one_hot
+from kerastl.training.validation_callback import ValidationCallback
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,11 @@ def watched_training(
     of_probe = probe_probabilities(probe, kerastl.extract_features(classifier, images[val]))
     recipe, network = find_settings(config, network, num_train=len(train))
     watch = _Watch()
-    forward, epoch_end = BestEpoch._forward_all, BestEpoch.on_epoch_end
-    BestEpoch._forward_all = lambda keeper: watch.check(lambda: forward(keeper))
-    BestEpoch.on_epoch_end = lambda keeper, *told: watch.end(lambda: epoch_end(keeper, *told))
+    forward, epoch_end = ValidationCallback._forward_all, ValidationCallback.on_epoch_end
+    ValidationCallback._forward_all = lambda keeper: watch.check(lambda: forward(keeper))
+    ValidationCallback.on_epoch_end = lambda keeper, *told: watch.end(
+        lambda: epoch_end(keeper, *told)
+    )
     try:
         kerastl.fine_tune(
             classifier,
@@ -72,7 +74,7 @@ def watched_training(
             store=find_store("auto", largest_bytes=2**34),
         )
     finally:
-        BestEpoch._forward_all, BestEpoch.on_epoch_end = forward, epoch_end
+        ValidationCallback._forward_all, ValidationCallback.on_epoch_end = forward, epoch_end
     answers = np.stack([of_probe, *watch.answers])
     return Watched(answers, table.labels[val], units[val], watch.check_share())
 

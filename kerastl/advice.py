@@ -161,7 +161,7 @@ def _with_more_time(record: Record) -> list[Advice]:
 def _averages(record: Record) -> list[Advice]:
     config, recipe, found = record.config, record.recipe, []
     if recipe.value("soup") == 1:
-        found.append(_try(config, "Averages of the best epochs", soup=3))
+        found.append(_try(config, "Averages of the best checks", soup=3))
     if not recipe.value("interpolate"):
         found.append(_try(config, "Weights between probe and fine-tuned", interpolate=True))
     return found

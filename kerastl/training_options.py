@@ -48,11 +48,13 @@ class TrainingOptions(DataOptions):
     """Longest length of fine-tuning; 0 for the probe alone. Default: 8."""
 
     patience_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
-    """Fine-tuning stops after so many epochs without a better validation loss. Default: 5."""
+    """Fine-tuning stops after so many epochs without a better validation loss, measured after the
+    temperature that fits it best. Default: 5."""
 
     checks_per_epoch: Annotated[int | None, Parameter(group=TRAINING)] = None
     """How often in an epoch the validation loss is measured, at even distances, its end included:
-    the best weights of a run may be those of half an epoch. No step depends on it. Default: 2."""
+    the weights that a run keeps may be those of half an epoch. No step depends on it. Default:
+    2."""
 
     max_minutes: Annotated[float | None, Parameter(group=TRAINING)] = None
     """Training ends so many minutes after the start, with the best so far: fine-tuning is cut short
@@ -133,8 +135,8 @@ class TrainingOptions(DataOptions):
     0 for the weights themselves, the default."""
 
     soup: Annotated[int | None, Parameter(group=TRAINING)] = None
-    """Of how many of the best checks the weights are averaged, where validation prefers that.
-    Default: 1, the best alone."""
+    """Of how many of the best checks the weights are averaged, where validation prefers that to
+    the best check alone. Default: 1, no average."""
 
     interpolate: Annotated[bool | None, Parameter(group=TRAINING)] = None
     """Whether weights between the probe's and the fine-tuned ones are tried on validation."""

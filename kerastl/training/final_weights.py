@@ -8,9 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kerastl.training.averaging import best_between, greedy_soup
-from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.kept import Kept
 from kerastl.training.phase import Phase
+from kerastl.training.validation_callback import ValidationCallback
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,9 @@ class FinalWeights:
     words: str
 
 
-def choose_weights(keeper: BestEpoch, phase: Phase, first: list[NDArray[Any]]) -> FinalWeights:
+def choose_weights(
+    keeper: ValidationCallback, phase: Phase, first: list[NDArray[Any]]
+) -> FinalWeights:
     """Choose what a phase gives by validation, and put it into the model, in place.
 
     Args:

@@ -30,7 +30,6 @@ from kerastl.models.depth import variable_depths
 from kerastl.models.frozen import prove_frozen
 from kerastl.models.xla import xla_of
 from kerastl.progress import track
-from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
 from kerastl.training.cut import Cut, cut_classifier
 from kerastl.training.final_weights import FinalWeights, choose_weights
@@ -42,6 +41,7 @@ from kerastl.training.saver import Saver, best_so_far, check_views, go_on
 from kerastl.training.schedules import PLATEAU
 from kerastl.training.split_step import words_for_parts
 from kerastl.training.step_precision import StepPrecision
+from kerastl.training.validation_callback import ValidationCallback
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def fine_tune(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: CheckpointFile | None = None,
 ) -> PhaseResult:
-    """Train a classifier above a border, in place, and keep its best weights by validation.
+    """Train a classifier above a border, in place, and keep what validation says.
 
     Of the backbone up to `phase.frozen_above`; and the head.
 
@@ -90,7 +90,7 @@ def fine_tune(
         checkpoint: Where it is kept how far training has come, and found again.
 
     Returns:
-        History, best epoch and what the check of the frozen part found.
+        History, what was kept, and what the check of the frozen part found.
 
     Raises:
         ConfigError: What is kept of the frozen part is not what the interrupted run kept.
@@ -213,7 +213,7 @@ def _train(
     depths: Mapping[int, int],
     resumed: Checkpoint | None,
     **options: Any,
-) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision, int]:
+) -> tuple[keras.Model, ValidationCallback, FinalWeights, StepPrecision, int]:
     """Prove and train in place, with fewer images at once and from the start if memory runs out.
 
     Half of a training with one step and half with another would be equal too, but for its random
@@ -224,7 +224,9 @@ def _train(
     first = train_rows[: phase.batch_size]
     begin = images_to_begin_with(phase, num_train=len(train_rows))
 
-    def attempt(images_at_once: int) -> tuple[keras.Model, BestEpoch, FinalWeights, StepPrecision]:
+    def attempt(
+        images_at_once: int,
+    ) -> tuple[keras.Model, ValidationCallback, FinalWeights, StepPrecision]:
         prepared = PreparedSteps(
             material,
             parts,
@@ -303,10 +305,10 @@ def _fit(
     checkpoint: CheckpointFile | None,
     resumed: Checkpoint | None,
     images_at_once: int,
-) -> BestEpoch:
+) -> ValidationCallback:
     """Train for the epochs of a phase, keep the best, in place; return what knows it."""
     with track("Fine-tuning", total=phase.epochs * steps) as advance:
-        keeper = BestEpoch(
+        keeper = ValidationCallback(
             material.validation,
             val_targets,
             variables=moving.learned,
@@ -365,7 +367,7 @@ def _fit(
     return keeper
 
 
-def _cut_short(keeper: BestEpoch, phase: Phase) -> str:
+def _cut_short(keeper: ValidationCallback, phase: Phase) -> str:
     """Say what the deadline did, in the log too."""
     if not keeper.out_of_time:
         return ""

@@ -197,7 +197,7 @@ def _base(job: Job) -> dict[str, Setting]:
         "label_smoothing": Setting(0.0, "off: it spoils calibration"),
         "clip_norm": Setting(1.0, "AutoGluon, ViT"),
         "ema_momentum": Setting(0.0, "off"),
-        "soup": Setting(1, "the best epoch alone"),
+        "soup": Setting(1, "one check alone"),
         "interpolate": Setting(False, "off"),
     }
 

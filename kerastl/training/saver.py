@@ -16,12 +16,12 @@ import tensorflow as tf
 from kerastl.data.wording import counted
 from kerastl.errors import ConfigError
 from kerastl.models.xla import Xla
-from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import Checkpoint, CheckpointFile
 from kerastl.training.cut import Cut
 from kerastl.training.moving import Moving
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.step_precision import StepPrecision
+from kerastl.training.validation_callback import ValidationCallback
 from kerastl.training.view_plan import LIVE, ViewPlan
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Saver(keras.callbacks.Callback):
 
     Args:
         file: Where to.
-        keeper: Knows history and best epochs.
+        keeper: Knows the history and what is kept of the checks.
         variables: Weights and random states that training changes.
         counting: Callbacks that count in numbers of their own.
         counted: What the interrupted run had counted, see `Checkpoint.callbacks`; empty for a
@@ -49,7 +49,7 @@ class Saver(keras.callbacks.Callback):
     def __init__(
         self,
         file: CheckpointFile,
-        keeper: BestEpoch,
+        keeper: ValidationCallback,
         *,
         variables: Sequence[keras.Variable],
         counting: Sequence[keras.callbacks.Callback],
@@ -104,7 +104,7 @@ class Saver(keras.callbacks.Callback):
 def go_on(
     checkpoint: Checkpoint,
     model: keras.Model,
-    keeper: BestEpoch,
+    keeper: ValidationCallback,
     *,
     variables: Sequence[keras.Variable],
     batches: tf.data.Dataset,

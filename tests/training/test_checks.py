@@ -12,12 +12,12 @@ from kerastl.features.extract import predict_probabilities
 from kerastl.features.probe import log_loss_nats
 from kerastl.models.classifier import build_classifier
 from kerastl.training import saver
-from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.checks import check_parts
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
 from kerastl.training.targets import one_hot
+from kerastl.training.validation_callback import ValidationCallback
 
 LABELS = np.arange(60) % 3
 TRAIN, VAL = (np.flatnonzero(np.arange(60) % 5 != 4), np.flatnonzero(np.arange(60) % 5 == 4))
@@ -120,7 +120,7 @@ def test_patience_counts_parts_of_epochs(images):
 
 def test_patience_may_end_in_the_middle_of_an_epoch(images, monkeypatch):
     losses = iter([0.9, 0.8, 0.7, 0.75, 0.75, 0.75, 0.75])
-    monkeypatch.setattr(BestEpoch, "_losses", lambda *_: np.full(len(VAL), next(losses)))
+    monkeypatch.setattr(ValidationCallback, "_losses", lambda *_: np.full(len(VAL), next(losses)))
     _, result, weights = tuned(images, checks_per_epoch=2, patience_epochs=1)
     assert (result.best_epoch, result.kept_epoch) == (1.5, 1.5)
     assert result.history[-1]["epoch"] == 2.5

@@ -11,12 +11,12 @@ from kerastl.errors import ConfigError
 from kerastl.features.probe import log_loss_nats
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier
-from kerastl.training.best_epoch import BestEpoch
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
 from kerastl.training.saver import as_interrupted
 from kerastl.training.targets import one_hot
+from kerastl.training.validation_callback import ValidationCallback
 
 LABELS = np.arange(60) % 3
 TRAIN, VAL = (np.flatnonzero(np.arange(60) % 5 != 4), np.flatnonzero(np.arange(60) % 5 == 4))
@@ -66,7 +66,7 @@ def test_a_plateau_is_as_long_as_without_the_interruption(images, tmp_path, monk
     def pretended(keeper, _):
         return np.full(len(VAL), losses[len(keeper.history)])
 
-    monkeypatch.setattr(BestEpoch, "_losses", pretended)
+    monkeypatch.setattr(ValidationCallback, "_losses", pretended)
     _, expected = tuned(images, tmp_path / "undisturbed.npz", schedule="plateau")
     rates = [row["learning_rate"] for row in expected.history]
     assert rates == pytest.approx([0.01, 0.01, 0.01, 0.01 / 3, 0.01 / 3, 0.01 / 3])

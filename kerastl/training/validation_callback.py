@@ -1,4 +1,4 @@
-"""After each epoch of a phase, and within it: measure, keep the best, stop when it is time."""
+"""After each epoch of a phase, and within it: measure, keep what is good, stop in time."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from kerastl.training.temperature import tempered_losses
 _CHAOS = 5.0
 
 
-class BestEpoch(keras.callbacks.Callback):
-    """After each epoch, and within it: measure on validation, keep the best, end with patience.
+class ValidationCallback(keras.callbacks.Callback):
+    """After each epoch, and within it: measure on validation, keep what is good, end with patience.
 
     What is measured within an epoch changes no step of the training.
 
     Args:
         inputs: Gives the validation inputs of the trained model, batch by batch, whenever asked.
         targets: float32 of shape (num_val, num_classes).
-        variables: What the phase may change for good: what is kept of the best epochs.
+        variables: What the phase may change for good: what is kept of the checks.
         first: Their values before the first step.
         learning_rate: The highest of the phase, for advice.
         patience_epochs: Ends after so many epochs without a better validation loss.
