@@ -27,10 +27,10 @@ from sklearn.metrics import roc_auc_score
 import kerastl
 from kerastl.data.augment import symmetric_views
 from kerastl.deadline import NEVER
-from kerastl.features.probe import log_loss_nats
 from kerastl.features.store import find_store
 from kerastl.models.view_mean import mean_over_views
 from kerastl.plan import build, find_network, read_table
+from kerastl.training.temperature import tempered_losses
 from kerastl.tuning.runs import Start, find_start, train_once
 
 BASE = "recipe"
@@ -81,12 +81,12 @@ _TEST_SIZES = (1.15, 1.3)
 
 
 def judged(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return accuracy in percent, AUROC and log-loss in nats."""
+    """Return accuracy in percent, AUROC and log-loss in nats, as a fit compares checks."""
     score = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
     return {
         "accuracy": 100 * float(np.mean(probabilities.argmax(axis=1) == labels)),
         "auroc": float(roc_auc_score(labels, score, multi_class="ovr")),
-        "log_loss": log_loss_nats(labels, probabilities),
+        "log_loss": float(tempered_losses(labels, probabilities).mean()),
     }
 
 

@@ -17,8 +17,9 @@ half chooses as a rule says, the other half tells what the choice is worth. Rule
 All but the last rule with the probe in its place where that has the smaller loss; all once by the
 plain log-loss, once by that after a temperature (Guo et al. 2017,
 https://arxiv.org/abs/1706.04599), which the choosing half fits for each check and which what is
-chosen then has. What kerastl does differs by early stop, mirror images in the probe's fit, and
-the size of the images.
+chosen then has. What kerastl does differs by early stop, mirror images in the probe's fit, the size
+of the images, a temperature that must prove itself and is none for fewer than 50 images, and a
+standard error that counts a quarter of a loss at most.
 """
 
 import argparse

@@ -51,6 +51,8 @@ _PUBLIC = {
     "Phase": "kerastl.training.phase",
     "assign_probe": "kerastl.training.head",
     "fine_tune": "kerastl.training.phases",
+    "choose_temperature": "kerastl.training.temperature",
+    "bake_temperature": "kerastl.training.temperature",
     "classification_metrics": "kerastl.evaluation.metrics",
     "multi_label_metrics": "kerastl.evaluation.metrics",
     "accuracy_difference": "kerastl.evaluation.comparison",

@@ -51,12 +51,13 @@ def diagnosis_of(record: Record) -> Diagnosis | None:
     phase = record.experiment.phase
     if phase is None:
         return None
-    answers = record.experiment.answers
+    answers, gain = record.experiment.answers, record.experiment.gain
     return diagnose(
         phase.history,
         probe_loss=answers[PROBE].validation_loss,
         kept_loss=answers[FINE_TUNED].validation_loss,
         kept_epoch=phase.kept_epoch,
+        margin=0.0 if gain is None else gain.margin,
         epochs=record.recipe.value("fine_tune_epochs"),
         cut_short=bool(phase.cut_short),
         comparable=_is_comparable(record),

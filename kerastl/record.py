@@ -173,7 +173,7 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
     has = f"has the smaller {chosen_by} on validation"
     if experiment.kept == PROBE:
         has = f"has surely the smaller {chosen_by} on validation"
-    elif gain.value < 0:
+    elif gain.value <= 0:
         has = f"stays: its {chosen_by} on validation is not surely above that of the probe"
     return (
         f"The {experiment.kept} model {has}: {losses[experiment.kept]:.3f} against "

@@ -42,6 +42,7 @@ def diagnose(
     probe_loss: float,
     kept_loss: float,
     kept_epoch: float | None = None,
+    margin: float = 0.0,
     epochs: int,
     cut_short: bool = False,
     comparable: bool = True,
@@ -53,7 +54,8 @@ def diagnose(
             `kerastl.evaluation.checks.checks_of` reads besides.
         probe_loss: Validation loss of the probe, that fine-tuning began with.
         kept_loss: Validation loss of what fine-tuning gave.
-        kept_epoch: When that was; the best check where it is not said.
+        kept_epoch: When that was; None where it was at no one time.
+        margin: By how much its loss may be above that of the probe and be as good.
         epochs: How many were planned.
         cut_short: Whether the time was up before.
         comparable: Whether training and validation losses are of one kind: not with smoothed or
@@ -75,7 +77,7 @@ def diagnose(
     best, ends = best_check(checks), [check for check in checks if check.at_end]
     if best is None:
         raise DataError('`history` must have a "val_loss" to be read; received none.')
-    if kept_loss >= probe_loss:
+    if kept_loss >= probe_loss + margin:
         return Diagnosis(
             NO_GAIN,
             f"Fine-tuning gained nothing: its validation log-loss is {kept_loss:.3f}, that of the "
@@ -83,8 +85,9 @@ def diagnose(
             "too few for it.",
         )
     last, training = ends[-1], [float(row["loss"]) for row in history]
-    kept_epoch, note = best.epoch if kept_epoch is None else kept_epoch, _note(checks)
-    rose = _rose(best.tempered_loss, last.tempered_loss)
+    note = _note(checks)
+    # What is kept of the end is as good as the best, as far as these images can tell.
+    rose = kept_epoch != last.epoch and _rose(best.tempered_loss, last.tempered_loss)
     if rose and best.row < last.row:
         before, after = training[best.row], training[-1]
         return _after_a_rise(best, last, before, after, kept_epoch=kept_epoch, note=note)
@@ -110,7 +113,7 @@ def diagnose(
         f"{best.epoch:g} of {last.epoch:g} ({best.tempered_loss:.3f}) and "
         + (f"{last.tempered_loss:.3f} at its end." if rose else "hardly rose after it.")
     )
-    if comparable and training[best.row] < _WIDE_GAP * best.tempered_loss:
+    if comparable and training[best.row] < _WIDE_GAP * best.loss:
         words += (
             f" Training images are known much better ({training[best.row]:.3f}): more would help."
         )
@@ -128,33 +131,33 @@ def _note(checks: Sequence[Check]) -> str:
     """Return what the temperature hides of the curves; "" where that is nothing."""
     if all(abs(one.loss - one.tempered_loss) <= _NOTHING for one in checks):
         return ""
-    note = " All this after the temperature that fits validation best, as checks are compared."
+    note = " Validation losses are after the temperature that fits best, as checks are compared."
     lowest = min(checks, key=lambda one: one.loss)
     if _rose(lowest.loss, checks[-1].loss) and not _rose(
         min(one.tempered_loss for one in checks), checks[-1].tempered_loss
     ):
         note += (
-            f" Without it the loss rose from {lowest.loss:.3f} to {checks[-1].loss:.3f}: the model "
-            "got surer, not worse, and the temperature takes that back."
+            f" Without it the loss rose from {lowest.loss:.3f} to {checks[-1].loss:.3f}: how sure "
+            "the model is got worse, not what it knows, and the temperature takes that back."
         )
     return note
 
 
 def _after_a_rise(
-    best: Check, last: Check, before: float, after: float, *, kept_epoch: float, note: str
+    best: Check, last: Check, before: float, after: float, *, kept_epoch: float | None, note: str
 ) -> Diagnosis:
     """Say why validation got worse: learned by heart, if training got better."""
-    kept = f"What is kept is of epoch {kept_epoch:g}."
+    kept = "" if kept_epoch is None else f" What is kept is of epoch {kept_epoch:g}."
     if after >= before:
         return Diagnosis(
             UNSTABLE,
             f"It is unstable: from epoch {best.epoch:g} to {last.epoch:g} the validation log-loss "
             f"rose from {best.tempered_loss:.3f} to {last.tempered_loss:.3f}, and that of training "
-            f"did not fall. The steps may be too long. {kept}{note}",
+            f"did not fall. The steps may be too long.{kept}{note}",
         )
     return Diagnosis(
         OVERFITS,
         f"It overfits: from epoch {best.epoch:g} to {last.epoch:g} the training log-loss fell from "
         f"{before:.3f} to {after:.3f}, that of validation rose from {best.tempered_loss:.3f} to "
-        f"{last.tempered_loss:.3f}. {kept}{note}",
+        f"{last.tempered_loss:.3f}.{kept}{note}",
     )

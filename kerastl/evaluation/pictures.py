@@ -115,10 +115,11 @@ def learning_curves_figure(
             "learning_rate" in any row, the rate is drawn too. What was measured between the
             ends of epochs ("checks", see `kerastl.evaluation.checks`) is drawn as points.
         probe: "val_loss" and "val_accuracy" of the probe, for reference lines.
-        kept_epoch: Of the last phase: when the weights were that are kept.
+        kept_epoch: Of the last phase: when the weights were that it gave.
 
     Returns:
-        The figure; what is kept is marked, or the smallest validation loss where that is not said.
+        The figure; what was taken is marked, or the smallest validation loss where that is not
+        said.
 
     Raises:
         DataError: There is no row.
@@ -142,7 +143,7 @@ def learning_curves_figure(
     word, marked = "best", best_check(checks)
     if kept_epoch is not None:
         before = epochs[-1] - float(history[-1].get("epoch", len(history)))
-        word, marked = "kept", check_at(checks, before + kept_epoch) or marked
+        word, marked = "taken", check_at(checks, before + kept_epoch)
     with styled():
         figure = new_figure(8.8 if with_rates else 7.0, 2.9)
         panels = figure.subplots(1, 2 + with_rates, width_ratios=[5, 5, 3][: 2 + with_rates])

@@ -68,7 +68,7 @@ class ModelSummary:
         num_trained: Numbers that fine-tuning changed; None without fine-tuning.
         tuned: What of the backbone fine-tuning trained: "the top 3 of 16 blocks"; "" without.
         epochs: Epochs of fine-tuning that were run; 8.5 if it ended in the middle of the ninth.
-        kept_epoch: When the kept weights were, 3.5 for the middle of the fourth epoch; None without
+        kept_epoch: When its weights were, 3.5 for the middle of the fourth epoch; None without
             fine-tuning.
         settings: Anything else worth a line, name to value.
     """
@@ -368,7 +368,7 @@ def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
         if model.num_trained is not None:
             share = model.num_trained / max(model.num_parameters, 1)
             rows.append(("Trained parameters", f"{model.num_trained:,} ({share:.0%})"))
-        kept = "" if model.kept_epoch is None else f"; weights of epoch {model.kept_epoch:g}"
+        kept = "" if model.kept_epoch is None else f"; taken from epoch {model.kept_epoch:g}"
         rows.append(("Epochs", f"{model.epochs:g}{kept}"))
     else:
         rows.append(("Training", "the head on frozen features (probe); no fine-tuning"))

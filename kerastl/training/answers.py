@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
+from kerastl.models.classifier import parts_of
 from kerastl.training.temperature import (
     Temperature,
     bake_temperature,
@@ -99,11 +100,11 @@ def candidate_of(
     options: dict[str, Any] = {"class_weights": class_weights}
     temperature = choose_temperature(labels, validation, groups=groups, seed=seed, **options)
     tempered = tempered_probabilities(validation, temperature.value, multi_label=labels.ndim == 2)
-    weights = own = classifier.get_weights()
-    if temperature.value != 1:
-        bake_temperature(classifier, temperature.value)
-        weights = classifier.get_weights()
-        classifier.set_weights(own)
+    output = parts_of(classifier).output
+    own = output.get_weights()
+    bake_temperature(classifier, temperature.value)
+    weights = classifier.get_weights()
+    output.set_weights(own)
     return Candidate(
         read,
         tempered,

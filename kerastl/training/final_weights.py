@@ -25,6 +25,11 @@ class FinalWeights:
     kept: Kept
     words: str
 
+    @property
+    def epoch(self) -> float | None:
+        """When they were; None for an average."""
+        return None if self.words else self.kept.epoch
+
 
 def choose_weights(
     keeper: ValidationCallback, phase: Phase, first: list[NDArray[Any]]
@@ -62,6 +67,6 @@ def choose_weights(
     keeper.put_back(best)
     return FinalWeights(
         best,
-        f"The weights are {', '.join(tried)}: validation log-loss {best.loss:.4f}, that of the "
+        f"The weights are {', '.join(tried)}: validation loss {best.loss:.4f}, that of the "
         f"best {checks[:-1]} alone is {alone.loss:.4f}.",
     )

@@ -112,7 +112,7 @@ class PhaseResult:
         best_epoch: When the tempered validation loss was smallest: 4 at the end of the fourth
             epoch (an int then), 3.5 in its middle.
         kept_epoch: When the weights were that were kept: the last check that is as good, see
-            `kerastl.training.kept`; the end of training where they are an average.
+            `kerastl.training.kept`; None where they are an average.
         val_probabilities: float32 of shape (num_val, num_classes): the answers of what the
             classifier holds now.
         num_trainable: Numbers that the phase trained.
@@ -132,7 +132,7 @@ class PhaseResult:
 
     history: tuple[dict[str, Any], ...] = field(repr=False)
     best_epoch: float
-    kept_epoch: float
+    kept_epoch: float | None
     val_probabilities: NDArray[np.float32] = field(repr=False)
     num_trainable: int
     num_folded: int

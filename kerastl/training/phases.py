@@ -66,7 +66,9 @@ def fine_tune(
 ) -> PhaseResult:
     """Train a classifier above a border, in place, and keep what validation says.
 
-    Of the backbone up to `phase.frozen_above`; and the head.
+    Of the backbone up to `phase.frozen_above`; and the head. How sure the answers are is left as it
+    was trained, which is often too sure: `kerastl.training.temperature.choose_temperature` fits
+    what `bake_temperature` takes back.
 
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
@@ -186,7 +188,7 @@ def _trained(
     return PhaseResult(
         history=tuple(keeper.history),
         best_epoch=keeper.kept.best[0].epoch,
-        kept_epoch=final.kept.epoch,
+        kept_epoch=final.epoch,
         val_probabilities=final.kept.probabilities,
         averaged=final.words,
         num_trainable=int(sum(math.prod(v.shape) for v in model.trainable_variables)),

@@ -34,6 +34,7 @@ _NUM_FOLDS = 5
 _LEAST_IMAGES = 50
 # As `kerastl.features.probe.log_loss_nats` has it.
 _TINY = 1e-7
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Temperature:
         if self.loss_after is None:
             return "1: validation has too few images, or groups, to choose another one"
         losses = (
-            f"cross-validated log-loss on validation {self.loss_after:.3f} with it, "
+            f"cross-validated loss on validation {self.loss_after:.3f} with it, "
             f"{self.loss_before:.3f} without"
         )
         if self.value == 1.0:
@@ -99,8 +100,18 @@ def fit_temperature(
         >>> round(fit_temperature(labels, too_sure), 1)  # ln 9 / ln 3
         2.0
     """
-    if (count := len(labels)) < _LEAST_IMAGES:
+    if len(labels) < _LEAST_IMAGES:
         return 1.0
+    return _fitted(labels, probabilities, class_weights)
+
+
+def _fitted(
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    class_weights: NDArray[np.float32] | None,
+) -> float:
+    """Return the temperature after which the penalised loss is smallest, of however few images."""
+    count = len(labels)
     logits = _logits(probabilities, multi_label=labels.ndim == 2)
 
     def penalised(log_temperature: float) -> float:
@@ -146,7 +157,7 @@ def choose_temperature(
     held_out = np.empty_like(probabilities)
     for fold in np.unique(folds):
         inside, outside = folds != fold, folds == fold
-        found = fit_temperature(labels[inside], probabilities[inside], class_weights=class_weights)
+        found = _fitted(labels[inside], probabilities[inside], class_weights)
         held_out[outside] = tempered_probabilities(
             probabilities[outside], found, multi_label=labels.ndim == 2
         )
@@ -158,6 +169,9 @@ def tempered_probabilities(
     probabilities: NDArray[np.float32], temperature: float, *, multi_label: bool
 ) -> NDArray[np.float32]:
     """Return what a model answers after `bake_temperature`, from what it answered before.
+
+    That is exact but for several labels of which one is surer than 1 - 1e-7: a float32 does not say
+    how much.
 
     Args:
         probabilities: float32 of shape (n, num_classes).
@@ -237,8 +251,8 @@ def _logits(probabilities: NDArray[np.float32], *, multi_label: bool) -> NDArray
     """Return logits that have these probabilities."""
     values = probabilities.astype(np.float64)
     if multi_label:
-        return np.asarray(logit(np.clip(values, _TINY, 1 - _TINY)))
-    return np.log(np.maximum(values, np.finfo(np.float32).tiny))
+        return np.asarray(logit(np.clip(values, _SMALLEST, 1 - _TINY)))
+    return np.log(np.maximum(values, _SMALLEST))
 
 
 def _losses(

@@ -251,7 +251,7 @@ class ValidationCallback(keras.callbacks.Callback):
         """
         self._assign(weights)
         probabilities = self._forward_all()
-        return Kept(len(self.history), self._losses(probabilities), weights, probabilities)
+        return Kept(math.nan, self._losses(probabilities), weights, probabilities)
 
     def put_back(self, kept: Kept) -> None:
         """Give the model weights that were kept, in place."""

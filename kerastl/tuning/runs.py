@@ -160,7 +160,13 @@ def find_start(
         seed=config.seed,
     )
     answers = mean_answer(answer(val, "Validating the probe"), multi_label=labels.ndim == 2)
-    probe = judge(labels[val], answers, class_weights=weights)
+    probe = judge(
+        labels[val],
+        answers,
+        class_weights=weights,
+        groups=None if job.table.groups is None else job.table.groups[val],
+        seed=config.seed,
+    )
     if cut is not None:
         cut.release()
     head = {one.name: one.get_weights() for one in parts_of(classifier).head if one.weights}
@@ -188,7 +194,13 @@ def run_trial(start: Start, values: Mapping[str, Any], *, number: int) -> Trial:
         epochs = len(result.history)
         state = CUT_SHORT if result.cut_short else COMPLETE
         answers = _answers_of(classifier, result, start)
-        judged = judge(start.val_labels, answers, class_weights=start.class_weights)
+        judged = judge(
+            start.val_labels,
+            answers,
+            class_weights=start.class_weights,
+            groups=start.val_groups,
+            seed=start.config.seed,
+        )
     except DivergedError as error:
         state = DIVERGED
         logger.info("Trial %d diverged. %s", number, error.what)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.training.kept import standard_error
-from kerastl.training.temperature import tempered_losses
+from kerastl.training.temperature import choose_temperature, image_losses, tempered_probabilities
 
 COMPLETE, DIVERGED, CUT_SHORT = "complete", "diverged", "cut short"
 
@@ -23,7 +23,7 @@ class Judged:
     Attributes:
         probabilities: float32 of shape (num_val, num_classes).
         losses: float64 of shape (num_val,): log-loss of each image in nats, after the temperature
-            that fits all of them best, by the weight of its class where the training has one.
+            that a fit would give the model, by the weight of its class where the training has one.
         accuracy: From 0 to 1; with several labels per image, all of them right.
     """
 
@@ -63,13 +63,17 @@ def judge(
     probabilities: NDArray[np.float32],
     *,
     class_weights: NDArray[np.float32] | None,
+    groups: NDArray[Any] | None = None,
+    seed: int = 0,
 ) -> Judged:
-    """Return how good answers are, by the loss that a fit compares its checks by.
+    """Return how good answers are, by the loss that a fit decides by.
 
     Args:
         labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
         probabilities: float32 of shape (n, num_classes).
         class_weights: float32 of shape (num_classes,), or None.
+        groups: See `kerastl.training.temperature.choose_temperature`, like `seed`.
+        seed: See there.
 
     Example:
         >>> judge(np.array([0, 1]), np.array([[0.5, 0.5], [0.2, 0.8]]), class_weights=None).accuracy
@@ -79,7 +83,13 @@ def judge(
         right = np.all((probabilities >= 0.5) == (labels >= 0.5), axis=1)
     else:
         right = probabilities.argmax(axis=1) == labels
-    losses = tempered_losses(labels, probabilities, class_weights=class_weights)
+    temperature = choose_temperature(
+        labels, probabilities, groups=groups, class_weights=class_weights, seed=seed
+    )
+    tempered = tempered_probabilities(
+        probabilities, temperature.value, multi_label=labels.ndim == 2
+    )
+    losses = image_losses(labels, tempered, class_weights=class_weights)
     return Judged(probabilities, losses, float(right.mean()))
 
 

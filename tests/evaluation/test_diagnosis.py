@@ -68,7 +68,7 @@ def test_surer_is_not_worse():
     found = diagnose(history, **ask)
     assert found.verdict == "fits"
     assert "lowest in epoch 2 of 3 (0.310) and hardly rose" in found.words
-    assert "Without it the loss rose from 0.400 to 0.800: the model got surer" in found.words
+    assert "Without it the loss rose from 0.400 to 0.800: how sure the model is" in found.words
     plain = [{**row, "val_loss": row["val_tempered_loss"]} for row in history]
     assert "temperature" not in diagnose(plain, **ask).words
 
@@ -77,8 +77,24 @@ def test_what_is_kept_is_named():
     history = tempered((0.6, 0.5, 0.45), (0.3, 0.4, 0.35), (0.2, 0.45, 0.355), (0.1, 0.9, 0.5))
     found = diagnose(history, probe_loss=0.6, kept_loss=0.355, kept_epoch=3, epochs=4)
     assert found.verdict == "overfits"
-    assert "rose from 0.350 to 0.500. What is kept is of epoch 3. All this after" in found.words
-    assert "got surer" not in found.words
+    assert (
+        "rose from 0.350 to 0.500. What is kept is of epoch 3. Validation losses are after"
+        in found.words
+    )
+    assert "how sure" not in found.words
+    average = diagnose(history, probe_loss=0.6, kept_loss=0.34, epochs=4)
+    assert "What is kept" not in average.words
+
+
+def test_what_is_not_sure_is_not_said():
+    """The last check is as good as the best: no overfitting; a loss within the margin: no loss."""
+    history = rows((0.6, 0.5), (0.3, 0.4), (0.1, 0.43))
+    ask = {"probe_loss": 0.6, "kept_loss": 0.43, "epochs": 3}
+    assert diagnose(history, kept_epoch=2, **ask).verdict == "overfits"
+    assert diagnose(history, kept_epoch=3, **ask).verdict == "fits"
+    ask["probe_loss"] = 0.42
+    assert diagnose(history, kept_epoch=3, **ask).verdict == "no gain"
+    assert diagnose(history, kept_epoch=3, margin=0.02, **ask).verdict == "fits"
 
 
 def test_without_a_validation_loss_nothing_can_be_said():

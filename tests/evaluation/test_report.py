@@ -317,7 +317,7 @@ def test_fine_tuning_is_described():
     for words in (
         "Fine-tuned the top 3 of 16 blocks, and the head",
         "Trained parameters 250 (25%)",
-        "Epochs 12; weights of epoch 7",
+        "Epochs 12; taken from epoch 7",
         "Augmentation dihedral",
     ):
         assert words in page.text
@@ -326,7 +326,7 @@ def test_fine_tuning_is_described():
 
 def test_parts_of_epochs_are_described():
     model = ModelSummary("Own", "none", (9, 9), 10, epochs=8.5, kept_epoch=3.5)
-    assert "Epochs 8.5; weights of epoch 3.5" in Page(render_report(minimal(model=model))).text
+    assert "Epochs 8.5; taken from epoch 3.5" in Page(render_report(minimal(model=model))).text
 
 
 def test_many_classes_fold_and_stay_small():

@@ -77,3 +77,5 @@ def test_the_gain_says_what_it_is_of():
     assert gain.value == pytest.approx(-0.1)
     assert gain.standard_error == pytest.approx(0.1)
     assert gain.words == "0.100 ± 0.100 over 4 groups"
+    of_one = gain_of(losses(1, 1, 1, 1), losses(1, 1, 1.4, 1), groups=np.zeros(20))
+    assert (of_one.num_groups, of_one.standard_error > 0) == (None, True)

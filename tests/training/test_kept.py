@@ -41,11 +41,23 @@ def test_a_better_check_makes_all_before_it_early():
     assert (checks.best[0].epoch, checks.late.epoch) == (3, 3)
 
 
-@pytest.mark.parametrize(("groups", "late"), [(None, 1), (np.array([0, 0, 1, 1]), 2)])
+@pytest.mark.parametrize(
+    ("groups", "late"),
+    [(None, 1), (np.array([0, 0, 1, 1]), 2), (np.zeros(4), 1)],
+    ids=["none", "two", "one is as none"],
+)
 def test_groups_widen_the_error(groups, late):
     """Worse by 0.1 in one group, equal in the other: by 0.05 ± 0.029 (images) or 0.05 (groups)."""
-    checks, _ = kept_of([[0.5, 0.5, 0.5, 0.5], [0.6, 0.6, 0.5, 0.5]], groups=groups)
+    checks, _ = kept_of([[0.5, 0.5, 0.5, 0.5], [0.6, 0.6, 0.5, 0.49]], groups=groups)
     assert checks.late.epoch == late
+
+
+def test_a_group_that_collapses_is_no_chance():
+    """Three of four groups get better, one is lost: within a standard error, beyond all sense."""
+    losses = [[0.5, 0.5, 0.5, 0.5], [5.5, 0.49, 0.49, 0.49]]
+    checks, _ = kept_of(losses, groups=np.arange(4))
+    assert np.mean(losses[1]) - 0.5 < standard_error(np.subtract(*losses), np.arange(4))
+    assert checks.late.epoch == 1
 
 
 def test_as_many_of_the_best_as_wanted():

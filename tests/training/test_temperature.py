@@ -87,6 +87,21 @@ def test_few_images_choose_none():
     assert 0.3 < fit_temperature(np.zeros(60, int), sure) < 1
 
 
+@pytest.mark.parametrize("groups", [None, np.repeat([0, 1], 30), np.repeat([0, 1, 1], 20)])
+def test_the_images_of_a_fold_may_be_fewer(groups):
+    """60 images are enough; what is left of them to fit on without a fold is, too."""
+    chosen = choose_temperature(*answers(60, over=6.0, seed=3), groups=groups)
+    assert chosen.value == chosen.fitted > 1.5
+
+
+def test_logits_of_rare_labels_are_not_cut_off():
+    """Most labels are surely not there: a float32 knows 1e-30 as well as 0.1."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-25, 5, (300, 10)).astype(np.float32)
+    found = tempered_probabilities(expit(logits), 2.0, multi_label=True)
+    np.testing.assert_allclose(found, expit(logits / 2), rtol=1e-4)
+
+
 def test_a_temperature_must_prove_better_on_images_that_it_was_not_fitted_on():
     taken = [
         choose_temperature(*answers(120, over=1.0, seed=seed)).value != 1 for seed in range(20)
