@@ -130,4 +130,5 @@ def paired_difference(
         groups: Of shape (num_val,): images of one group are alike; None if none are.
     """
     gains = other.losses - one.losses
-    return float(gains.mean()), standard_error(gains, groups) or math.inf
+    units = len(gains) if groups is None else len(np.unique(groups))
+    return float(gains.mean()), standard_error(gains, groups) if units > 1 else math.inf
