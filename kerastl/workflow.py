@@ -262,7 +262,7 @@ def train(
     checkpoint: CheckpointFile | None = None,
     store: Store = NO_STORE,
 ) -> Experiment:
-    """Build the classifier, fit the probe, fine-tune, keep the better.
+    """Build the classifier, fit the probe, fine-tune, keep one by validation.
 
     Args:
         job: Images, network and every number.

@@ -107,7 +107,7 @@ def probe_then_fine_tune(
     store: Store = NO_STORE,
     seed: int = 0,
 ) -> Experiment:
-    """Fit the head on frozen features, fine-tune from there, keep the better, in place.
+    """Fit the head on frozen features, fine-tune from there, keep one by validation, in place.
 
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
