@@ -17,8 +17,9 @@ import numpy as np
 from watched import watched_training
 
 import kerastl
+from kerastl.features.probe import image_losses
 from kerastl.plan import read_table
-from kerastl.training.temperature import fit_temperature, image_losses, tempered_probabilities
+from kerastl.training.temperature import fit_temperature, tempered_probabilities
 
 MOST, OFTEN = 10, (1, 2, 5, 10)
 HALVINGS = 20

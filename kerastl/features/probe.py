@@ -224,12 +224,48 @@ def log_loss_nats(
         >>> round(log_loss_nats(np.array([0]), np.array([[0.5, 0.5]], np.float32)), 3)
         0.693
     """
+    return float(image_losses(labels, probabilities, class_weights=class_weights).mean())
+
+
+def image_losses(
+    labels: NDArray[Any],
+    probabilities: NDArray[np.float32],
+    *,
+    class_weights: NDArray[np.float32] | None = None,
+) -> NDArray[np.float64]:
+    """Return the log-loss of each image in nats; their mean is `log_loss_nats`.
+
+    Args:
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        probabilities: float32 of shape (n, num_classes).
+        class_weights: float32 of shape (num_classes,): each loss is multiplied by that of its
+            class, over the mean of these over the images.
+
+    Example:
+        >>> image_losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.0, 1.0]])).round(3).tolist()
+        [0.693, 0.0]
+    """
     clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     if labels.ndim == 2:
-        return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log(1 - clipped))))
+        return -np.where(labels == 1, np.log(clipped), np.log(1 - clipped)).mean(axis=1)
     losses = -np.log(clipped[np.arange(len(labels)), labels])
-    weights = None if class_weights is None else class_weights[labels]
-    return float(np.average(losses, weights=weights))
+    return weighted_losses(losses, labels, class_weights)
+
+
+def weighted_losses(
+    losses: NDArray[np.float64], labels: NDArray[Any], class_weights: NDArray[np.float32] | None
+) -> NDArray[np.float64]:
+    """Return losses by the weight of their class, so that their mean is the weighted one.
+
+    Args:
+        losses: float64 of shape (n,).
+        labels: int64 of shape (n,).
+        class_weights: float32 of shape (num_classes,); None to leave them.
+    """
+    if class_weights is None:
+        return losses
+    weights = class_weights[labels].astype(np.float64)
+    return losses * weights / weights.mean()
 
 
 def _fit(

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
+from kerastl.features.probe import image_losses
 from kerastl.models.classifier import parts_of
 from kerastl.training.temperature import (
     Temperature,
     bake_temperature,
     choose_temperature,
-    image_losses,
     tempered_probabilities,
 )
 

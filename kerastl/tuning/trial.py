@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.features.probe import image_losses
 from kerastl.training.kept import standard_error
-from kerastl.training.temperature import choose_temperature, image_losses, tempered_probabilities
+from kerastl.training.temperature import choose_temperature, tempered_probabilities
 
 COMPLETE, DIVERGED, CUT_SHORT = "complete", "diverged", "cut short"
 

@@ -8,7 +8,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from kerastl.features.extract import predict_probabilities
-from kerastl.features.probe import log_loss_nats
+from kerastl.features.probe import image_losses, log_loss_nats
 from kerastl.models.classifier import build_classifier
 from kerastl.models.view_mean import mean_over_views
 from kerastl.training.decision import FINE_TUNED, PROBE
@@ -19,7 +19,6 @@ from kerastl.training.temperature import (
     bake_temperature,
     choose_temperature,
     fit_temperature,
-    image_losses,
     tempered_losses,
     tempered_probabilities,
 )
