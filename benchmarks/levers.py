@@ -71,6 +71,10 @@ LEVERS: dict[str, dict] = {
     "dihedral, 8 views": {"augment": "dihedral", "views": 8},
     "max": {"pooling": "max"},
     "stages": {"pooling": "stages"},
+    "stages, 16 epochs": {"pooling": "stages", "fine_tune_epochs": 16},
+    "stages, 17 blocks": {"pooling": "stages", "unfreeze_blocks": "all"},
+    "stages, dihedral": {"pooling": "stages", "augment": "dihedral"},
+    "logit-adjust": {"imbalance": "logit-adjust"},
     "224 pixels": {"image_size": 224},
     "384 pixels": {"image_size": 384},
 }

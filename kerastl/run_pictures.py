@@ -28,7 +28,7 @@ from kerastl.evaluation.pictures import (
 from kerastl.evaluation.reliability_picture import reliability_figure
 from kerastl.evaluation.report import Picture
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
-from kerastl.features.probe import log_loss_nats
+from kerastl.features.probe import image_losses, log_loss_nats
 from kerastl.record import Record, label_text, probable_text
 from kerastl.training.decision import PROBE
 
@@ -199,7 +199,7 @@ def _mistakes(record: Record, images: Images) -> list[Picture]:
     table, rows = record.table, record.rows("test")
     probabilities = record.experiment.answers[record.experiment.kept].test
     right = right_answers(table.labels[rows], probabilities, thresholds=record.kept_thresholds)
-    losses = _row_losses(table.labels[rows], probabilities)
+    losses = image_losses(table.labels[rows], probabilities)
     worst = [int(i) for i in np.argsort(-losses, kind="stable") if not right[i]][:_MOST_MISTAKES]
     if not worst:
         return []
@@ -244,11 +244,3 @@ def right_answers(
         )
         return np.all((probabilities >= limits) == (labels == 1), axis=1)
     return probabilities.argmax(axis=1) == labels
-
-
-def _row_losses(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the negative log-likelihood of each image in nats."""
-    clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
-    if labels.ndim == 2:
-        return -np.where(labels == 1, np.log(clipped), np.log(1 - clipped)).sum(axis=1)
-    return -np.log(clipped[np.arange(len(labels)), labels])

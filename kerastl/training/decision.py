@@ -123,15 +123,13 @@ def gain_of(
         >>> gain_of(np.array([1.0, 1.0]), np.array([0.5, 0.7]), groups=None).words
         '0.400 ± 0.100 over images'
     """
-    num_groups = None if groups is None else len(np.unique(groups))
-    if num_groups == 1:  # of other groups nothing is known: it is at least so uncertain
-        groups = num_groups = None
+    num_groups = 0 if groups is None else len(np.unique(groups))
     difference = probe - fine_tuned
     return Gain(
         float(difference.mean()),
         standard_error(difference, groups),
         margin(probe, fine_tuned, groups),
-        num_groups,
+        num_groups if num_groups > 1 else None,
     )
 
 

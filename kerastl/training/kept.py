@@ -122,8 +122,6 @@ def margin(
         >>> margin(np.array([1.0, 1.0]), np.array([1.0, 9.0]), None)
         0.25
     """
-    if groups is not None and len(np.unique(groups)) == 1:
-        groups = None  # of other groups nothing is known: it is at least so uncertain
     error = standard_error(losses - reference, groups)
     return min(error, _LARGEST_PART * float(reference.mean()))
 
@@ -136,7 +134,8 @@ def standard_error(values: NDArray[np.float64], groups: NDArray[Any] | None) -> 
         groups: Of shape (n,); None if every image is by itself.
 
     Returns:
-        0 where there is one image, or one group: nothing is known then.
+        That over images where there is one group: of other groups nothing is known, it is at least
+        so uncertain. 0 where there is one image.
 
     Example:
         >>> round(standard_error(np.array([1.0, 3.0]), None), 3)  # deviation sqrt 2, over sqrt 2
@@ -144,8 +143,10 @@ def standard_error(values: NDArray[np.float64], groups: NDArray[Any] | None) -> 
         >>> round(standard_error(np.array([1.0, 1.0, 3.0, 3.0]), np.array([0, 0, 1, 1])), 3)
         1.0
     """
-    units = np.arange(len(values)) if groups is None else groups
-    _, member = np.unique(units, return_inverse=True)
+    images = np.arange(len(values))
+    _, member = np.unique(images if groups is None else groups, return_inverse=True)
+    if not member.any():
+        member = images
     sums = np.bincount(member, weights=values - values.mean())
     freedom = len(sums) / max(len(sums) - 1, 1)
     return float(np.sqrt(np.sum(np.square(sums)) * freedom)) / len(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,13 +31,13 @@ from kerastl.training.phase import Phase, images_to_begin_with
 from kerastl.training.phases import fine_tune
 from kerastl.training.prepared_steps import PreparedSteps
 from kerastl.training.rate_finder import (
-    EPOCH_PART,
     HIGHEST_RATE,
     NUM_STEPS,
     RateSweep,
     diverged,
     next_rate,
     rates_to_try,
+    short_epochs,
     suggested_rate,
     sweep_rates,
 )
@@ -115,7 +116,8 @@ def find_learning_rate(
         then=f"their gradients are added up{otherwise}; it starts again",
         restore=lambda: classifier.set_weights(start),
     )
-    epochs = max(1, round(EPOCH_PART * phase.epochs))
+    steps = math.ceil(len(train_rows) / phase.batch_size)
+    epochs = short_epochs(phase.epochs, steps_per_epoch=steps)
     why = ""
 
     def loss_after(rate: float) -> float:
