@@ -5,7 +5,8 @@
 Solar cells (P1), EfficientNetLite0 with ImageNet weights at 300 pixels. Each seed is another split;
 a quarter of the images validates, the test split is not touched. Levers that see the same pixels
 and features begin at the same probe and share what leaves the frozen part. Every row is measured
-twice: as it is, and as the mean over mirror images (TTA). Differences are paired by seed; the
+twice: as it is, and as the mean over mirror images (TTA); with more than two classes once more,
+TTA with logit adjustment (`--imbalance logit-adjust`). Differences are paired by seed; the
 spread is the standard deviation over seeds. `--levers` picks some, `--probes` trains nothing:
 
     python benchmarks/levers.py --probes --seeds 5 --levers max stages
@@ -22,14 +23,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 import kerastl
 from kerastl.data.augment import symmetric_views
+from kerastl.data.imbalance import log_priors
 from kerastl.deadline import NEVER
 from kerastl.features.store import find_store
 from kerastl.models.view_mean import mean_over_views
 from kerastl.plan import build, find_network, read_table
+from kerastl.training.adjustment import adjusted_probabilities
 from kerastl.training.temperature import tempered_losses
 from kerastl.tuning.runs import Start, find_start, train_once
 
@@ -74,21 +77,23 @@ LEVERS: dict[str, dict] = {
     "stages, 16 epochs": {"pooling": "stages", "fine_tune_epochs": 16},
     "stages, 17 blocks": {"pooling": "stages", "unfreeze_blocks": "all"},
     "stages, dihedral": {"pooling": "stages", "augment": "dihedral"},
-    "logit-adjust": {"imbalance": "logit-adjust"},
     "224 pixels": {"image_size": 224},
+    "balanced": {"imbalance": "balanced"},
+    "sqrt": {"imbalance": "sqrt"},
     "384 pixels": {"image_size": 384},
 }
 # What the probe depends on.
-_SEEN = ("image_size", "pooling", "augment")
+_SEEN = ("image_size", "pooling", "augment", "imbalance")
 # Times the training size (FixRes: Touvron et al. 2019, https://arxiv.org/abs/1906.06423).
 _TEST_SIZES = (1.15, 1.3)
 
 
 def judged(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return accuracy in percent, AUROC and log-loss in nats, as a fit compares checks."""
+    """Return accuracy in percent, macro-F1, AUROC and log-loss in nats, as checks are compared."""
     score = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
     return {
         "accuracy": 100 * float(np.mean(probabilities.argmax(axis=1) == labels)),
+        "macro_f1": float(f1_score(labels, probabilities.argmax(axis=1), average="macro")),
         "auroc": float(roc_auc_score(labels, score, multi_class="ovr")),
         "log_loss": float(tempered_losses(labels, probabilities).mean()),
     }
@@ -99,7 +104,13 @@ def both(start: Start, classifier: keras.Model, images: np.ndarray) -> Iterator[
     views = list(symmetric_views(start.config.augment, square=True))
     yield "", judged(start.val_labels, classifier.predict(images, verbose=0))
     over_views = mean_over_views(classifier, views)
-    yield ", TTA", judged(start.val_labels, over_views.predict(images, batch_size=32, verbose=0))
+    answers = over_views.predict(images, batch_size=32, verbose=0)
+    yield ", TTA", judged(start.val_labels, answers)
+    if answers.shape[1] > 2:
+        labels = start.job.table.labels[start.job.rows("train")]
+        priors = log_priors(labels, num_classes=answers.shape[1])
+        adjusted = adjusted_probabilities(answers, priors)
+        yield ", TTA, logit-adjust", judged(start.val_labels, adjusted)
 
 
 def larger(start: Start, classifier: keras.Model, factor: float) -> dict[str, float]:
@@ -198,16 +209,19 @@ def main() -> None:
     print_table(found, base="probe" if arguments.probes else BASE)
 
 
+CELLS = (("accuracy", 1), ("macro_f1", 3), ("auroc", 3), ("log_loss", 3))
+
+
 def print_table(found: dict[str, list[dict[str, float]]], *, base: str) -> None:
     """Print means and spreads over seeds, and the gain over one row."""
-    print(f"\n| lever | accuracy % | AUROC | log-loss | log-loss less that of {base}, paired |")
-    print("|---|---|---|---|---|")
+    print(f"\n| lever | accuracy % | macro-F1 | AUROC | log-loss | less that of {base}, paired |")
+    print("|---|---|---|---|---|---|")
     for name, rows in found.items():
         freedom = min(1, len(rows) - 1)
         cells = [
             f"{np.mean([row[key] for row in rows]):.{digits}f} ± "
             f"{np.std([row[key] for row in rows], ddof=freedom):.{digits}f}"
-            for key, digits in (("accuracy", 1), ("auroc", 3), ("log_loss", 3))
+            for key, digits in CELLS
         ]
         gains = [
             row["log_loss"] - other["log_loss"]

@@ -29,6 +29,7 @@ parser.add_argument("--soup", type=int, default=None)
 parser.add_argument("--tta", action="store_true")
 parser.add_argument("--pooling", default="avg")
 parser.add_argument("--precision", default="float32")
+parser.add_argument("--imbalance", default="none")
 arguments = parser.parse_args()
 
 config = kerastl.FitConfig(
@@ -43,6 +44,7 @@ config = kerastl.FitConfig(
     tta=arguments.tta,
     pooling=arguments.pooling,
     precision=arguments.precision,
+    imbalance=arguments.imbalance,
 )
 print(config_to_yaml(config, comments=False))
 
