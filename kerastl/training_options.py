@@ -139,7 +139,8 @@ class TrainingOptions(DataOptions):
     the best check alone. Default: 1, no average."""
 
     interpolate: Annotated[bool | None, Parameter(group=TRAINING)] = None
-    """Whether weights between the probe's and the fine-tuned ones are tried on validation."""
+    """Whether weights between the probe's and the fine-tuned ones are tried on validation.
+    Default: yes, but not with --recipe bit and fastai."""
 
     resume: Annotated[bool, Parameter(group=TRAINING, negative="")] = False
     """Go on with the same command where it was killed: after the last epoch of fine-tuning that was

@@ -12,7 +12,7 @@ Weights = list[NDArray[Any]]
 Measure = Callable[[Weights], float]
 
 # Of the way from the first weights to the last ones.
-PARTS = tuple(round(0.1 * part, 1) for part in range(1, 10))
+PARTS = (0.2, 0.4, 0.6, 0.8)
 
 
 def mean_of(members: Sequence[Weights]) -> Weights:

@@ -1,4 +1,9 @@
-"""What a phase gives in the end: a late check, or an average that beats the best one."""
+"""What a phase gives in the end: a late check, or an average that validation prefers.
+
+Of the way from the probe to the late check validation chooses as much as it likes (WiSE-FT:
+Wortsman et al. 2022, https://arxiv.org/abs/2109.01903): where images are few, and fine-tuning has
+gone too far, some of it is still worth having.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +24,13 @@ class FinalWeights:
 
     Attributes:
         kept: The weights, their validation loss and answers.
+        epoch: When they were, or the ones at the end of the way were; None for a mean.
         words: What they are an average of, one sentence; empty if they are those of one check.
     """
 
     kept: Kept
+    epoch: float | None
     words: str
-
-    @property
-    def epoch(self) -> float | None:
-        """When they were; None for an average."""
-        return None if self.words else self.kept.epoch
 
 
 def choose_weights(
@@ -43,30 +45,28 @@ def choose_weights(
     """
     best_checks, late = keeper.kept.best, keeper.kept.late
     assert late is not None  # every epoch ends with a check
-    alone = best = best_checks[0]
+    epoch: float | None = late.epoch
+    end, of = late, f"those of epoch {late.epoch:g}"
     checks = "epochs" if phase.checks_per_epoch == 1 else "checks"
-    tried = []
+    averaged = False
 
     def measure(weights: list[NDArray[Any]]) -> float:
         return keeper.measure(weights).loss
 
     if len(best_checks) > 1:
         candidates = [(one.loss, one.weights) for one in best_checks]
-        loss, weights, count = greedy_soup(candidates, measure)
+        _, weights, count = greedy_soup(candidates, measure)
         if count > 1:
-            best = keeper.measure(weights)
-            tried.append(f"the mean of {count} of the best {len(candidates)} {checks}")
+            end, epoch, averaged = keeper.measure(weights), None, True
+            of = f"the mean of {count} of the best {len(candidates)} {checks}"
     if phase.interpolate:
-        loss, weights, part = best_between(first, best.weights, best.loss, measure)
-        if loss < best.loss:
-            best = keeper.measure(weights)
-            tried.append(f"{part:.0%} of the way there from the first ones")
-    if not tried:
-        keeper.put_back(late)
-        return FinalWeights(late, "")
-    keeper.put_back(best)
-    return FinalWeights(
-        best,
-        f"The weights are {', '.join(tried)}: validation loss {best.loss:.4f}, that of the "
-        f"best {checks[:-1]} alone is {alone.loss:.4f}.",
+        loss, weights, part = best_between(first, end.weights, end.loss, measure)
+        if loss < end.loss:
+            end, averaged = keeper.measure(weights), True
+            of = f"{part:.0%} of the way from the first ones to {of}"
+    keeper.put_back(end)
+    words = (
+        f"The weights are {of}: validation loss {end.loss:.4f}, that of the best {checks[:-1]} "
+        f"alone is {best_checks[0].loss:.4f}."
     )
+    return FinalWeights(end, epoch, words if averaged else "")
