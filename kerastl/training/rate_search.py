@@ -197,6 +197,8 @@ def _short(phase: Phase, *, epochs: int, learning_rate: float) -> Phase:
         epochs_per_block=0.0,
         patience_epochs=epochs,
         checks_per_epoch=1,
+        soup=1,
+        interpolate=False,
     )
 
 
