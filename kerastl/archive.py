@@ -16,6 +16,7 @@ from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
+from kerastl.label_review import COLUMNS, candidate_rows, candidates_of, candidates_sheet
 from kerastl.page import make_report
 from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
 from kerastl.run_folder import (
@@ -24,6 +25,7 @@ from kerastl.run_folder import (
     ENVIRONMENT,
     HELD_OUT,
     HISTORY,
+    LABEL_CANDIDATES,
     LABELS,
     METRICS,
     MODEL,
@@ -72,9 +74,14 @@ def write_record(
     left_out = [{"path": fault.id, "reason": fault.reason} for fault in record.unreadable]
     # Also when it is empty: no file would leave it open whether anybody looked.
     write_rows(folder / QUARANTINE, left_out, columns=["path", "reason"])
+    candidates = candidates_of(record)
+    if candidates is not None:
+        rows = candidate_rows(record, candidates)
+        write_rows(folder / LABEL_CANDIDATES, rows, columns=COLUMNS)
     record.experiment.classifier.save(folder / MODEL)
     write_held_out(folder, record)
     pictures = draw_pictures(folder, record, metrics, images=images)
+    pictures += tuple(candidates_sheet(record, images, candidates))
     around = environment(record, seconds=elapsed())
     write_json(folder / ENVIRONMENT, around)
     page = make_report(record, metrics, pictures=pictures, images=images, environment=around)

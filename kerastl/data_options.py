@@ -43,6 +43,10 @@ class DataOptions:
     group_column: Annotated[str | None, Parameter(group=DATA)] = None
     """Column of the table with what must not be torn apart by a split: patient, module, scene."""
 
+    label_changes: Annotated[str | None, Parameter(group=DATA)] = None
+    """CSV of labels that a person looked at: the label_candidates.csv of a run, its column action
+    filled in with keep, relabel (to its column suggested) or drop."""
+
     val_fraction: Annotated[float, Parameter(group=DATA)] = 0.15
     """Part of the images that decides between models."""
 

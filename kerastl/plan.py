@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kerastl.config import FitConfig
 from kerastl.data.folds import split_rows_of_fold
+from kerastl.data.label_changes import read_label_changes, with_label_changes
 from kerastl.data.sources import ImageTable, load_table
 from kerastl.data.splits import split_rows
 from kerastl.data_options import DataOptions
@@ -49,7 +50,7 @@ def read_table(config: DataOptions) -> ImageTable:
     Args:
         config: Options of the data.
     """
-    return load_table(
+    table = load_table(
         config.data,
         data_dir=config.data_dir,
         path_column=config.path_column,
@@ -58,6 +59,9 @@ def read_table(config: DataOptions) -> ImageTable:
         split_column=config.split_column,
         group_column=config.group_column,
     )
+    if config.label_changes is None:
+        return table
+    return with_label_changes(table, read_label_changes(config.label_changes))
 
 
 def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:

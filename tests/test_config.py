@@ -22,6 +22,7 @@ EVERYTHING = {
     "label_separator": "|",
     "split_column": "part",
     "group_column": "patient",
+    "label_changes": "label_candidates.csv",
     "val_fraction": 0.11,
     "test_fraction": 0.22,
     "fold": "2/5",

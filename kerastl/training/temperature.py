@@ -30,9 +30,9 @@ _LARGEST = 10.0
 # and two. Without it a handful of right answers would ask for the temperature 0.
 _SPREAD = float(np.log(2))
 _NUM_FOLDS = 5
-# Fewer images know less than "it is 1". Simulated, `benchmarks/temperature.py`: what is chosen here
-# costs a model that is as sure as right 0.006 nats with 50 images, 0.002 with 100; one that is twice
-# too sure gains 0.04 to 0.1 with 50.
+# Fewer images know less than "it is 1". Simulated (`benchmarks/temperature.py`): what is chosen
+# here costs a model that is as sure as right 0.006 nats with 50 images, 0.002 with 100; one that is
+# twice too sure gains 0.04 to 0.1 with 50.
 _LEAST_IMAGES = 50
 # As `kerastl.features.probe.log_loss_nats` has it.
 _TINY = 1e-7

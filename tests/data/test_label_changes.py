@@ -1,0 +1,55 @@
+"""What a person decided about labels is done, and what cannot be done is one clear line."""
+
+import numpy as np
+import pytest
+
+from kerastl.data.label_changes import read_label_changes, with_label_changes
+from kerastl.data.table import table_from_arrays
+from kerastl.errors import DataError
+
+TABLE = table_from_arrays(np.zeros((4, 8, 8), np.uint8), ["cat", "dog", "cat", "dog"], name="x")
+
+
+def written(tmp_path, text, header="path,suggested,action"):
+    path = tmp_path / "label_candidates.csv"
+    path.write_text(f"{header}\n{text}\n", encoding="utf-8")
+    return path
+
+
+def test_each_action_is_done(tmp_path):
+    path = written(tmp_path, "x[0],dog,Relabel \nx[1],cat,keep\nx[2],dog,drop\nx[3],cat,")
+    changes = read_label_changes(path)
+    assert (changes.named("keep"), changes.named("drop")) == (("x[1]",), ("x[2]",))
+    changed = with_label_changes(TABLE, changes)
+    assert changed.ids == ("x[0]", "x[1]", "x[3]")
+    assert [changed.class_names[label] for label in changed.labels] == ["dog", "dog", "dog"]
+    assert changed.class_names == TABLE.class_names  # though no cat is left
+    assert TABLE.labels.tolist() == [0, 1, 0, 1]  # what the user gave is as it was
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x[0],dog,delet", "line 2: 'delet'"),
+        ("x[9],dog,drop", "name the image 'x\\[9\\]', which is not in the data"),
+        ("x[0],dgo,relabel", "name the class 'dgo'.*Did you mean 'dog'"),
+        ("x[0],,relabel", "name the class ''"),
+        ("x[0],dog,relabel\nx[0],dog,drop", "say two things of 'x\\[0\\]'"),
+    ],
+)
+def test_what_cannot_be_done_is_named(tmp_path, text, words):
+    with pytest.raises(DataError, match=words):
+        with_label_changes(TABLE, read_label_changes(written(tmp_path, text)))
+
+
+def test_files_that_are_no_such_table(tmp_path):
+    with pytest.raises(DataError, match="must have the columns path, suggested and action"):
+        read_label_changes(written(tmp_path, "x[0],cat", header="path,label"))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_label_changes(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_label_changes(tmp_path / "empty.csv")
+    several = table_from_arrays(np.zeros((2, 8, 8), np.uint8), [[1, 1], [0, 1]])
+    with pytest.raises(DataError, match="one label per image"):
+        with_label_changes(several, read_label_changes(written(tmp_path, "x[0],a,drop")))
