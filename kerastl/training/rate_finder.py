@@ -55,19 +55,20 @@ class RateSweep:
     suggestion: float
 
 
-def short_epochs(epochs: int, *, steps_per_epoch: int) -> int:
+def short_epochs(epochs: int, *, num_train: int, batch_size: int) -> int:
     """Return how many epochs a short training has: a quarter, and more where steps are few.
 
     Args:
         epochs: Of the whole training, at least 1.
-        steps_per_epoch: At least 1.
+        num_train: Training images.
+        batch_size: Of a step.
 
     Example:
-        >>> [short_epochs(8, steps_per_epoch=steps) for steps in (1000, 31, 4)]
+        >>> [short_epochs(8, num_train=images, batch_size=32) for images in (32_000, 984, 128)]
         [2, 4, 8]
     """
-    enough = max(round(_EPOCH_PART * epochs), math.ceil(_LEAST_STEPS / steps_per_epoch))
-    return max(1, min(epochs, enough))
+    least = math.ceil(_LEAST_STEPS / math.ceil(num_train / batch_size))
+    return max(1, min(epochs, max(round(_EPOCH_PART * epochs), least)))
 
 
 def sweep_rates(num_steps: int = NUM_STEPS) -> NDArray[np.float64]:

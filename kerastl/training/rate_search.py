@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -116,8 +115,7 @@ def find_learning_rate(
         then=f"their gradients are added up{otherwise}; it starts again",
         restore=lambda: classifier.set_weights(start),
     )
-    steps = math.ceil(len(train_rows) / phase.batch_size)
-    epochs = short_epochs(phase.epochs, steps_per_epoch=steps)
+    epochs = short_epochs(phase.epochs, num_train=len(train_rows), batch_size=phase.batch_size)
     why = ""
 
     def loss_after(rate: float) -> float:
