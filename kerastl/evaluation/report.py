@@ -13,20 +13,10 @@ from kerastl.errors import ConfigError, did_you_mean
 from kerastl.evaluation.findings import ShownFinding
 from kerastl.evaluation.intervals import WILSON_FOR_BOOTSTRAP
 from kerastl.evaluation.metrics import most_confused
+from kerastl.evaluation.shown_measures import MEASURES, formatted, measure_rows
 from kerastl.evaluation.template import dateline, render_template
 
-# Estimates of a metrics dictionary in the order of the page: key, label, unit.
-_MEASURES = (
-    ("accuracy", "Accuracy", "%"),
-    ("balanced_accuracy", "Balanced accuracy", "%"),
-    ("macro_f1", "Macro F1", ""),
-    ("auroc", "AUROC", ""),
-    ("mean_average_precision", "Mean average precision", ""),
-    ("log_loss", "Log-loss (nats)", ""),
-    ("brier", "Brier score", ""),
-    ("ece", "Calibration error (ECE)", "%"),
-)
-_ON_THE_PAGE = {key for key, _, _ in _MEASURES} | {"precision", "recall", "f1"}
+_ON_THE_PAGE = {key for key, _, _ in MEASURES} | {"precision", "recall", "f1"}
 # Longer tables show their first rows; the rest opens on demand.
 _MOST_OPEN_ROWS = 24
 _FINDINGS = "What looks wrong about the images"
@@ -183,7 +173,7 @@ def render_report(report: Report) -> str:
     several = "thresholds" in kept
     return render_template(
         "report.html",
-        filters={"estimate": _formatted, "percent": _percent, "place": _place},
+        filters={"estimate": formatted, "percent": _percent, "place": _place},
         report=report,
         created=dateline(report.created),
         kept=kept,
@@ -192,7 +182,7 @@ def render_report(report: Report) -> str:
         stands_in=WILSON_FOR_BOOTSTRAP,
         any_stands_in=_any_stands_in([*report.test.values(), *report.validation.values()]),
         majority=None if several else max(row["support"] for row in kept["per_class"]) / kept["n"],
-        comparison=_comparison(report),
+        comparison=measure_rows(report.test, report.validation),
         verdict=_verdict(report),
         headline=_headline(kept, class_ratio=report.class_ratio),
         classes=sorted(_class_rows(kept), key=_weakness),
@@ -233,7 +223,7 @@ def _headline(
     keys = ["auroc", "macro_f1", "log_loss"]
     if class_ratio is not None:
         keys = ["balanced_accuracy", "macro_f1", "auroc", "log_loss"]
-    labels = {key: (label, unit) for key, label, unit in _MEASURES}
+    labels = {key: (label, unit) for key, label, unit in MEASURES}
     return [(*labels[key], kept[key]) for key in keys]
 
 
@@ -242,34 +232,6 @@ def _class_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = kept["per_class"]
     thresholds = kept.get("thresholds") or [None] * len(rows)
     return [{**row, "threshold": t} for row, t in zip(rows, thresholds, strict=True)]
-
-
-def _comparison(report: Report) -> list[dict[str, Any]]:
-    """Return for each measure the models' estimates and the scale that holds them all."""
-    rows = []
-    for key, label, unit in _MEASURES:
-        measured = [_estimate(metrics, key) for metrics in report.test.values()]
-        if all(estimate is None for estimate in measured) and key != "auroc":
-            continue
-        known = [estimate for estimate in measured if estimate is not None]
-        low = min((estimate["low"] for estimate in known), default=0.0)
-        high = max((estimate["high"] for estimate in known), default=1.0)
-        models = [
-            {
-                "name": name,
-                "test": _estimate(metrics, key),
-                "validation": _estimate(report.validation.get(name, {}), key),
-            }
-            for name, metrics in report.test.items()
-        ]
-        rows.append({"label": label, "unit": unit, "models": models, "low": low, "high": high})
-    return rows
-
-
-def _estimate(metrics: Mapping[str, Any], key: str) -> Mapping[str, float] | None:
-    """Return an estimate of a model, wherever it stands; None where it is not known."""
-    found = metrics.get(key)
-    return metrics.get("calibration", {}).get(key) if found is None else found
 
 
 # Of two models whose difference may be 0: a large difference on few images reads like a result.
@@ -373,14 +335,6 @@ def _model_rows(model: ModelSummary) -> list[tuple[str, str]]:
     else:
         rows.append(("Training", "the head on frozen features (probe); no fine-tuning"))
     return [*rows, *((str(name), str(value)) for name, value in model.settings.items())]
-
-
-def _formatted(estimate: Mapping[str, float], unit: str) -> list[str]:
-    """Return the value and the ends of its interval as they are printed."""
-    if unit == "%":
-        value, low, high = (f"{100 * estimate[key]:.1f}" for key in ("value", "low", "high"))
-        return [f"{value} %", low, high]
-    return [f"{estimate[key]:.3f}" for key in ("value", "low", "high")]
 
 
 def _percent(share: float) -> str:
