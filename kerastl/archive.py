@@ -16,8 +16,10 @@ from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
+from kerastl.evaluation.model_card import render_model_card
+from kerastl.evaluation.report import render_report
 from kerastl.label_review import COLUMNS, candidate_rows, candidates_of, candidates_sheet
-from kerastl.page import make_report
+from kerastl.page import report_of
 from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
 from kerastl.run_folder import (
     CHECK,
@@ -29,6 +31,7 @@ from kerastl.run_folder import (
     LABELS,
     METRICS,
     MODEL,
+    MODEL_CARD,
     PREDICTIONS,
     QUARANTINE,
     REPORT,
@@ -84,8 +87,9 @@ def write_record(
     pictures += tuple(candidates_sheet(record, images, candidates))
     around = environment(record, seconds=elapsed())
     write_json(folder / ENVIRONMENT, around)
-    page = make_report(record, metrics, pictures=pictures, images=images, environment=around)
-    (folder / REPORT).write_text(page, encoding="utf-8")
+    report = report_of(record, metrics, pictures=pictures, images=images, environment=around)
+    (folder / REPORT).write_text(render_report(report), encoding="utf-8")
+    (folder / MODEL_CARD).write_text(render_model_card(report), encoding="utf-8")
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""The report of a run: everything that the one page says."""
+"""The report of a run: everything that its page and its model card say."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_words
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import accuracy_difference
-from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report, render_report
+from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_rows
 from kerastl.findings import show_findings
 from kerastl.record import Record
@@ -36,15 +36,15 @@ from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.recipes import augmentation_warning
 
 
-def make_report(
+def report_of(
     record: Record,
     metrics: Mapping[str, Any],
     *,
     pictures: Sequence[Picture],
     images: Images,
     environment: Mapping[str, Any],
-) -> str:
-    """Return the page of a run as HTML that needs no other file.
+) -> Report:
+    """Return what page and model card of a run say.
 
     Args:
         record: The run.
@@ -66,35 +66,31 @@ def make_report(
             accuracy_difference(right[0], right[1], groups=groups, seed=record.config.seed)
         )
     diagnosis = diagnosis_of(record)
-    return render_report(
-        Report(
-            title=table.name,
-            created=datetime.datetime.fromisoformat(environment["finished"]),
-            version=__version__,
-            command=_command(record),
-            data=_data_summary(record),
-            model=_model_summary(record),
-            kept=metrics["kept"],
-            kept_because=metrics["kept_because"],
-            validation={name: metrics[name]["val"] for name in answers},
-            test={name: metrics[name]["test"] for name in answers},
-            difference=difference,
-            class_ratio=_large_ratio(metrics),
-            pictures=pictures,
-            notes=_notes(record),
-            findings=show_findings(
-                record.audit.findings,
-                table,
-                splits=record.splits,
-                read=functools.partial(_pixels_of, images),
-            ),
-            environment=_environment_words(environment),
-            diagnosis="" if diagnosis is None else diagnosis.words,
-            advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
-            recipe=[
-                (name, str(one.value), one.source) for name, one in record.recipe.settings.items()
-            ],
-        )
+    return Report(
+        title=table.name,
+        created=datetime.datetime.fromisoformat(environment["finished"]),
+        version=__version__,
+        command=_command(record),
+        data=_data_summary(record),
+        model=_model_summary(record),
+        kept=metrics["kept"],
+        kept_because=metrics["kept_because"],
+        validation={name: metrics[name]["val"] for name in answers},
+        test={name: metrics[name]["test"] for name in answers},
+        difference=difference,
+        class_ratio=_large_ratio(metrics),
+        pictures=pictures,
+        notes=_notes(record),
+        findings=show_findings(
+            record.audit.findings,
+            table,
+            splits=record.splits,
+            read=functools.partial(_pixels_of, images),
+        ),
+        environment=_environment_words(environment),
+        diagnosis="" if diagnosis is None else diagnosis.words,
+        advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
+        recipe=[(name, str(one.value), one.source) for name, one in record.recipe.settings.items()],
     )
 
 

@@ -23,6 +23,8 @@ SPLIT = "split.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "test_predictions.csv"
 QUARANTINE = "quarantine.csv"
+# As Hugging Face calls the card of a model.
+MODEL_CARD = "README.md"
 LABEL_CANDIDATES = "label_candidates.csv"
 ENVIRONMENT = "environment.json"
 REPORT = "report.html"

@@ -55,6 +55,8 @@ def test_what_was_planted_is_found_decided_and_heeded(mislabelled, tmp_path, cap
     page = (first.path / "report.html").read_text()
     assert "to look at" in page
     assert "write keep, relabel or drop" in page
+    card = (first.path / "README.md").read_text()
+    assert "- Backbone: mine, weights: own" in card
 
     dropped, *others = wrong["path"]
     table.loc[table["path"].isin(others), "action"] = "relabel"
