@@ -43,7 +43,7 @@ LEVERS: dict[str, dict] = {
     "layer_decay 0.8": {"layer_decay": 0.8},
     "batch_norm affine": {"batch_norm": "affine"},
     "soup 3": {"soup": 3},
-    "interpolate": {"interpolate": True},
+    "no interpolation": {"interpolate": False},
     "16 epochs": {"fine_tune_epochs": 16},
     "16 epochs, 4e-4": {"fine_tune_epochs": 16, "learning_rate": 4e-4},
     "4e-4": {"learning_rate": 4e-4},
@@ -106,7 +106,7 @@ def both(start: Start, classifier: keras.Model, images: np.ndarray) -> Iterator[
     over_views = mean_over_views(classifier, views)
     answers = over_views.predict(images, batch_size=32, verbose=0)
     yield ", TTA", judged(start.val_labels, answers)
-    if answers.shape[1] > 2:
+    if answers.shape[1] > 2 and start.config.imbalance == "none":
         labels = start.job.table.labels[start.job.rows("train")]
         priors = log_priors(labels, num_classes=answers.shape[1])
         adjusted = adjusted_probabilities(answers, priors)

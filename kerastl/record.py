@@ -177,7 +177,7 @@ def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
         has = f"stays: its {chosen_by} on validation is not surely above that of the probe"
     return (
         f"The {experiment.kept} model {has}: {losses[experiment.kept]:.3f} against "
-        f"{losses[other]:.3f} of the {other} one (difference {gain.words})."
+        f"{losses[other]:.3f} of the {other} model (difference {gain.words})."
     )
 
 

@@ -45,11 +45,12 @@ class TrainingOptions(DataOptions):
     fine-tuning). In place of unfreeze_blocks."""
 
     fine_tune_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
-    """Longest length of fine-tuning; 0 for the probe alone. Default: 8."""
+    """Longest length of fine-tuning; 0 for the probe alone. Default: 8, and up to
+    32 where 8 would be fewer than 160 steps."""
 
     patience_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
     """Fine-tuning stops after so many epochs without a better validation loss, measured after the
-    temperature that fits it best. Default: 5."""
+    temperature that fits it best. Default: 5, and no early stop where images are few."""
 
     checks_per_epoch: Annotated[int | None, Parameter(group=TRAINING)] = None
     """How often in an epoch the validation loss is measured, at even distances, its end included:

@@ -24,7 +24,7 @@ class FinalWeights:
 
     Attributes:
         kept: The weights, their validation loss and answers.
-        epoch: When they were, or the ones at the end of the way were; None for a mean.
+        epoch: When they were; None for an average.
         words: What they are an average of, one sentence; empty if they are those of one check.
     """
 
@@ -45,7 +45,6 @@ def choose_weights(
     """
     best_checks, late = keeper.kept.best, keeper.kept.late
     assert late is not None  # every epoch ends with a check
-    epoch: float | None = late.epoch
     end, of = late, f"those of epoch {late.epoch:g}"
     checks = "epochs" if phase.checks_per_epoch == 1 else "checks"
     averaged = False
@@ -57,7 +56,7 @@ def choose_weights(
         candidates = [(one.loss, one.weights) for one in best_checks]
         _, weights, count = greedy_soup(candidates, measure)
         if count > 1:
-            end, epoch, averaged = keeper.measure(weights), None, True
+            end, averaged = keeper.measure(weights), True
             of = f"the mean of {count} of the best {len(candidates)} {checks}"
     if phase.interpolate:
         loss, weights, part = best_between(first, end.weights, end.loss, measure)
@@ -65,8 +64,10 @@ def choose_weights(
             end, averaged = keeper.measure(weights), True
             of = f"{part:.0%} of the way from the first ones to {of}"
     keeper.put_back(end)
+    if not averaged:
+        return FinalWeights(end, late.epoch, "")
     words = (
         f"The weights are {of}: validation loss {end.loss:.4f}, that of the best {checks[:-1]} "
         f"alone is {best_checks[0].loss:.4f}."
     )
-    return FinalWeights(end, epoch, words if averaged else "")
+    return FinalWeights(end, None, words)

@@ -41,8 +41,8 @@ class Phase:
             for the weights themselves.
         soup: Of how many of the best checks the weights may be averaged, if that is better on
             validation (greedy soup: Wortsman et al. 2022, arXiv:2203.05482); 1 for the best alone.
-        interpolate: Whether weights between the first and the best ones are kept if they are better
-            on validation (WiSE: Wortsman et al. 2022, arXiv:2109.01903).
+        interpolate: Whether weights between the first ones and those that would be kept are kept
+            if they are better on validation (WiSE-FT: Wortsman et al. 2022, arXiv:2109.01903).
         batch_size: Images per step.
         patience_epochs: Ends after so many epochs without a better validation loss.
         checks_per_epoch: How often validation is measured in an epoch, at its end included, to

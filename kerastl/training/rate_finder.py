@@ -27,9 +27,9 @@ NUM_TRAININGS = 5
 _FIRST_PART, _FACTOR = 0.5, 10**-0.5
 # How many more are tried beyond, as long as the best is the highest or the lowest of them.
 _MOST_BEYOND = 3
-# Losses that differ by less than this part are one: the noise of a short training. Far enough down
-# all rates are alike, because none of them moves anything.
-_FLAT = 0.02
+# Losses that differ by less than this part, or by so many nats, are one: the noise of a short
+# training. Far enough down all rates are alike, because none of them moves anything.
+_FLAT, _NOTHING = 0.02, 0.002
 # Part of the epochs of a whole training that a short one has, and the fewest steps that say
 # anything of a high rate: it loses first and gains later (984 solar cells in four classes, after
 # 62 steps: 0.80 at the best rate, 0.71 at a tenth of it; after 124: 0.69 and 0.73; 2026-11).
@@ -164,7 +164,8 @@ def suggested_rate(tried: ArrayLike) -> float:
     """
     rows = np.asarray(tried, np.float64)
     losses = np.where(np.isfinite(rows[:, 1]), rows[:, 1], math.inf)
-    return float(rows[losses <= (1 + _FLAT) * losses.min(), 0].max())
+    best = float(losses.min())
+    return float(rows[losses <= max((1 + _FLAT) * best, best + _NOTHING), 0].max())
 
 
 def best_rate(tried: ArrayLike) -> float:

@@ -32,8 +32,8 @@ _OURS = "kerastl"
 # A training of few steps ends before it has recovered from its first ones, which Adam makes too
 # long. Of 66 to 270 training images (drawn cells, digits, solar cells; 5 seeds, `never_below.py`
 # with seeds 10 to 14, 2026-11) those with 24 to 72 steps ended with worse losses than those with 96
-# to 288; more than that was no better.
-_EPOCHS, _LEAST_STEPS, _MOST_EPOCHS = 8, 160, 32
+# to 288, none stopped early; more than that was no better.
+_EPOCHS, _LEAST_STEPS, _MOST_EPOCHS, _PATIENCE = 8, 160, 32, 5
 # Schedules whose rate goes up and down in cycles of four epochs.
 _CYCLES = ("triangular", "triangular2", "exp-range")
 
@@ -195,22 +195,21 @@ def default_epochs(*, num_train: int, batch_size: int) -> int:
     return max(_EPOCHS, min(_MOST_EPOCHS, enough))
 
 
-def _patience(epochs: int) -> tuple[int, str]:
-    """Return after how many epochs without a better loss training ends, and why."""
-    if epochs <= 2 * _EPOCHS:
-        return 5, "AutoGluon: 10 checks, two an epoch"
-    return epochs // 3, "a third of the epochs"
-
-
 def _base(job: Job) -> dict[str, Setting]:
     """Return the default: probe, then fine-tuning (LP-FT: Kumar et al. 2022, arXiv:2202.10054)."""
     rate = default_learning_rate(num_parameters=job.num_parameters)
     epochs = default_epochs(num_train=job.num_train, batch_size=job.value("batch_size", 32))
-    why = _OURS if epochs == _EPOCHS else f"for {_LEAST_STEPS} steps, but {_MOST_EPOCHS} at most"
+    few = epochs > _EPOCHS
+    why = f"{_LEAST_STEPS} steps, in {_MOST_EPOCHS} epochs at most" if few else _OURS
+    # Patience counts from the first checks, whose luck is largest on the fewest images.
+    patience = job.value("fine_tune_epochs", epochs) if few else _PATIENCE
     return {
         "unfreeze_blocks": Setting(upper_half(num_blocks=job.num_blocks), "upper half of blocks"),
         "fine_tune_epochs": Setting(epochs, why),
-        "patience_epochs": Setting(*_patience(job.value("fine_tune_epochs", epochs))),
+        "patience_epochs": Setting(
+            patience or epochs,
+            "no early stop: images are few" if few else "AutoGluon: 10 checks, two an epoch",
+        ),
         "checks_per_epoch": Setting(2, "AutoGluon, val_check_interval 0.5"),
         "batch_size": Setting(32, _OURS),
         "optimizer": Setting("adamw", "AutoGluon"),
