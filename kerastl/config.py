@@ -20,6 +20,7 @@ from kerastl.option_values import (
     DATA,
     MODEL,
     OUTPUT,
+    WHOLE,
     one_token,
     parse_image_size,
     parse_tune,
@@ -79,7 +80,7 @@ class FitConfig(TrainingOptions):
     most policies, 4 with mirrors, 8 with dihedral), the exported model's too. Often better,
     and takes so many times as long."""
 
-    hidden_units: Annotated[int, Parameter(group=MODEL)] = 0
+    hidden_units: Annotated[int, Parameter(group=MODEL), WHOLE] = 0
     """Width of a hidden layer in the head; 0 for none."""
 
     dropout: Annotated[float, Parameter(group=MODEL)] = 0.0

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from kerastl.errors import ConfigError
 from kerastl.option_ranges import RANGES, check_range
-from kerastl.option_values import DATA, one_token, parse_fold
+from kerastl.option_values import DATA, WHOLE, one_token, parse_fold
 
 
 @Parameter(name="*")
@@ -57,7 +57,7 @@ class DataOptions:
     """Cross-validation, such as 2/5: the test split is the second of five parts, in place of
     test_fraction. Runs 1/5 to 5/5 with one seed test every image once."""
 
-    seed: Annotated[int, Parameter(group=DATA)] = 0
+    seed: Annotated[int, Parameter(group=DATA), WHOLE] = 0
     """Decides the split, the shuffling, the augmentation and the first weights."""
 
     def __post_init__(self) -> None:

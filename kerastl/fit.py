@@ -14,6 +14,7 @@ from kerastl.config import FitConfig
 from kerastl.config_file import config_to_yaml
 from kerastl.config_option import take_config_file
 from kerastl.errors import ConfigError
+from kerastl.option_values import WHOLE
 
 _EXAMPLES = (
     "python -m kerastl.fit photos/ --export",
@@ -29,7 +30,7 @@ def fit(
     print_config: Annotated[bool, Parameter(group="Output", negative="")] = False,
     print_recipe: Annotated[bool, Parameter(group="Output", negative="")] = False,
     find_lr: Annotated[bool, Parameter(group="Output", negative="")] = False,
-    folds: Annotated[int | None, Parameter(group="Data")] = None,
+    folds: Annotated[int | None, Parameter(group="Data"), WHOLE] = None,
 ) -> None:
     """Run the whole job of one configuration.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token, convert
 
 from kerastl.errors import ConfigError
 
@@ -34,6 +34,17 @@ def one_token(parse: Callable[[Any], Any], metavar: str) -> Parameter:
         negative="",
         metavar=metavar,
     )
+
+
+def _whole_number(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return the number of an option's word; cyclopts itself would make 2 of 2.5."""
+    if any("." in token.value for token in tokens):
+        raise ValueError(f"a whole number is wanted, not {tokens[0].value}.")
+    return convert(kind, tokens)
+
+
+# Of options that are counted.
+WHOLE = Parameter(converter=_whole_number)
 
 
 def parse_image_size(value: Any) -> tuple[int, int] | None:

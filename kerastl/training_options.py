@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from kerastl.data_options import DataOptions
 from kerastl.option_values import (
     TRAINING,
+    WHOLE,
     one_token,
     parse_tune,
     parse_unfreeze_blocks,
@@ -44,15 +45,15 @@ class TrainingOptions(DataOptions):
     other cameras, noise or grey the first blocks can be the ones to train (surgical
     fine-tuning). In place of unfreeze_blocks."""
 
-    fine_tune_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
+    fine_tune_epochs: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
     """Longest length of fine-tuning; 0 for the probe alone. Default: 8, and up to
     32 where 8 would be fewer than 160 steps."""
 
-    patience_epochs: Annotated[int | None, Parameter(group=TRAINING)] = None
+    patience_epochs: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
     """Fine-tuning stops after so many epochs without a better validation loss, measured after the
     temperature that fits it best. Default: 5, and no early stop where images are few."""
 
-    checks_per_epoch: Annotated[int | None, Parameter(group=TRAINING)] = None
+    checks_per_epoch: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
     """How often in an epoch the validation loss is measured, at even distances, its end included:
     the weights that a run keeps may be those of half an epoch. No step depends on it. Default:
     2."""
@@ -63,10 +64,10 @@ class TrainingOptions(DataOptions):
     always fitted, and testing and the report come after. With --folds the minutes are for all
     folds together."""
 
-    batch_size: Annotated[int | None, Parameter(group=TRAINING)] = None
+    batch_size: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
     """Images per step. Default: 32."""
 
-    accumulate_steps: Annotated[int, Parameter(group=TRAINING)] = 1
+    accumulate_steps: Annotated[int, Parameter(group=TRAINING), WHOLE] = 1
     """In how many parts the images of a step of fine-tuning go through the network; their gradients
     are added up, so that the result stays the same with less memory; not with batch_norm train,
     which sees one part at a time. When memory runs out, twice as many parts are taken by
@@ -135,7 +136,7 @@ class TrainingOptions(DataOptions):
     """Of a moving average of the weights, which is then what is validated and kept, such as 0.99;
     0 for the weights themselves, the default."""
 
-    soup: Annotated[int | None, Parameter(group=TRAINING)] = None
+    soup: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
     """Of how many of the best checks the weights are averaged, where validation prefers that to
     the best check alone. Default: 1, no average."""
 

@@ -12,6 +12,7 @@ from cyclopts import App, Group, Parameter
 from kerastl import terminal
 from kerastl.config import FitConfig
 from kerastl.config_option import take_config_file, typed_options
+from kerastl.option_values import WHOLE
 
 _HELP = """Search for the numbers of fine-tuning that suit these images, within a budget.
 
@@ -31,7 +32,7 @@ _SEARCH = Group("Search", sort_key=0)
 def tune(
     config: FitConfig,
     *,
-    trials: Annotated[int, Parameter(group=_SEARCH)] = 20,
+    trials: Annotated[int, Parameter(group=_SEARCH), WHOLE] = 20,
     search: Annotated[Literal["bayesian", "random"], Parameter(group=_SEARCH)] = "bayesian",
     config_file: Annotated[Path | None, Parameter(name="--config", group="Output")] = None,
     given: Annotated[frozenset[str], Parameter(parse=False)] = frozenset(),

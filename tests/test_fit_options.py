@@ -1,10 +1,11 @@
 """The command line of fit is its configuration: same names, one line for each mistake."""
 
+import cyclopts
 import pytest
 
 from kerastl.config import option_names
 from kerastl.config_file import config_to_yaml, read_config
-from kerastl.fit import main
+from kerastl.fit import build_app, main
 
 
 def run_main(capsys, *words):
@@ -116,3 +117,23 @@ def test_options_that_do_not_go_together(capsys, colour_folder, tmp_path, words,
     assert code == 2
     assert advice in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--fine-tune-epochs", "2.5"),
+        ("--seed", "1.0"),
+        ("--folds", "2.5"),
+        ("--hidden-units", ".5"),
+    ],
+)
+def test_what_is_counted_is_a_whole_number(option, said):
+    """Cyclopts alone would make 2 of 2.5, and call that given."""
+    words = ["photos/", option, said]
+    with pytest.raises(cyclopts.CoercionError, match=f"{option}: a whole number is wanted, not "):
+        build_app(words).parse_args(words, exit_on_error=False, print_error=False)
+    words[-1] = "3"
+    _, bound, _ = build_app(words).parse_args(words, exit_on_error=False)
+    values = {**vars(bound.arguments["config"]), **bound.arguments}
+    assert values[option[2:].replace("-", "_")] == 3
