@@ -8,6 +8,7 @@ https://arxiv.org/abs/2103.14749): candidates to look at, not errors to correct 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,11 @@ def label_candidates(
         >>> found.rows.tolist(), found.suggested.tolist()
         ([7], [0])
     """
-    # Not at the top: its import takes a second.
-    from cleanlab.filter import find_label_issues
+    # Not at the top: its import takes a second; and in a notebook without widgets its progress bar,
+    # which is not shown here, warns of these.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cleanlab.filter import find_label_issues
 
     # A class without images, of one split for example, has no noise to estimate.
     classes, known = np.unique(labels, return_inverse=True)
