@@ -155,9 +155,14 @@ def _after_a_rise(
             f"rose from {best.tempered_loss:.3f} to {last.tempered_loss:.3f}, and that of training "
             f"did not fall. The steps may be too long.{kept}{note}",
         )
+    how = f"the training log-loss fell from {before:.3f} to {after:.3f}, that of validation rose"
+    if before < _NOTHING:
+        how = (
+            f"the training images were known by heart (log-loss {before:.3f} and less), the loss "
+            "of validation rose"
+        )
     return Diagnosis(
         OVERFITS,
-        f"It overfits: from epoch {best.epoch:g} to {last.epoch:g} the training log-loss fell from "
-        f"{before:.3f} to {after:.3f}, that of validation rose from {best.tempered_loss:.3f} to "
-        f"{last.tempered_loss:.3f}.{kept}{note}",
+        f"It overfits: from epoch {best.epoch:g} to {last.epoch:g} {how} from "
+        f"{best.tempered_loss:.3f} to {last.tempered_loss:.3f}.{kept}{note}",
     )

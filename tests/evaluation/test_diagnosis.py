@@ -97,6 +97,17 @@ def test_what_is_not_sure_is_not_said():
     assert diagnose(history, kept_epoch=3, margin=0.02, **ask).verdict == "fits"
 
 
+def test_a_fall_from_nothing_to_nothing_is_not_called_a_fall():
+    history = rows((0.001, 0.1), (0.0004, 0.5))
+    found = diagnose(history, probe_loss=0.6, kept_loss=0.1, kept_epoch=1, epochs=2)
+    assert found.verdict == "overfits"
+    assert (
+        "known by heart (log-loss 0.001 and less), the loss of validation rose from 0.100 to "
+        in (found.words)
+    )
+    assert "fell from" not in found.words
+
+
 def test_without_a_validation_loss_nothing_can_be_said():
     with pytest.raises(DataError, match='must have a "val_loss"'):
         diagnose([{"loss": 0.5}], probe_loss=0.6, kept_loss=0.3, epochs=3)
