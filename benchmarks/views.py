@@ -43,6 +43,7 @@ config = kerastl.FitConfig(
     fine_tune_epochs=arguments.epochs,
     patience_epochs=arguments.epochs,
     val_fraction=0.25,
+    interpolate=False,  # what is kept is a check, whose measures the history has
 )
 table = read_table(config)
 images = kerastl.load_pixels(table, image_size=config.image_size).images
