@@ -31,8 +31,8 @@ _OURS = "kerastl"
 
 # A training of few steps ends before it has recovered from its first ones, which Adam makes too
 # long. By hand on the tasks of `benchmarks/never_below.py`, 2 to 4 other seeds, none stopped early
-# (2026-11): 32 epochs in place of 8 were better on 66 drawn cells (chaos in 3 of 4 before) and by 4
-# points on 270 digits, and no better on 135 solar cells (log-loss 0.59 and 0.52, within the spread).
+# (2026-11): 32 epochs in place of 8 were better on 66 drawn cells (chaos in 3 of 4 before), by 4
+# points on 270 digits, and no better on 135 solar cells (log-loss 0.59, 0.52; within the spread).
 _EPOCHS, _LEAST_STEPS, _MOST_EPOCHS, _PATIENCE = 8, 160, 32, 5
 # Schedules whose rate goes up and down in cycles of four epochs.
 _CYCLES = ("triangular", "triangular2", "exp-range")
