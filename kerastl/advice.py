@@ -61,6 +61,7 @@ def diagnosis_of(record: Record) -> Diagnosis | None:
         epochs=record.recipe.value("fine_tune_epochs"),
         cut_short=bool(phase.cut_short),
         comparable=_is_comparable(record),
+        num_images=len(record.rows("val")),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.data.label_changes import ACTION, PATH, SUGGESTED, read_label_changes
+from kerastl.data.label_changes import ACTION, DROP, PATH, RELABEL, SUGGESTED, read_label_changes
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
 from kerastl.evaluation.figures import figure_data_uri
@@ -47,6 +47,28 @@ def candidates_of(record: Record) -> LabelCandidates | None:
     chosen = rows[found.rows]
     free = np.array([record.table.ids[row] not in decided for row in chosen], bool)
     return LabelCandidates(chosen[free], found.suggested[free], found.own[free], found.other[free])
+
+
+def decided_note(record: Record) -> str:
+    """Return what decisions about labels do to the numbers of a run; "" where none touch the test.
+
+    What was dropped is in no split any more: it might have been tested on.
+
+    Args:
+        record: The run.
+    """
+    if not record.config.label_changes:
+        return ""
+    changes = read_label_changes(record.config.label_changes)
+    tested = {record.table.ids[row] for row in record.rows("test")}
+    relabelled, dropped = len(tested.intersection(changes.named(RELABEL))), changes.named(DROP)
+    if not relabelled and not dropped:
+        return ""
+    return (
+        f"Of the test images {relabelled} {'was' if relabelled == 1 else 'were'} relabelled by a "
+        f"person, and {len(dropped)} of all images dropped ({changes.source}), from a list that a "
+        "model had made. Where the person followed the model, these numbers flatter it."
+    )
 
 
 def candidate_rows(record: Record, candidates: LabelCandidates) -> list[dict[str, Any]]:

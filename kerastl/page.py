@@ -30,6 +30,7 @@ from kerastl.evaluation.comparison import accuracy_difference
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_rows
 from kerastl.findings import show_findings
+from kerastl.label_review import decided_note
 from kerastl.record import Record
 from kerastl.run_pictures import right_answers
 from kerastl.training.decision import FINE_TUNED, PROBE
@@ -135,7 +136,7 @@ def _notes(record: Record) -> list[str]:
     too_strong = ""
     if record.phase is not None:
         too_strong = augmentation_warning(record.phase.augment, num_train=len(record.rows("train")))
-    others = (too_strong, unserved_words(record.unserved))
+    others = (too_strong, decided_note(record), unserved_words(record.unserved))
     return [*of_labels(record), *(note for note in others if note)]
 
 

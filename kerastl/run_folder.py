@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,10 @@ CROSS_VALIDATION = "cross_validation.json"
 OUT_OF_FOLD = "out_of_fold.csv"
 TRIALS = "trials.csv"
 RECIPE = "recipe.yaml"
+
+# A temporary folder is written in seconds, at the end of the work: one this old was left by a
+# process that was killed, be it on this machine or on another that shares the disk.
+_LEFT_SECONDS = 24 * 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +152,7 @@ def new_run_folder(path: Path, *, kind: FolderKind = RUN_FOLDER) -> Iterator[Pat
     """Give a temporary folder beside `path`, for `publish` to move there at the end of the block.
 
     What was not published when the block ends (an error, Ctrl-C) is removed, and an existing
-    folder at `path` stays as it was.
+    folder at `path` stays as it was. What a killed process left a day ago and more is removed too.
 
     Args:
         path: From `choose_run_folder`.
@@ -158,12 +163,22 @@ def new_run_folder(path: Path, *, kind: FolderKind = RUN_FOLDER) -> Iterator[Pat
     """
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
+    _remove_leftovers(path)
     try:
         with writing(path, kind=kind):
             partial.mkdir(parents=True)
             yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary folders of this name that nobody writes any more."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
+    with contextlib.suppress(OSError):
+        for folder in path.parent.iterdir():
+            if name.fullmatch(folder.name) and folder.stat().st_mtime < time.time() - _LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -74,6 +74,11 @@ def test_what_was_planted_is_found_decided_and_heeded(mislabelled, tmp_path, cap
     assert not left["path"].isin(table["path"]).any()
     config = yaml.safe_load((second.path / "config.yaml").read_text())
     assert config["label_changes"] == str(decided)
+    tested = split.set_index("path").loc[others, "split"].eq("test").sum()
+    said = f"Of the test images {tested} {'was' if tested == 1 else 'were'} relabelled by a person"
+    for name in ("report.html", "README.md"):
+        assert f"{said}, and 1 of all images dropped" in (second.path / name).read_text()
+        assert "Of the test images" not in (first.path / name).read_text()
     assert (folder / "1").is_dir()  # nothing of the user's is moved
     assert all((tmp_path / "photos").joinpath(one).exists() for one in moved)
 

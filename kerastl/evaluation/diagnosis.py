@@ -21,6 +21,8 @@ _STILL_FALLING = 0.01
 _NOTHING = 0.005
 # Training loss as part of the validation loss below which the gap is worth a word.
 _WIDE_GAP = 0.5
+# Validation images of whose losses a verdict can still hang on a single one.
+_FEW_IMAGES = 50
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def diagnose(
     epochs: int,
     cut_short: bool = False,
     comparable: bool = True,
+    num_images: int | None = None,
 ) -> Diagnosis:
     """Read the curves of a fine-tuning.
 
@@ -60,6 +63,7 @@ def diagnose(
         cut_short: Whether the time was up before.
         comparable: Whether training and validation losses are of one kind: not with smoothed or
             mixed labels, penalties on weights, or classes that are drawn equally often.
+        num_images: Validation images; under 50 the words say how little that is.
 
     Raises:
         DataError: No epoch has a validation loss.
@@ -73,6 +77,34 @@ def diagnose(
         >>> found.words[:42]
         'It overfits: from epoch 2 to 4 the trainin'
     """
+    found = _read(
+        history,
+        probe_loss=probe_loss,
+        kept_loss=kept_loss,
+        kept_epoch=kept_epoch,
+        margin=margin,
+        epochs=epochs,
+        cut_short=cut_short,
+        comparable=comparable,
+    )
+    if num_images is None or num_images >= _FEW_IMAGES:
+        return found
+    few = f" With {num_images} validation images a verdict can hang on one or two of them."
+    return Diagnosis(found.verdict, found.words + few)
+
+
+def _read(
+    history: Sequence[Mapping[str, Any]],
+    *,
+    probe_loss: float,
+    kept_loss: float,
+    kept_epoch: float | None,
+    margin: float,
+    epochs: int,
+    cut_short: bool,
+    comparable: bool,
+) -> Diagnosis:
+    """Return what the curves say, whatever they are made of."""
     checks = checks_of(history)
     best, ends = best_check(checks), [check for check in checks if check.at_end]
     if best is None:

@@ -125,3 +125,14 @@ def test_losses_of_two_kinds_are_not_compared():
     history = rows((0.6, 0.5), (0.1, 0.3), (0.08, 0.301))
     found = diagnose(history, probe_loss=0.6, kept_loss=0.3, epochs=3, comparable=False)
     assert "raining" not in found.words
+
+
+def test_few_validation_images_are_said():
+    history = rows((0.6, 0.5), (0.3, 0.4), (0.1, 0.5))
+    ask = {"probe_loss": 0.6, "kept_loss": 0.4, "epochs": 3}
+    plain = diagnose(history, num_images=50, **ask)
+    assert plain == diagnose(history, **ask)
+    few = diagnose(history, num_images=14, **ask)
+    assert few.verdict == plain.verdict
+    words = " With 14 validation images a verdict can hang on one or two of them."
+    assert few.words == plain.words + words
