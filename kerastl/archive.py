@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.advice import diagnosis_of
+from kerastl.answered import answer_rows
 from kerastl.config_file import config_to_yaml
 from kerastl.data.image_reader import servable_image
 from kerastl.data.pixels import encoded_image
@@ -20,7 +21,7 @@ from kerastl.evaluation.model_card import render_model_card
 from kerastl.evaluation.report import render_report
 from kerastl.label_review import COLUMNS, candidate_rows, candidates_of, candidates_sheet
 from kerastl.page import report_of
-from kerastl.record import Record, environment, labels_of, measure, prediction_rows, split_rows_of
+from kerastl.record import Record, environment, labels_of, measure, split_rows_of
 from kerastl.run_folder import (
     CHECK,
     CONFIG,
@@ -71,7 +72,8 @@ def write_record(
     write_json(folder / LABELS, labels_of(record))
     write_json(folder / CHECK, record.audit.to_dict())
     write_rows(folder / SPLIT, split_rows_of(record))
-    write_rows(folder / PREDICTIONS, prediction_rows(record))
+    answered = record.answered("test", record.experiment.kept)
+    write_rows(folder / PREDICTIONS, answer_rows(answered))
     if record.experiment.phase is not None:
         write_rows(folder / HISTORY, flat_rows(record.experiment.phase.history))
     left_out = [{"path": fault.id, "reason": fault.reason} for fault in record.unreadable]

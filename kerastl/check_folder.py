@@ -17,8 +17,8 @@ from kerastl.check_page import IMAGES, IMAGES_SEVERAL, PAGE, draw_augmentation, 
 from kerastl.data.audit import keep_together_advice
 from kerastl.data.candidate_groups import merge_copies
 from kerastl.data.sources import ImageTable
+from kerastl.data.table import label_text
 from kerastl.inspection import Inspection
-from kerastl.record import label_text
 from kerastl.run_folder import CHECK, FolderKind, write_json, write_rows
 
 CHECK_FOLDER = FolderKind("check folder", "checks", (CHECK, IMAGES))

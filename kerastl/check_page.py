@@ -13,13 +13,13 @@ from kerastl.augmentation_figure import augmentation_figure
 from kerastl.data.augment import find_augmentation
 from kerastl.data.sources import ImageTable
 from kerastl.data.stream import ImageStream
+from kerastl.data.table import label_text
 from kerastl.data.thumbnails import read_thumbnail
 from kerastl.evaluation.check_report import CheckReport, render_check
 from kerastl.evaluation.figures import figure_data_uri, save_figure
 from kerastl.evaluation.report import Picture
 from kerastl.findings import show_findings
 from kerastl.inspection import BACKBONE, Inspection
-from kerastl.record import label_text
 from kerastl.run_folder import CHECK
 
 PAGE = "check.html"

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.finding import LARGEST_NUM_EXAMPLES, Finding
-from kerastl.data.table import ImageTable
+from kerastl.data.table import ImageTable, label_text
 from kerastl.data.wording import counted
 from kerastl.evaluation.findings import ShownFinding, Thumbnail, thumbnail_data_uri
-from kerastl.record import label_text
 
 # Pictures of one group side by side: what fits into a line of the page.
 _MOST_IN_A_GROUP = 4

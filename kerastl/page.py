@@ -32,7 +32,6 @@ from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_ro
 from kerastl.findings import show_findings
 from kerastl.label_review import decided_note
 from kerastl.record import Record
-from kerastl.run_pictures import right_answers
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.recipes import augmentation_warning
 
@@ -55,16 +54,13 @@ def report_of(
         environment: From `kerastl.record.environment`.
     """
     table, answers = record.table, record.experiment.answers
-    rows = record.rows("test")
     difference = None
     if FINE_TUNED in answers:
-        right = [
-            right_answers(table.labels[rows], answers[n].test, thresholds=record.thresholds.get(n))
-            for n in (PROBE, FINE_TUNED)
-        ]
-        groups = None if table.groups is None else table.groups[rows]
+        probe, tuned = (record.answered("test", name) for name in (PROBE, FINE_TUNED))
         difference = dataclasses.asdict(
-            accuracy_difference(right[0], right[1], groups=groups, seed=record.config.seed)
+            accuracy_difference(
+                probe.right, tuned.right, groups=probe.groups, seed=record.config.seed
+            )
         )
     diagnosis = diagnosis_of(record)
     return Report(

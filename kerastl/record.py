@@ -18,13 +18,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl._version import __version__
+from kerastl.answered import AnsweredImages, measures_of
 from kerastl.config import FitConfig
 from kerastl.data.audit import Audit
 from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
-from kerastl.evaluation.calibration import calibration_metrics
-from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
+from kerastl.data.table import label_text
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
 from kerastl.training.decision import FINE_TUNED, PROBE
@@ -79,6 +79,23 @@ class Record:
         """Return the rows of one split."""
         return np.flatnonzero(self.splits == split)
 
+    def answered(self, split: str, model: str) -> AnsweredImages:
+        """Return the images of one split with the answers of one model.
+
+        Args:
+            split: "val" or "test".
+            model: "probe" or "fine-tuned".
+        """
+        rows, table, answers = self.rows(split), self.table, self.experiment.answers[model]
+        return AnsweredImages(
+            ids=tuple(table.ids[row] for row in rows),
+            labels=table.labels[rows],
+            class_names=table.class_names,
+            probabilities=answers.validation if split == "val" else answers.test,
+            groups=None if table.groups is None else table.groups[rows],
+            thresholds=self.thresholds.get(model),
+        )
+
     @functools.cached_property
     def thresholds(self) -> dict[str, tuple[float, ...]]:
         """By model: from which probability on each label counts; none with one class per image."""
@@ -102,7 +119,7 @@ def measure(record: Record) -> dict[str, Any]:
     Args:
         record: The run.
     """
-    table, experiment = record.table, record.experiment
+    experiment = record.experiment
     measured: dict[str, Any] = {
         "kept": experiment.kept,
         "kept_because": why_kept(experiment, chosen_by=chosen_by(record.config.imbalance)),
@@ -111,25 +128,9 @@ def measure(record: Record) -> dict[str, Any]:
     }
     for name, answers in experiment.answers.items():
         measured[name] = {"temperature": answers.temperature.to_dict()}
-        for split, probabilities in (("val", answers.validation), ("test", answers.test)):
-            rows = record.rows(split)
-            options: dict[str, Any] = {
-                "class_names": table.class_names,
-                "groups": None if table.groups is None else table.groups[rows],
-                "seed": record.config.seed,
-            }
-            labels = table.labels[rows]
-            metrics = (
-                multi_label_metrics(
-                    labels, probabilities, threshold=record.thresholds[name], **options
-                )
-                if table.multi_label
-                else classification_metrics(labels, probabilities, **options)
-            )
-            calibration = calibration_metrics(
-                labels, probabilities, groups=options["groups"], seed=record.config.seed
-            )
-            measured[name][split] = {**metrics.to_dict(), "calibration": calibration.to_dict()}
+        for split in ("val", "test"):
+            answered = record.answered(split, name)
+            measured[name][split] = measures_of(answered, seed=record.config.seed)
     return measured
 
 
@@ -244,54 +245,4 @@ def split_rows_of(record: Record) -> list[dict[str, Any]]:
     if table.groups is not None:
         for row, group in zip(rows, table.groups, strict=True):
             row["group"] = str(group)
-    return rows
-
-
-def label_text(table: ImageTable, row: int) -> str:
-    """Return the label of one image, several joined by "|".
-
-    Args:
-        table: The images.
-        row: Which one.
-    """
-    if table.multi_label:
-        return "|".join(table.class_names[i] for i in np.flatnonzero(table.labels[row]))
-    return table.class_names[int(table.labels[row])]
-
-
-def probable_text(record: Record, probabilities: NDArray[np.float32]) -> str:
-    """Return what the kept model answers: the best class, or all that reach their thresholds.
-
-    Args:
-        record: The run.
-        probabilities: float32 of shape (num_classes,), of one image.
-    """
-    table, thresholds = record.table, record.kept_thresholds
-    if thresholds is not None:
-        reached = np.flatnonzero(probabilities >= np.array(thresholds))
-        return "|".join(table.class_names[i] for i in reached)
-    return table.class_names[int(probabilities.argmax())]
-
-
-def prediction_rows(record: Record) -> list[dict[str, Any]]:
-    """Return what the kept model says of each test image.
-
-    Args:
-        record: The run.
-    """
-    table = record.table
-    probabilities = record.experiment.answers[record.experiment.kept].test
-    rows = []
-    for row, values in zip(record.rows("test"), probabilities, strict=True):
-        rows.append(
-            {
-                "path": table.ids[row],
-                "label": label_text(table, int(row)),
-                "predicted": probable_text(record, values),
-                **{
-                    f"p({name})": float(f"{value:.6g}")
-                    for name, value in zip(table.class_names, values, strict=True)
-                },
-            }
-        )
     return rows

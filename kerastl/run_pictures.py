@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kerastl.answered_pictures import confusion_pictures, mistake_pictures, reliability_picture
 from kerastl.augmentation_figure import augmentation_figure
 from kerastl.data.imbalance import (
     LOGIT_ADJUST,
@@ -17,25 +18,20 @@ from kerastl.data.imbalance import (
     WEIGHTINGS,
 )
 from kerastl.data.stream import Images
+from kerastl.data.table import label_text
 from kerastl.errors import DataError
 from kerastl.evaluation.figures import figure_data_uri, save_figure
 from kerastl.evaluation.pictures import (
-    confusion_matrix_figure,
-    contact_sheet_figure,
     learning_curves_figure,
     probe_path_figure,
 )
-from kerastl.evaluation.reliability_picture import reliability_figure
 from kerastl.evaluation.report import Picture
-from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
-from kerastl.features.probe import image_losses, log_loss_nats
-from kerastl.record import Record, label_text, probable_text
+from kerastl.features.probe import log_loss_nats
+from kerastl.record import Record
 from kerastl.training.decision import PROBE
 
 logger = logging.getLogger(__name__)
 
-# Images on the sheet of mistakes: what one page can show.
-_MOST_MISTAKES = 18
 # Training images on the sheet of augmentation.
 _MOST_AUGMENTED = 4
 
@@ -55,19 +51,8 @@ def draw_pictures(
         The pictures in the order of the page.
     """
     experiment, kept = record.experiment, metrics[metrics["kept"]]["test"]
-    pictures = []
-    if not record.table.multi_label:
-        figure = confusion_matrix_figure(np.array(kept["confusion"]), record.table.class_names)
-        save_figure(figure, folder / "confusion_matrix")
-        pictures.append(
-            Picture(
-                "Which class is taken for which",
-                figure_data_uri(figure),
-                alt=f"Confusion matrix of the {metrics['kept']} model on the test split.",
-                caption="Test split. Rows: the true class; columns: the answer.",
-            )
-        )
-    pictures.append(_reliability(folder, record, metrics["kept"], kept["calibration"]))
+    pictures = confusion_pictures(folder, kept, model=metrics["kept"])
+    pictures.append(reliability_picture(folder, kept, model=metrics["kept"]))
     if experiment.phase is not None:
         figure = learning_curves_figure(
             experiment.phase.history,
@@ -108,22 +93,6 @@ def draw_pictures(
         except DataError as error:  # a file that is read anew has gone: no reason to lose the run
             logger.warning("A picture of the report is left out: %s", error)
     return tuple(pictures)
-
-
-def _reliability(
-    folder: Path, record: Record, kept: str, calibration: Mapping[str, Any]
-) -> Picture:
-    """Return the reliability diagram of the kept model, which is a file of its own too."""
-    several = record.table.multi_label
-    figure = reliability_figure(calibration["bins"], several=several)
-    save_figure(figure, folder / "reliability")
-    return Picture(
-        "As sure as it is right?",
-        figure_data_uri(figure),
-        alt=f"Reliability diagram of the {kept} model on the test split.",
-        caption=f"Test split, with 95 % intervals. {calibration['words']} Points below the line: "
-        "surer than right.",
-    )
 
 
 def _augmentation(record: Record, images: Images) -> list[Picture]:
@@ -188,59 +157,17 @@ def _dots_note(history: Sequence[Mapping[str, Any]]) -> str:
 
 def _probe_reference(record: Record) -> dict[str, float]:
     """Return loss and accuracy of the probe on validation, measured as the epochs were."""
-    answers = record.experiment.answers[PROBE].while_training
-    labels = record.table.labels[record.rows("val")]
-    loss = log_loss_nats(labels, answers, class_weights=record.experiment.class_weights)
-    return {"val_loss": loss, "val_accuracy": float(right_answers(labels, answers).mean())}
+    answered = record.answered("val", PROBE)
+    answered = dataclasses.replace(
+        answered, probabilities=record.experiment.answers[PROBE].while_training, thresholds=None
+    )
+    weights = record.experiment.class_weights
+    loss = log_loss_nats(answered.labels, answered.probabilities, class_weights=weights)
+    return {"val_loss": loss, "val_accuracy": float(answered.right.mean())}
 
 
 def _mistakes(record: Record, images: Images) -> list[Picture]:
     """Return the sheet of test images that the kept model is most wrong about."""
-    table, rows = record.table, record.rows("test")
-    probabilities = record.experiment.answers[record.experiment.kept].test
-    right = right_answers(table.labels[rows], probabilities, thresholds=record.kept_thresholds)
-    losses = image_losses(table.labels[rows], probabilities)
-    worst = [int(i) for i in np.argsort(-losses, kind="stable") if not right[i]][:_MOST_MISTAKES]
-    if not worst:
-        return []
-    is_, not_ = ("has", "said") if table.multi_label else ("is", "not")
-    titles = [
-        f"{is_} {label_text(table, int(rows[i])) or 'none'}\n"
-        f"{not_} {probable_text(record, probabilities[i]) or 'none'}"
-        for i in worst
-    ]
-    figure = contact_sheet_figure([images[rows[i]] for i in worst], titles)
-    count = int((~right).sum())
-    return [
-        Picture(
-            f"{len(worst)} of {count} mistakes, the surest first" if count > 1 else "The mistake",
-            figure_data_uri(figure, "png"),
-            alt="Test images that the kept model answers wrongly.",
-            caption="Wrong labels and images of another kind show here first.",
-        )
-    ]
-
-
-def right_answers(
-    labels: NDArray[Any],
-    probabilities: NDArray[np.float32],
-    *,
-    thresholds: Sequence[float] | None = None,
-) -> NDArray[np.bool_]:
-    """Return for each image whether the answer is right; of several labels, all of them.
-
-    Args:
-        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
-        probabilities: float32 of shape (n, num_classes).
-        thresholds: For several labels, from which probability on each counts; else 0.5.
-
-    Example:
-        >>> right_answers(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]], np.float32))
-        array([ True, False])
-    """
-    if labels.ndim == 2:
-        limits = as_thresholds(
-            DEFAULT_THRESHOLD if thresholds is None else thresholds, labels.shape[1]
-        )
-        return np.all((probabilities >= limits) == (labels == 1), axis=1)
-    return probabilities.argmax(axis=1) == labels
+    rows = record.rows("test")
+    answered = record.answered("test", record.experiment.kept)
+    return mistake_pictures(answered, lambda row: images[rows[row]])

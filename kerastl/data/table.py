@@ -64,6 +64,32 @@ class ImageTable:
         return self.labels.ndim == 2
 
 
+def label_words(label: NDArray[Any] | np.integer[Any], class_names: Sequence[str]) -> str:
+    """Return a label in words, several joined by "|".
+
+    Args:
+        label: An index into the class names, or 0 and 1 for each of them.
+        class_names: In their order.
+
+    Example:
+        >>> label_words(np.array([1, 0, 1]), ["crack", "dent", "stain"])
+        'crack|stain'
+    """
+    if np.ndim(label):
+        return "|".join(class_names[int(index)] for index in np.flatnonzero(label))
+    return class_names[int(label)]
+
+
+def label_text(table: ImageTable, row: int) -> str:
+    """Return the label of one image, several joined by "|".
+
+    Args:
+        table: The images.
+        row: Which one.
+    """
+    return label_words(table.labels[row], table.class_names)
+
+
 def subset(table: ImageTable, rows: ArrayLike) -> ImageTable:
     """Return the table of some rows; the class names stay.
 

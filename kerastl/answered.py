@@ -1,0 +1,117 @@
+"""Images and what one model answers to them: how good that is, and image by image."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.table import label_words
+from kerastl.evaluation.calibration import calibration_metrics
+from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
+from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
+
+
+@dataclass(frozen=True, eq=False)
+class AnsweredImages:
+    """Images and what one model answers to them.
+
+    Attributes:
+        ids: What to call each of the n images.
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes) where an image can have
+            several labels.
+        class_names: In the order of the probabilities.
+        probabilities: float32 of shape (n, num_classes).
+        groups: Of shape (n,): images of one group are not independent; None for none.
+        thresholds: With several labels from which probability on each counts; else None.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[Any] = field(repr=False)
+    class_names: tuple[str, ...]
+    probabilities: NDArray[np.float32] = field(repr=False)
+    groups: NDArray[Any] | None = field(default=None, repr=False)
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels, or none."""
+        return self.labels.ndim == 2
+
+    @functools.cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each answer is right, of shape (n,); of several labels, all of them."""
+        if not self.multi_label:
+            return self.probabilities.argmax(axis=1) == self.labels
+        return np.all(self._reached == (self.labels == 1), axis=1)
+
+    @property
+    def _reached(self) -> NDArray[np.bool_]:
+        """Which labels reach their thresholds, of shape (n, num_classes)."""
+        limits = DEFAULT_THRESHOLD if self.thresholds is None else self.thresholds
+        return self.probabilities >= as_thresholds(limits, len(self.class_names))
+
+    def label(self, row: int) -> str:
+        """Return the true label of one image, several joined by "|".
+
+        Args:
+            row: Which one.
+        """
+        return label_words(self.labels[row], self.class_names)
+
+    def answer(self, row: int) -> str:
+        """Return what is answered: the best class, or all that reach their thresholds.
+
+        Args:
+            row: Which image.
+        """
+        best = self._reached[row] if self.multi_label else self.probabilities[row].argmax()
+        return label_words(best, self.class_names)
+
+
+def measures_of(answered: AnsweredImages, *, seed: int) -> dict[str, Any]:
+    """Return the measures, each with its interval, as metrics.json holds them.
+
+    Args:
+        answered: The images.
+        seed: Of the resamples.
+
+    Raises:
+        DataError: There is no image, or one class alone.
+    """
+    options: dict[str, Any] = {
+        "class_names": answered.class_names,
+        "groups": answered.groups,
+        "seed": seed,
+    }
+    labels, probabilities = answered.labels, answered.probabilities
+    if answered.multi_label:
+        limits = DEFAULT_THRESHOLD if answered.thresholds is None else answered.thresholds
+        metrics = multi_label_metrics(labels, probabilities, threshold=limits, **options).to_dict()
+    else:
+        metrics = classification_metrics(labels, probabilities, **options).to_dict()
+    calibration = calibration_metrics(labels, probabilities, groups=answered.groups, seed=seed)
+    return {**metrics, "calibration": calibration.to_dict()}
+
+
+def answer_rows(answered: AnsweredImages) -> list[dict[str, Any]]:
+    """Return one row for each image: its path, label, answer and probabilities.
+
+    Args:
+        answered: The images.
+    """
+    return [
+        {
+            "path": id_,
+            "label": answered.label(row),
+            "predicted": answered.answer(row),
+            **{
+                f"p({name})": float(f"{value:.6g}")
+                for name, value in zip(answered.class_names, values, strict=True)
+            },
+        }
+        for row, (id_, values) in enumerate(zip(answered.ids, answered.probabilities, strict=True))
+    ]

@@ -1,0 +1,97 @@
+"""Pictures of what one model answers: confusion, reliability, and the images that it gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.answered import AnsweredImages
+from kerastl.evaluation.figures import figure_data_uri, save_figure
+from kerastl.evaluation.pictures import confusion_matrix_figure, contact_sheet_figure
+from kerastl.evaluation.reliability_picture import reliability_figure
+from kerastl.evaluation.report import Picture
+from kerastl.features.probe import image_losses
+
+# Images on the sheet of mistakes: what one page can show.
+_MOST_MISTAKES = 18
+
+
+def confusion_pictures(folder: Path, metrics: Mapping[str, Any], *, model: str) -> list[Picture]:
+    """Return the confusion matrix, which is a file of its own too; none with several labels.
+
+    Args:
+        folder: Where the file goes.
+        metrics: From `kerastl.answered.measures_of`.
+        model: What it is called.
+    """
+    if "confusion" not in metrics:
+        return []
+    names = [row["name"] for row in metrics["per_class"]]
+    figure = confusion_matrix_figure(np.array(metrics["confusion"]), names)
+    save_figure(figure, folder / "confusion_matrix")
+    return [
+        Picture(
+            "Which class is taken for which",
+            figure_data_uri(figure),
+            alt=f"Confusion matrix of the {model} model on the test images.",
+            caption="Test images. Rows: the true class; columns: the answer.",
+        )
+    ]
+
+
+def reliability_picture(folder: Path, metrics: Mapping[str, Any], *, model: str) -> Picture:
+    """Return the reliability diagram, which is a file of its own too.
+
+    Args:
+        folder: Where the file goes.
+        metrics: From `kerastl.answered.measures_of`.
+        model: What it is called.
+    """
+    calibration = metrics["calibration"]
+    figure = reliability_figure(calibration["bins"], several="thresholds" in metrics)
+    save_figure(figure, folder / "reliability")
+    return Picture(
+        "As sure as it is right?",
+        figure_data_uri(figure),
+        alt=f"Reliability diagram of the {model} model on the test images.",
+        caption=f"Test images, with 95 % intervals. {calibration['words']} Points below the line: "
+        "surer than right.",
+    )
+
+
+def mistake_pictures(
+    answered: AnsweredImages, image_of: Callable[[int], NDArray[np.uint8]]
+) -> list[Picture]:
+    """Return the sheet of the images that a model is most wrong about; none where all is right.
+
+    Args:
+        answered: The images.
+        image_of: From a row of these to its uint8 pixels of shape (height, width, 3).
+
+    Raises:
+        DataError: An image cannot be read any more.
+    """
+    losses = image_losses(answered.labels, answered.probabilities)
+    order = np.argsort(-losses, kind="stable")
+    worst = [int(row) for row in order if not answered.right[row]][:_MOST_MISTAKES]
+    if not worst:
+        return []
+    is_, not_ = ("has", "said") if answered.multi_label else ("is", "not")
+    titles = [
+        f"{is_} {answered.label(row) or 'none'}\n{not_} {answered.answer(row) or 'none'}"
+        for row in worst
+    ]
+    figure = contact_sheet_figure([image_of(row) for row in worst], titles)
+    count = int((~answered.right).sum())
+    return [
+        Picture(
+            f"{len(worst)} of {count} mistakes, the surest first" if count > 1 else "The mistake",
+            figure_data_uri(figure, "png"),
+            alt="Test images that the model answers wrongly.",
+            caption="Wrong labels and images of another kind show here first.",
+        )
+    ]
