@@ -75,8 +75,12 @@ class FrozenPass:
 
     @property
     def computes_in(self) -> str:
-        """What the frozen part computes in, "float32" or "bfloat16"."""
-        return tf.as_dtype(self.dtype).name
+        """What the frozen part computes in, "float32" or "bfloat16".
+
+        Some of what leaves it can be wider: vectors of lower stages are float32 in either case.
+        """
+        kinds = [tf.as_dtype(tensor.dtype) for tensor in keras.tree.flatten(self.frozen.output)]
+        return min(kinds, key=lambda kind: kind.size).name
 
     @property
     def row_length(self) -> int:

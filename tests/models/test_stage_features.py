@@ -1,5 +1,7 @@
 """Features of every stage in one vector: what they are, and that the network can still be cut."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -144,3 +146,25 @@ def test_a_run_with_them_ends_and_is_exported(colour_folder, tmp_path):
     assert result.metrics["probe"]["test"]["accuracy"]["value"] > 0.6
     page = (result.path / "report.html").read_text()
     assert "mean over 2 mirror images" in page
+
+
+def test_in_bfloat16_validation_still_sees_float32(colour_folder, tmp_path):
+    # What crosses the border are maps in bfloat16 and vectors in float32: the part that rounds
+    # was taken for the one that does not.
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="block1")(inputs)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="block2")(x)
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="block3")(x)
+    config = kerastl.FitConfig(
+        str(colour_folder),
+        fine_tune_epochs=1,
+        unfreeze_blocks=1,
+        views=1,
+        pooling="stages",
+        precision="bfloat16",
+        out=str(tmp_path / "run"),
+    )
+    backbone = keras.Model(inputs, x, name="mine")
+    result = kerastl.run(config, backbone=backbone, preprocessing="tf")
+    found = json.loads((result.path / "environment.json").read_text())
+    assert found["precision_of_training_features"].startswith("bfloat16")
