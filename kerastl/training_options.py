@@ -46,8 +46,8 @@ class TrainingOptions(DataOptions):
     fine-tuning). In place of unfreeze_blocks."""
 
     fine_tune_epochs: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
-    """Longest length of fine-tuning; 0 for the probe alone. Default: 8, and up to
-    32 where 8 would be fewer than 160 steps."""
+    """Longest length of fine-tuning; 0 for the probe alone. Default: what
+    800 steps take, 8 epochs at least and 32 at most."""
 
     patience_epochs: Annotated[int | None, Parameter(group=TRAINING), WHOLE] = None
     """Fine-tuning stops after so many epochs without a better validation loss, measured after the

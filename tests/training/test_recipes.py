@@ -66,7 +66,7 @@ def test_bit_counts_the_steps_of_the_given_batches():
         ({}, 13, 13, "one for each of 9 blocks, and 4 with all of them"),
         ({"epochs_per_block": 2.0}, 22, 22, "2 for each of 9 blocks, and 4 with all of them"),
         ({"epochs_per_block": 0.5}, 9, 9, "0.5 for each of 9 blocks, and 4 with all of them"),
-        ({"epochs_per_block": 0.0}, 32, 32, "160 steps, in 32 epochs at most"),  # as the default
+        ({"epochs_per_block": 0.0}, 32, 32, "800 steps, in 8 to 32 epochs"),  # as the default
         ({"fine_tune_epochs": 30}, 30, 30, "given"),
         ({"fine_tune_epochs": 30, "patience_epochs": 4}, 30, 4, "given"),
     ],
