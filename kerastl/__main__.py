@@ -14,6 +14,7 @@ VERBS = {
     "check": "look at images, labels and split before anything is learnt",
     "fit": "train, evaluate and keep an image classifier",
     "tune": "search for the numbers of fine-tuning that suit these images",
+    "evaluate": "measure finished models on other images, or compare them",
     "predict": "label images with a run folder or a SavedModel",
     "benchmark": "measure how fast this machine is, stage by stage",
     "export": "write the SavedModel of a run folder and prove that it answers alike",

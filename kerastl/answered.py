@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,36 @@ class AnsweredImages:
         """Which labels reach their thresholds, of shape (n, num_classes)."""
         limits = DEFAULT_THRESHOLD if self.thresholds is None else self.thresholds
         return self.probabilities >= as_thresholds(limits, len(self.class_names))
+
+    def chosen(self, rows: NDArray[np.integer[Any]]) -> AnsweredImages:
+        """Return some of the images.
+
+        Args:
+            rows: Which, in the wanted order.
+        """
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def reordered(self, class_names: tuple[str, ...]) -> AnsweredImages:
+        """Return the same answers with the classes in another order.
+
+        Args:
+            class_names: The same names.
+        """
+        order = np.array([self.class_names.index(name) for name in class_names])
+        labels = self.labels
+        return dataclasses.replace(
+            self,
+            labels=labels[:, order] if labels.ndim == 2 else np.argsort(order)[labels],
+            class_names=class_names,
+            probabilities=self.probabilities[:, order],
+            thresholds=self.thresholds and tuple(self.thresholds[index] for index in order),
+        )
 
     def label(self, row: int) -> str:
         """Return the true label of one image, several joined by "|".

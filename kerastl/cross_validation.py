@@ -21,6 +21,7 @@ from kerastl.config import FitConfig
 from kerastl.data.sources import ImageTable
 from kerastl.deadline import deadline_after
 from kerastl.errors import ConfigError, DataError
+from kerastl.evaluation.measure_words import number, percent
 from kerastl.evaluation.metrics import classification_metrics
 from kerastl.interruption import checkpoint_path, identity_of_folds
 from kerastl.plan import read_table, split_table
@@ -34,7 +35,6 @@ from kerastl.run_folder import (
     write_json,
     write_rows,
 )
-from kerastl.summary import number, percent
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.unfinished_folds import publish_folds, unfinished_folds
 from kerastl.workflow import run

@@ -10,6 +10,7 @@ import keras
 from kerastl.data.imbalance import LARGE_RATIO, LOGIT_ADJUST, NONE
 from kerastl.data.wording import counted
 from kerastl.deploy.savedmodel import ExportResult
+from kerastl.evaluation.measure_words import measure_words
 from kerastl.record import Record
 from kerastl.run_folder import QUARANTINE, REPORT
 from kerastl.training.decision import FINE_TUNED, PROBE
@@ -42,7 +43,7 @@ def summary_lines(
     for name in (PROBE, FINE_TUNED):
         if name in metrics:
             mark = "  <- kept" if name == metrics["kept"] else ""
-            measures = _measures(metrics[name]["test"], uneven=uneven)
+            measures = measure_words(metrics[name]["test"], uneven=uneven)
             lines.append(f"{name:<10}  {measures}{mark}")
     lines.append(metrics["kept_because"])
     if uneven and facts["remedy"] == NONE:
@@ -69,44 +70,3 @@ def _computed(record: Record) -> str:
     if phase.step_precision.policy != "float32":
         words += f", training steps in {phase.step_precision.policy}"
     return " ".join(filter(None, (f"{words}; XLA {phase.xla.words}.", phase.out_of_memory)))
-
-
-def _measures(test: dict[str, Any], *, uneven: bool) -> str:
-    """Return how good a model is on the test split; of uneven classes each counts the same."""
-    if "thresholds" in test:
-        return f"all labels right {percent(test['accuracy'])}, macro F1 {number(test['macro_f1'])}"
-    if uneven:
-        balanced = percent(test["balanced_accuracy"])
-        return f"test accuracy {percent(test['accuracy'])}, balanced {balanced}"
-    return f"test accuracy {percent(test['accuracy'])}, AUROC {number(test['auroc'])}"
-
-
-def percent(estimate: dict[str, float] | None) -> str:
-    """Return a share with its interval in percent.
-
-    Args:
-        estimate: value, low and high from 0 to 1; None where it cannot be known.
-
-    Example:
-        >>> percent({"value": 0.88, "low": 0.85, "high": 0.9})
-        '88.0 % (85.0 to 90.0)'
-    """
-    if estimate is None:
-        return "unknown"
-    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
-
-
-def number(estimate: dict[str, float] | None) -> str:
-    """Return a number with its interval.
-
-    Args:
-        estimate: value, low and high; None where it cannot be known.
-
-    Example:
-        >>> number({"value": 0.912, "low": 0.89, "high": 0.93})
-        '0.912 (0.890 to 0.930)'
-    """
-    if estimate is None:
-        return "unknown"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"

@@ -20,7 +20,7 @@ from kerastl.errors import DataError
 logger = logging.getLogger(__name__)
 
 
-def table_from_folder(folder: str | os.PathLike[str]) -> ImageTable:
+def table_from_folder(folder: str | os.PathLike[str], *, to_learn: bool = True) -> ImageTable:
     """Return the table of a folder with one sub-folder per class, or of train/, val/, test/.
 
     Folders inside a class folder belong to the class. Links are followed, never in circles.
@@ -31,6 +31,7 @@ def table_from_folder(folder: str | os.PathLike[str]) -> ImageTable:
     Args:
         folder: The folder. It is divided already if it has a train folder with class folders
             in it, and a val or test folder (also validation, valid, dev).
+        to_learn: Whether to refuse one class alone.
 
     Raises:
         DataError: It has no images, or no class folders.
@@ -75,7 +76,7 @@ def table_from_folder(folder: str | os.PathLike[str]) -> ImageTable:
     if not paths:
         raise DataError(_why_empty(root, ignored))
     class_names = natural_order(names)
-    if len(class_names) == 1 and not split_folders:
+    if to_learn and len(class_names) == 1 and not split_folders:
         raise DataError(_why_one_class(root, class_names[0]))
     return ImageTable(
         name=Path(os.path.abspath(root)).name,

@@ -27,6 +27,7 @@ def load_table(
     label_separator: str | None = None,
     split_column: str | None = None,
     group_column: str | None = None,
+    to_learn: bool = True,
 ) -> ImageTable:
     """Return the table of images and labels that `data` names. No image is decoded.
 
@@ -41,6 +42,8 @@ def load_table(
         split_column: Column of the table with train, val or test.
         group_column: Column of the table, or feature of the TFDS data set, with what a split
             must not tear apart.
+        to_learn: Whether to refuse labels that cannot be learnt: one class alone, or classes with
+            too few images to divide.
 
     Raises:
         ConfigError: An option does not go with this kind of source, or names no column.
@@ -59,7 +62,7 @@ def load_table(
         "split_column": split_column,
         "group_column": group_column,
     }
-    read, kind, accepted = _reader(os.path.expanduser(os.fspath(data)))
+    read, kind, accepted = _reader(os.path.expanduser(os.fspath(data)), to_learn=to_learn)
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name not in accepted:
@@ -71,6 +74,8 @@ def load_table(
     if data_dir is not None:
         given["data_dir"] = os.path.expanduser(os.fspath(data_dir))
     table = read(**given)
+    if not to_learn:
+        return table
     if len(table.class_names) < 2:
         raise DataError(
             f"{os.fspath(data)!r} has one class only, {table.class_names!r}; a classifier needs "
@@ -82,7 +87,7 @@ def load_table(
     return table
 
 
-def _reader(data: str) -> tuple[Callable[..., ImageTable], str, tuple[str, ...]]:
+def _reader(data: str, *, to_learn: bool) -> tuple[Callable[..., ImageTable], str, tuple[str, ...]]:
     """Return the function that reads a source, what it is called, and the options it takes."""
     prefix, colon, rest = data.partition(":")
     if colon and prefix == "tfds":
@@ -97,7 +102,7 @@ def _reader(data: str) -> tuple[Callable[..., ImageTable], str, tuple[str, ...]]
         return partial(table_from_demo, rest), "a demo", ()
     path = Path(data)
     if path.is_dir():
-        return partial(table_from_folder, path), "a folder", ()
+        return partial(table_from_folder, path, to_learn=to_learn), "a folder", ()
     if path.suffix.lower() in LABEL_FILE_SUFFIXES and path.is_file():
         return (
             partial(table_from_label_file, path),

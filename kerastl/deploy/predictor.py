@@ -43,11 +43,13 @@ class Predictor:
 
     Attributes:
         predict: From encoded images to one `Answer` each, in order.
+        class_names: In the model's own order.
         multi_label: Whether an image can have several labels, or none.
         thresholds: Then by label the score from which it counts as answered.
     """
 
     predict: Callable[[Sequence[bytes]], list[Answer]]
+    class_names: tuple[str, ...]
     multi_label: bool = False
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
@@ -109,6 +111,7 @@ def _run_predictor(path: Path) -> Predictor:
 
     return Predictor(
         predict,
+        class_names=run.class_names,
         multi_label=run.multi_label,
         thresholds=_by_label(run.class_names, run.thresholds),
     )
@@ -152,6 +155,7 @@ def _savedmodel_predictor(path: Path) -> Predictor:
 
     return Predictor(
         predict,
+        class_names=tuple(model.class_names),
         multi_label=model.multi_label,
         thresholds=_by_label(model.class_names, model.thresholds),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import markupsafe
 import yaml
 
+from kerastl.errors import ConfigError
 from kerastl.evaluation.report import Report
 from kerastl.evaluation.shown_measures import formatted, measure_rows
 from kerastl.evaluation.template import render_template
@@ -28,7 +29,12 @@ def render_model_card(report: Report) -> str:
 
     Args:
         report: What the page of the run says.
+
+    Raises:
+        ConfigError: It is the report of an evaluation, which trained nothing.
     """
+    if report.model is None:
+        raise ConfigError("A model card tells of a training; received the report of an evaluation.")
     kept = report.test[report.kept]
     names = report.data.class_names
     findings = [f"{one.severity}: {one.title}" for one in report.findings]
@@ -38,7 +44,9 @@ def render_model_card(report: Report) -> str:
         report=report,
         kept=kept,
         several="thresholds" in kept,
-        front_matter=yaml.safe_dump(_front_matter(report, kept), sort_keys=False),
+        front_matter=yaml.safe_dump(
+            _front_matter(report, kept, backbone=report.model.backbone), sort_keys=False
+        ),
         limits=[*report.notes, *findings],
         counts=[
             (name, [of_split[index] for of_split in report.data.counts.values()])
@@ -49,7 +57,7 @@ def render_model_card(report: Report) -> str:
     )
 
 
-def _front_matter(report: Report, kept: Mapping[str, Any]) -> dict[str, Any]:
+def _front_matter(report: Report, kept: Mapping[str, Any], *, backbone: str) -> dict[str, Any]:
     """Return what a machine reads of a card."""
     measures = {
         name: float(kept[key]["value"]) for key, name in _TYPES.items() if kept.get(key) is not None
@@ -57,7 +65,7 @@ def _front_matter(report: Report, kept: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "library_name": "keras",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "transfer-learning", "kerastl", report.model.backbone],
+        "tags": ["image-classification", "transfer-learning", "kerastl", backbone],
         "metrics": list(measures),
         "model-index": [
             {

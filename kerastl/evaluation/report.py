@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kerastl.errors import ConfigError, did_you_mean
+from kerastl.evaluation.comparison import PairedComparison
 from kerastl.evaluation.findings import ShownFinding
 from kerastl.evaluation.intervals import WILSON_FOR_BOOTSTRAP
 from kerastl.evaluation.metrics import most_confused
@@ -102,11 +103,12 @@ class Report:
         command: What to type to make it again.
         data: The images.
         model: The network.
-        kept: The model that was kept, a key of `validation` and `test`.
-        kept_because: Why, in a sentence.
+        kept: The model that was kept, a key of `validation` and `test`; of an evaluation the
+            first one.
+        kept_because: Why, in a sentence; may be empty.
         validation: By model ("probe", "fine-tuned"): its metrics on validation, from the
-            `to_dict` of `kerastl.evaluation.metrics`.
-        test: The same on the test split.
+            `to_dict` of `kerastl.evaluation.metrics`; empty where models are only evaluated.
+        test: The same on the test images.
         difference: How much more accurate the second model of `test` is than the first on
             the same images: value, low and high, from
             `kerastl.evaluation.comparison.accuracy_difference`; None if there is one model
@@ -120,6 +122,8 @@ class Report:
         diagnosis: What the learning curves say, in sentences; may be empty.
         advice: What to try next: a sentence and what to type, which may be empty.
         recipe: Every number of the training: name, value, source.
+        untouched: What the test images are to the models, after "images".
+        comparisons: Of models with the first one on the same images: name and comparison.
     """
 
     title: str
@@ -127,7 +131,7 @@ class Report:
     version: str
     command: str
     data: DataSummary
-    model: ModelSummary
+    model: ModelSummary | None
     kept: str
     kept_because: str
     validation: Mapping[str, Mapping[str, Any]] = field(repr=False)
@@ -141,6 +145,8 @@ class Report:
     diagnosis: str = ""
     advice: Sequence[tuple[str, str]] = ()
     recipe: Sequence[tuple[str, str, str]] = ()
+    untouched: str = "that had no part in training or in any choice"
+    comparisons: Sequence[tuple[str, PairedComparison]] = ()
 
 
 def render_report(report: Report) -> str:
@@ -193,7 +199,8 @@ def render_report(report: Report) -> str:
         else most_confused(np.asarray(kept["confusion"]), report.data.class_names),
         counts=_count_rows(report.data),
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
-        model_rows=_model_rows(report.model),
+        model_rows=[] if report.model is None else _model_rows(report.model),
+        compared=[_compared(report.kept, name, one) for name, one in report.comparisons],
         notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
         split_names={"train": "training", "val": "validation", "test": "test"},
     )
@@ -201,8 +208,9 @@ def render_report(report: Report) -> str:
 
 def _check(report: Report) -> None:
     """Raise ConfigError where the page could not be true or whole."""
-    for name, measured in (("validation", report.validation), ("test", report.test)):
-        if report.kept not in measured:
+    splits = {"test": report.test, "validation": report.validation}
+    for name, measured in splits.items():
+        if report.kept not in measured and (measured or name == "test"):
             raise ConfigError(
                 f"`kept` must be a model with metrics in `{name}`, one of {sorted(measured)}; "
                 f"received kept={report.kept!r}.{did_you_mean(report.kept, measured)} "
@@ -240,7 +248,7 @@ _UNSURE = "the interval holds 0, so these images do not show which of the two is
 
 def _verdict(report: Report) -> str:
     """Return in a sentence whether the difference of two models is more than noise."""
-    if len(report.test) != 2:
+    if len(report.test) != 2 or report.comparisons:
         return ""
     (first_name, first), (second_name, second) = report.test.items()
     if report.difference is not None:
@@ -262,6 +270,23 @@ def _verdict(report: Report) -> str:
         f"{'' if overlap else 'do not '}overlap: the difference of {gap:.1f} points in accuracy "
         f"is {'within the' if overlap else 'more than'} noise."
     )
+
+
+def _compared(first: str, name: str, comparison: PairedComparison) -> dict[str, Any]:
+    """Return a row of the table of comparisons, and what it means in words."""
+    accuracy, loss = comparison.accuracy, comparison.log_loss
+    real = [
+        "more accurate" if accuracy.low > 0 else "less accurate" if accuracy.high < 0 else "",
+        "smaller log-loss" if loss.high < 0 else "larger log-loss" if loss.low > 0 else "",
+    ]
+    words = " and ".join(word for word in real if word)
+    return {
+        "name": name,
+        "comparison": comparison,
+        "accuracy": [_signed(100 * one) for one in (accuracy.value, accuracy.low, accuracy.high)],
+        "log_loss": [_signed(one, 3) for one in (loss.value, loss.low, loss.high)],
+        "words": words or f"these images do not tell it from {first}",
+    }
 
 
 def _data_notes(report: Report) -> list[str]:
@@ -296,9 +321,9 @@ def _named(model: str) -> str:
     return "the probe" if model == "probe" else f"the {model} model"
 
 
-def _signed(points: float) -> str:
+def _signed(value: float, digits: int = 1) -> str:
     """Return a number with its sign, as it is printed."""
-    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _weakness(row: Mapping[str, Any]) -> float:

@@ -1,0 +1,224 @@
+"""How good finished models are, on new images or on the test images that their runs recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.answered import AnsweredImages, measures_of
+from kerastl.data.pixels import Unreadable
+from kerastl.data.sources import ImageTable, subset
+from kerastl.data.wording import counted
+from kerastl.errors import DataError
+from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
+from kerastl.features.probe import image_losses
+from kerastl.fresh_answers import fresh_answers
+from kerastl.recorded_answers import (
+    common_images,
+    involved_images,
+    is_run_folder,
+    recorded_answers,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """How good models are on the same images.
+
+    Attributes:
+        name: What the images are called.
+        models: By name: where it is.
+        answered: By model: what it answers to the images.
+        metrics: By model, as `kerastl.answered.measures_of` gives them.
+        comparisons: By model but the first: it against the first.
+        table: The images, where they were asked anew; else None.
+        rows: int64: rows of that table in the order of the answers.
+        untouched: What these images are to the models, after "images".
+        notes: What a reader should know, in sentences.
+        unreadable: Images that were left out.
+    """
+
+    name: str
+    models: Mapping[str, Path]
+    answered: Mapping[str, AnsweredImages] = field(repr=False)
+    metrics: Mapping[str, dict[str, Any]] = field(repr=False)
+    comparisons: Mapping[str, PairedComparison]
+    table: ImageTable | None = field(repr=False)
+    rows: NDArray[np.int64] = field(repr=False)
+    untouched: str
+    notes: tuple[str, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
+    """Compare runs by what they recorded of the test images that they have in common.
+
+    Args:
+        models: Two run folders or more.
+        seed: Of the resamples.
+
+    Raises:
+        ConfigError: One is no finished run folder.
+        DataError: They have no test image in common, other classes or other labels.
+    """
+    named = names_of(models)
+    recorded = {name: recorded_answers(path) for name, path in named.items()}
+    answered = common_images(recorded)
+    count = len(next(iter(answered.values())).ids)
+    notes = [
+        f"Of the {counted(len(one.ids), 'test image')} of {name} these are the {count:,} that all "
+        "of these runs tested and none was trained on."
+        for name, one in recorded.items()
+        if len(one.ids) > count
+    ]
+    known = {name: involved_images(path) for name, path in named.items()}
+    for name, involved in known.items():
+        if any(id_ in involved for id_ in next(iter(answered.values())).ids):
+            raise DataError(f"{name} was trained on images that it lists as tested.")
+    return Assessment(
+        name="their test images",
+        models=named,
+        answered=answered,
+        metrics={name: measures_of(one, seed=seed) for name, one in answered.items()},
+        comparisons=_comparisons(answered, seed=seed),
+        table=None,
+        rows=np.arange(count),
+        untouched="that had no part in training or in any choice of these runs",
+        notes=tuple(notes),
+    )
+
+
+def assess_images(
+    models: Sequence[Path], table: ImageTable, *, all_images: bool = False, seed: int = 0
+) -> Assessment:
+    """Ask models about images and measure what they answer.
+
+    Where the images have a test split, these are asked; images that a run was trained on or
+    chosen by are left out.
+
+    Args:
+        models: Run folders or SavedModels.
+        table: The images.
+        all_images: Ask about all of them, whatever is known of them.
+        seed: Of the resamples.
+
+    Raises:
+        ConfigError: A path is no model.
+        DataError: No image is left, or the images have a class that a model does not know.
+    """
+    named = names_of(models)
+    rows, notes = _unseen_rows(named, table, all_images=all_images)
+    asked = subset(table, rows)
+    fresh = fresh_answers(named, asked)
+    first, *others = fresh.answered
+    order = fresh.answered[first].class_names
+    answered = {name: one.reordered(order) for name, one in fresh.answered.items()}
+    unknown = [name for name, path in named.items() if not is_run_folder(path)]
+    untouched = "that had no part in training or in any choice"
+    if all_images:
+        untouched = "of which some may have had a part in training"
+    elif unknown:
+        untouched = f"; whether {' and '.join(unknown)} saw some in training is not recorded"
+    return Assessment(
+        name=table.name,
+        models=named,
+        answered=answered,
+        metrics={name: measures_of(one, seed=seed) for name, one in answered.items()},
+        comparisons=_comparisons(answered, seed=seed) if others else {},
+        table=subset(asked, fresh.rows),
+        rows=fresh.rows,
+        untouched=untouched,
+        notes=notes,
+        unreadable=fresh.unreadable,
+    )
+
+
+def names_of(models: Sequence[Path]) -> dict[str, Path]:
+    """Return short names of models: the last part of the path, where that tells them apart.
+
+    Args:
+        models: Where they are.
+
+    Raises:
+        DataError: One is named twice.
+
+    Example:
+        >>> list(names_of([Path("runs/photos"), Path("saved_models/photos/1"), Path("runs/b")]))
+        ['runs/photos', 'saved_models/photos/1', 'b']
+    """
+    if len({path.resolve() for path in models}) < len(models):
+        raise DataError("Each model can be named once; two of these paths are the same.")
+    own = [path.parent.name if path.name.isdigit() else path.name for path in map(_full, models)]
+    return {
+        name if own.count(name) == 1 else str(path): path
+        for name, path in zip(own, models, strict=True)
+    }
+
+
+def _full(path: Path) -> Path:
+    """Return a path that has a name, also for "."."""
+    return path if path.name else path.resolve()
+
+
+def _unseen_rows(
+    models: Mapping[str, Path], table: ImageTable, *, all_images: bool
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the rows to ask about, and what was left out, in sentences."""
+    rows, notes = np.arange(len(table.ids)), []
+    seen = np.zeros(len(rows), bool)
+    for path in models.values():
+        if is_run_folder(path):
+            involved = involved_images(path)
+            seen |= np.array([id_ in involved for id_ in table.ids])
+    if all_images:
+        if seen.any():
+            notes.append(
+                f"{counted(int(seen.sum()), 'of these images was', 'of these images were')} in the "
+                "training or validation split of a model: these numbers flatter it."
+            )
+        return rows, tuple(notes)
+    if table.splits is not None and np.any(table.splits == "test"):
+        rows = np.flatnonzero(table.splits == "test")
+        others = len(table.ids) - len(rows)
+        if others:
+            notes.append(f"Only the test split of {table.name}; {others:,} others were not asked.")
+    left = rows[~seen[rows]]
+    if not len(left):
+        raise DataError(
+            f"All {len(rows):,} images were in the training or validation split of the model. Give "
+            "images that are new to it, or add --all-images (its numbers will flatter)."
+        )
+    if len(left) < len(rows):
+        out = len(rows) - len(left)
+        notes.append(
+            f"{counted(out, 'image')} left out that the model was trained on or chosen by."
+        )
+    return left, tuple(notes)
+
+
+def _comparisons(answered: Mapping[str, AnsweredImages], *, seed: int) -> dict[str, Any]:
+    """Return each model but the first against the first, p-values corrected for their number."""
+    (_, first), *others = answered.items()
+    losses = image_losses(first.labels, first.probabilities)
+    found = {
+        name: compare_answers(
+            first.right,
+            other.right,
+            losses=losses,
+            other_losses=image_losses(other.labels, other.probabilities),
+            groups=first.groups,
+            seed=seed,
+        )
+        for name, other in others
+    }
+    known = [one.p_value for one in found.values() if one.p_value is not None]
+    if len(known) < len(found):
+        return found
+    corrected = zip(found.items(), holm(known), strict=True)
+    return {name: dataclasses.replace(one, p_value=value) for (name, one), value in corrected}

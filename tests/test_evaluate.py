@@ -1,0 +1,199 @@
+"""`kerastl.evaluate`: finished models on other images, and against each other."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import kerastl
+from kerastl import FitConfig
+from kerastl.assessment import assess_images, assess_recorded
+from kerastl.data.sources import load_table
+from kerastl.errors import ConfigError, DataError
+from kerastl.evaluate import split_paths, summary_lines
+from kerastl.recorded_answers import recorded_answers
+
+
+def two_layers():
+    """A network that takes no time to trace."""
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    return keras.Model(inputs, x, name="mine")
+
+
+@pytest.fixture(scope="module")
+def place(painter, tmp_path_factory):
+    """Two runs that differ in their seed of weights alone, an export, and the images of both."""
+    place = tmp_path_factory.mktemp("evaluate")
+    folder = painter(place / "photos", per_class=20)
+    for name, weights in (("first", 1), ("second", 2)):
+        keras.utils.set_random_seed(weights)
+        kerastl.run(
+            FitConfig(
+                str(folder),
+                fine_tune_epochs=0,
+                export=name == "first",
+                export_dir=str(place / "exports"),
+                out=str(place / name),
+            ),
+            backbone=two_layers(),
+            preprocessing="tf",
+        )
+    return place
+
+
+def evaluate(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "kerastl.evaluate", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_run_on_its_own_images_gives_its_own_numbers(place):
+    table = load_table(place / "photos")
+    found = assess_images([place / "first"], table)
+    kept = json.loads((place / "first" / "metrics.json").read_text())
+    expected = kept[kept["kept"]]["test"]
+    received = found.metrics["first"]
+    assert received["n"] == expected["n"] < len(table.ids)
+    for name in ("accuracy", "macro_f1", "auroc", "log_loss"):
+        assert received[name]["value"] == pytest.approx(expected[name]["value"], abs=1e-5)
+    assert received["confusion"] == expected["confusion"]
+    assert "left out that the model was trained on or chosen by" in " ".join(found.notes)
+    assert found.untouched == "that had no part in training or in any choice"
+    # Asked about everything, it says so.
+    whole = assess_images([place / "first"], table, all_images=True)
+    assert whole.metrics["first"]["n"] == len(table.ids)
+    assert "these numbers flatter it" in whole.notes[0]
+
+
+def test_a_savedmodel_answers_as_its_run_and_two_models_are_compared(place, tmp_path):
+    out = tmp_path / "evaluation"
+    run, served = place / "first", place / "exports" / "first"
+    done = evaluate(run, served, place / "second", place / "photos", "--out", out)
+    assert done.returncode == 0, done.stderr
+    values = json.loads((out / "metrics.json").read_text())
+    first, export, second = values["metrics"]
+    assert (first, second) == (str(run), "second")  # both are called "first"
+    same = values["comparisons_with_the_first"][export]
+    assert same["only_second_right"] == same["only_first_right"] == 0
+    assert same["p_value"] == 1.0
+    assert same["log_loss"]["value"] == pytest.approx(0, abs=1e-5)
+    assert f"whether {export} saw some in training is not recorded" in values["images"]
+    answers = pd.read_csv(out / "answers.csv")
+    assert answers["model"].nunique() == 3
+    assert len(answers) == 3 * values["metrics"][first]["n"]
+    page = (out / "report.html").read_text()
+    assert "Are the differences real?" in page
+    assert "Holm 1979" in page
+    assert "Validation" not in page
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["answers.csv", "metrics.json", "quarantine.csv", "report.html"]
+        + [
+            f"{name}.{kind}"
+            for name in ("confusion_matrix", "reliability")
+            for kind in ("png", "svg")
+        ]
+    )
+    assert "within the noise" in done.stdout or "more than noise" in done.stdout
+
+
+def test_runs_are_compared_by_what_they_recorded(place):
+    found = assess_recorded([place / "first", place / "second"])
+    kept = [json.loads((place / name / "metrics.json").read_text()) for name in ("first", "second")]
+    for name, values in zip(("first", "second"), kept, strict=True):
+        expected = values[values["kept"]]["test"]
+        assert found.metrics[name]["accuracy"] == expected["accuracy"]
+        assert found.metrics[name]["log_loss"]["value"] == pytest.approx(
+            expected["log_loss"]["value"], rel=1e-3
+        )
+    one, two = (found.answered[name] for name in ("first", "second"))
+    comparison = found.comparisons["second"]
+    assert comparison.only_second_right == int(np.sum(two.right & ~one.right))
+    assert comparison.accuracy.value == pytest.approx(two.right.mean() - one.right.mean())
+    lines = summary_lines(found, Path("evaluations/x"))
+    assert lines[-2].startswith("Accuracy of second less that of first: ")
+
+
+def test_only_common_test_images_are_compared(place, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(place / "second", other)
+    answers = pd.read_csv(other / "test_predictions.csv")
+    answers[3:].to_csv(other / "test_predictions.csv", index=False)
+    found = assess_recorded([place / "first", other])
+    assert found.metrics["first"]["n"] == len(answers) - 3
+    assert f"these are the {len(answers) - 3}" in found.notes[0]
+    labels = answers["label"].copy()
+    labels[4] = next(name for name in labels if name != labels[4])
+    answers.assign(label=labels).to_csv(other / "test_predictions.csv", index=False)
+    with pytest.raises(DataError, match="have other labels"):
+        assess_recorded([place / "first", other])
+    answers[:0].to_csv(other / "test_predictions.csv", index=False)
+    with pytest.raises(DataError, match="No image is in the test split of all"):
+        assess_recorded([place / "first", other])
+
+
+def test_images_of_some_classes_broken_ones_and_strange_ones(place, painter, tmp_path):
+    folder = painter(tmp_path / "new", per_class=4)
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names[1:]:
+        shutil.rmtree(folder / name)
+    (folder / names[0] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    table = load_table(folder, to_learn=False)
+    found = assess_images([place / "first"], table)
+    assert found.metrics["first"]["n"] == 4
+    assert found.metrics["first"]["auroc"] is None
+    assert [Path(one.id).name for one in found.unreadable] == ["broken.png"]
+    (folder / names[0]).rename(folder / "wombat")
+    with pytest.raises(DataError, match="have the class 'wombat', which first does not know"):
+        assess_images([place / "first"], load_table(folder, to_learn=False))
+
+
+def test_several_labels(painter, tmp_path):
+    folder = painter(tmp_path / "photos", per_class=16)
+    paths = sorted(folder.rglob("*.png"))
+    kinds = [path.parent.name for path in paths]
+    words = [f"{kind}|other" if row % 2 else kind for row, kind in enumerate(kinds)]
+    table = tmp_path / "table.csv"
+    pd.DataFrame({"path": [str(path) for path in paths], "label": words}).to_csv(table, index=False)
+    result = kerastl.run(
+        FitConfig(str(table), label_separator="|", fine_tune_epochs=0, out=str(tmp_path / "run")),
+        backbone=two_layers(),
+        preprocessing="tf",
+    )
+    recorded = recorded_answers(result.path)
+    expected = result.metrics[result.kept]["test"]
+    assert recorded.right.mean() == pytest.approx(expected["accuracy"]["value"])
+    found = assess_images([result.path], load_table(table, label_separator="|", to_learn=False))
+    assert found.metrics["run"]["accuracy"]["value"] == pytest.approx(expected["accuracy"]["value"])
+    with pytest.raises(DataError, match="gives an image several labels"):
+        assess_images([result.path], load_table(folder))
+
+
+def test_mistakes_are_one_line(place, tmp_path):
+    run, photos = str(place / "first"), str(place / "photos")
+    for paths, message in (
+        ([photos, run], "The models come first"),
+        ([run], "or a second run to compare it with"),
+        ([run, photos, "more"], "Name images once"),
+        (["nowhere", photos], "'nowhere' is no run folder and no SavedModel"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            split_paths(paths)
+    assert split_paths([run, photos]) == ([Path(run)], photos)
+    done = evaluate(run, run, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "named once" in done.stderr
+    done = evaluate(run, place / "second", "--group-column", "scene")
+    assert done.returncode == 2
+    assert "--group-column is about images, and none are named" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
