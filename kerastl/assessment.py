@@ -124,7 +124,9 @@ def assess_images(
     if all_images:
         untouched = "of which some may have had a part in training"
     elif unknown:
-        untouched = f"; whether {' and '.join(unknown)} saw some in training is not recorded"
+        untouched = (
+            f"of which {' and '.join(unknown)} may have seen some in training (not recorded)"
+        )
     return Assessment(
         name=table.name,
         models=named,
@@ -140,7 +142,7 @@ def assess_images(
 
 
 def names_of(models: Sequence[Path]) -> dict[str, Path]:
-    """Return short names of models: the last part of the path, where that tells them apart.
+    """Return short names of models: the end of the path, as far as that tells them apart.
 
     Args:
         models: Where they are.
@@ -149,21 +151,24 @@ def names_of(models: Sequence[Path]) -> dict[str, Path]:
         DataError: One is named twice.
 
     Example:
-        >>> list(names_of([Path("runs/photos"), Path("saved_models/photos/1"), Path("runs/b")]))
-        ['runs/photos', 'saved_models/photos/1', 'b']
+        >>> list(names_of([Path("/a/runs/pets"), Path("/a/saved_models/pets/1"), Path("runs/b")]))
+        ['runs/pets', 'saved_models/pets', 'b']
     """
     if len({path.resolve() for path in models}) < len(models):
         raise DataError("Each model can be named once; two of these paths are the same.")
-    own = [path.parent.name if path.name.isdigit() else path.name for path in map(_full, models)]
-    return {
-        name if own.count(name) == 1 else str(path): path
-        for name, path in zip(own, models, strict=True)
-    }
+    parts = [path.resolve().parts for path in models]
+    known = [one[:-1] if one[-1].isdigit() else one for one in parts]  # a version is no name
+    if len(set(known)) < len(known):
+        known = parts
+    return {_short(one, known): path for one, path in zip(known, models, strict=True)}
 
 
-def _full(path: Path) -> Path:
-    """Return a path that has a name, also for "."."""
-    return path if path.name else path.resolve()
+def _short(parts: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    """Return the shortest end of a path that no other path has."""
+    for length in range(1, len(parts)):
+        if [other[-length:] for other in others].count(parts[-length:]) == 1:
+            return "/".join(parts[-length:])
+    return str(Path(*parts))
 
 
 def _unseen_rows(

@@ -82,12 +82,12 @@ def test_a_savedmodel_answers_as_its_run_and_two_models_are_compared(place, tmp_
     assert done.returncode == 0, done.stderr
     values = json.loads((out / "metrics.json").read_text())
     first, export, second = values["metrics"]
-    assert (first, second) == (str(run), "second")  # both are called "first"
+    assert (first, export, second) == (f"{place.name}/first", "exports/first", "second")
     same = values["comparisons_with_the_first"][export]
     assert same["only_second_right"] == same["only_first_right"] == 0
     assert same["p_value"] == 1.0
     assert same["log_loss"]["value"] == pytest.approx(0, abs=1e-5)
-    assert f"whether {export} saw some in training is not recorded" in values["images"]
+    assert f"of which {export} may have seen some in training" in values["images"]
     answers = pd.read_csv(out / "answers.csv")
     assert answers["model"].nunique() == 3
     assert len(answers) == 3 * values["metrics"][first]["n"]

@@ -200,7 +200,7 @@ def render_report(report: Report) -> str:
         counts=_count_rows(report.data),
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
         model_rows=[] if report.model is None else _model_rows(report.model),
-        compared=[_compared(report.kept, name, one) for name, one in report.comparisons],
+        compared=[_compared(name, one) for name, one in report.comparisons],
         notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
         split_names={"train": "training", "val": "validation", "test": "test"},
     )
@@ -272,7 +272,7 @@ def _verdict(report: Report) -> str:
     )
 
 
-def _compared(first: str, name: str, comparison: PairedComparison) -> dict[str, Any]:
+def _compared(name: str, comparison: PairedComparison) -> dict[str, Any]:
     """Return a row of the table of comparisons, and what it means in words."""
     accuracy, loss = comparison.accuracy, comparison.log_loss
     real = [
@@ -285,7 +285,7 @@ def _compared(first: str, name: str, comparison: PairedComparison) -> dict[str, 
         "comparison": comparison,
         "accuracy": [_signed(100 * one) for one in (accuracy.value, accuracy.low, accuracy.high)],
         "log_loss": [_signed(one, 3) for one in (loss.value, loss.low, loss.high)],
-        "words": words or f"these images do not tell it from {first}",
+        "words": words or "no sure difference",
     }
 
 
