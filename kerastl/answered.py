@@ -47,11 +47,21 @@ class AnsweredImages:
         """Whether each answer is right, of shape (n,); of several labels, all of them."""
         if not self.multi_label:
             return self.probabilities.argmax(axis=1) == self.labels
-        return np.all(self._reached == (self.labels == 1), axis=1)
+        return np.all(self.answered == self.truth, axis=1)
 
-    @property
-    def _reached(self) -> NDArray[np.bool_]:
-        """Which labels reach their thresholds, of shape (n, num_classes)."""
+    @functools.cached_property
+    def truth(self) -> NDArray[np.bool_]:
+        """Which classes each image has, of shape (n, num_classes)."""
+        if self.multi_label:
+            return np.asarray(self.labels == 1)
+        return np.eye(len(self.class_names), dtype=bool)[self.labels]
+
+    @functools.cached_property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which are answered: the best class, or all that reach their thresholds."""
+        if not self.multi_label:
+            best = self.probabilities.argmax(axis=1)
+            return np.eye(len(self.class_names), dtype=bool)[best]
         limits = DEFAULT_THRESHOLD if self.thresholds is None else self.thresholds
         return self.probabilities >= as_thresholds(limits, len(self.class_names))
 
@@ -99,8 +109,7 @@ class AnsweredImages:
         Args:
             row: Which image.
         """
-        best = self._reached[row] if self.multi_label else self.probabilities[row].argmax()
-        return label_words(best, self.class_names)
+        return label_words(self.answered[row], self.class_names)
 
 
 def measures_of(answered: AnsweredImages, *, seed: int) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.answered import AnsweredImages
+from kerastl.errors import DataError
 from kerastl.evaluation.figures import figure_data_uri, save_figure
 from kerastl.evaluation.pictures import confusion_matrix_figure, contact_sheet_figure
+from kerastl.evaluation.ranking_picture import ranking_figure
 from kerastl.evaluation.reliability_picture import reliability_figure
 from kerastl.evaluation.report import Picture
 from kerastl.features.probe import image_losses
@@ -61,6 +63,32 @@ def reliability_picture(folder: Path, metrics: Mapping[str, Any], *, model: str)
         caption=f"Test images, with 95 % intervals. {calibration['words']} Points below the line: "
         "surer than right.",
     )
+
+
+def ranking_pictures(folder: Path, answered: AnsweredImages) -> list[Picture]:
+    """Return ROC and precision-recall curves, a file of its own too; none where none is known.
+
+    Args:
+        folder: Where the file goes.
+        answered: The images.
+    """
+    classes = {"class_names": answered.class_names}
+    try:
+        figure = ranking_figure(
+            answered.truth, answered.probabilities, answered.answered, **classes
+        )
+    except DataError:  # every class is in all images or in none
+        return []
+    save_figure(figure, folder / "ranking")
+    return [
+        Picture(
+            "What other thresholds would give",
+            figure_data_uri(figure),
+            alt="ROC and precision-recall curves on the test images.",
+            caption="Test images, the classes that are ranked worst if there are many; in brackets "
+            "the area under the ROC curve. Dots: the answers as they are.",
+        )
+    ]
 
 
 def mistake_pictures(

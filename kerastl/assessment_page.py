@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.answered import AnsweredImages, answer_rows
-from kerastl.answered_pictures import confusion_pictures, mistake_pictures, reliability_picture
+from kerastl.answered_pictures import (
+    confusion_pictures,
+    mistake_pictures,
+    ranking_pictures,
+    reliability_picture,
+)
 from kerastl.assessment import Assessment
 from kerastl.data.pixels import encoded_image
 from kerastl.data.preparation import prepare_pixels
@@ -72,6 +77,7 @@ def _pictures(folder: Path, assessment: Assessment) -> list[Picture]:
     metrics = assessment.metrics[first]
     pictures = confusion_pictures(folder, metrics, model=first)
     pictures.append(reliability_picture(folder, metrics, model=first))
+    pictures += ranking_pictures(folder, answered)
     if (table := assessment.table) is not None:
         pictures += mistake_pictures(answered, lambda row: _thumbnail(table, row))
     return pictures

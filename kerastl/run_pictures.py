@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kerastl.answered_pictures import confusion_pictures, mistake_pictures, reliability_picture
+from kerastl.answered_pictures import (
+    confusion_pictures,
+    mistake_pictures,
+    ranking_pictures,
+    reliability_picture,
+)
 from kerastl.augmentation_figure import augmentation_figure
 from kerastl.data.imbalance import (
     LOGIT_ADJUST,
@@ -53,6 +58,7 @@ def draw_pictures(
     experiment, kept = record.experiment, metrics[metrics["kept"]]["test"]
     pictures = confusion_pictures(folder, kept, model=metrics["kept"])
     pictures.append(reliability_picture(folder, kept, model=metrics["kept"]))
+    pictures += ranking_pictures(folder, record.answered("test", metrics["kept"]))
     if experiment.phase is not None:
         figure = learning_curves_figure(
             experiment.phase.history,

@@ -99,7 +99,7 @@ def test_a_savedmodel_answers_as_its_run_and_two_models_are_compared(place, tmp_
         ["answers.csv", "metrics.json", "quarantine.csv", "report.html"]
         + [
             f"{name}.{kind}"
-            for name in ("confusion_matrix", "reliability")
+            for name in ("confusion_matrix", "ranking", "reliability")
             for kind in ("png", "svg")
         ]
     )

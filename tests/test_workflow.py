@@ -32,7 +32,7 @@ FILES = {
     "model.keras", "report.html", "split.csv", "test_predictions.csv", "held_out",
     "quarantine.csv", "label_candidates.csv", "README.md", "learning_curves.png",
     "learning_curves.svg", "reliability.png", "reliability.svg", "confusion_matrix.png",
-    "confusion_matrix.svg",
+    "confusion_matrix.svg", "ranking.png", "ranking.svg",
 }  # fmt: skip
 
 
