@@ -12,6 +12,8 @@ import pytest
 import tensorflow as tf
 
 from kerastl.errors import ConfigError, WeightsError
+from kerastl.interpretation.attribution import grad_cam
+from kerastl.interpretation.layer_maps import find_layer, map_layers, maps_of
 from kerastl.models import blocks, depth
 from kerastl.models.backbones import (
     BACKBONES,
@@ -21,6 +23,7 @@ from kerastl.models.backbones import (
     find_backbone,
     preprocess,
 )
+from kerastl.models.classifier import build_classifier
 from kerastl.models.fold import fold_batch_norm
 
 ROWS = [pytest.param(row, id=row.name) for row in BACKBONES.values()]
@@ -67,6 +70,7 @@ def test_contract(row, calibrate, tmp_path):
         answer = calibrate(backbone, images)
         assert_splits(backbone, cuts, images, answer)
         assert_folds(backbone, images, answer)
+        assert_explained(row, backbone)
         path = tmp_path / "network.keras"
         assert_survives_saving(row, backbone, cuts=cuts, images=images, answer=answer, path=path)
 
@@ -126,6 +130,29 @@ def assert_folds(backbone, images, answer):
     error = np.abs(folded(images, training=True).numpy() - answer).max()
     assert error <= 1e-4 * answer.std()
     assert folded.trainable_variables == []
+
+
+def assert_explained(row, backbone):
+    """Its layers have maps, from the first convolution to the last, and Grad-CAM sees them."""
+    classifier = build_classifier(
+        backbone,
+        num_classes=3,
+        image_size=row.smallest_size,
+        preprocessing=row.preprocessing,
+        seed=0,
+    )
+    image = np.random.default_rng(2).integers(0, 256, (1, *row.smallest_size, 3), np.uint8)
+    layers = map_layers(backbone)
+    chosen = {
+        layers[0].name: layers[0].shape,
+        find_layer(backbone).name: find_layer(backbone).shape,
+    }
+    found = maps_of(classifier, image, list(chosen))
+    assert {name: maps.shape[1:] for name, maps in found.items()} == chosen
+    evidence = grad_cam(classifier, image)
+    assert evidence.shape == (1, *row.smallest_size)
+    assert np.isfinite(evidence).all()
+    assert evidence.min() >= 0
 
 
 def count_norms(network):
