@@ -15,6 +15,7 @@ VERBS = {
     "fit": "train, evaluate and keep an image classifier",
     "tune": "search for the numbers of fine-tuning that suit these images",
     "evaluate": "measure finished models on other images, or compare them",
+    "explain": "show where in images the evidence is, and what the layers see",
     "predict": "label images with a run folder or a SavedModel",
     "benchmark": "measure how fast this machine is, stage by stage",
     "export": "write the SavedModel of a run folder and prove that it answers alike",

@@ -15,7 +15,7 @@ from kerastl.interpretation.layer_maps import find_layer
 from kerastl.models.blocks import graph_of, nodes_of
 from kerastl.models.classifier import ClassifierParts, parts_of
 
-_BATCH_SIZE = 8
+_BATCH_SIZE = 16
 
 
 def grad_cam(
@@ -99,7 +99,8 @@ def occlusion(
     contradict Grad-CAM; and what is shown to the model then is a picture of another kind.
 
     Args:
-        classifier: From float32 (batch, height, width, 3), RGB 0..255, to probabilities.
+        classifier: Made by `kerastl.models.classifier.build_classifier`; as for `grad_cam`, the
+            answer to the image as it is.
         images: uint8 of shape (n, height, width, 3).
         classes: For each image the class to explain; the most probable when not given.
         places: Squares along each side; each image is asked about places × places times.
@@ -122,26 +123,28 @@ def occlusion(
     """
     if places < 2:
         raise ConfigError(f"`places` must be 2 or more; received places={places}.")
-    several = _has_several(parts_of(classifier))
+    parts = parts_of(classifier)
     chosen = _classes(classes, len(images), num_classes=classifier.output_shape[-1])
-    found = [
-        _occluded(classifier, image, int(one), places=places, several=several)
-        for image, one in zip(images, chosen, strict=True)
-    ]
-    size = images.shape[1:3]
-    maps = tf.image.resize(np.stack(found)[..., None], size)[..., 0]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.float32)])
+    def ask(pixels: tf.Tensor) -> tf.Tensor:
+        return _logits(parts, parts.backbone(parts.preprocessing(pixels), training=False))
+
+    found = []
+    for image, wanted in zip(images, chosen, strict=True):
+        pictures = _covered(image, places)
+        batches = range(0, len(pictures), _BATCH_SIZE)
+        logits = tf.concat([ask(pictures[at : at + _BATCH_SIZE]) for at in batches], axis=0)
+        about = int(tf.argmax(logits[-1])) if wanted < 0 else int(wanted)
+        several = _has_several(parts)
+        odds = _log_odds(logits, tf.fill([len(pictures)], about), several=several).numpy()
+        found.append((odds[-1] - odds[:-1]).reshape(places, places))
+    maps = tf.image.resize(np.stack(found)[..., None], images.shape[1:3])[..., 0]
     return np.asarray(maps, np.float32)
 
 
-def _occluded(
-    classifier: keras.Model,
-    image: NDArray[np.uint8],
-    wanted: int,
-    *,
-    places: int,
-    several: bool,
-) -> NDArray[np.float32]:
-    """Return the fall of the log-odds for each place, (places, places)."""
+def _covered(image: NDArray[np.uint8], places: int) -> NDArray[np.float32]:
+    """Return an image with each square covered in turn, and at last as it is."""
     height, width = image.shape[:2]
     rows = np.linspace(0, height, places + 1).round().astype(int)
     columns = np.linspace(0, width, places + 1).round().astype(int)
@@ -151,17 +154,7 @@ def _occluded(
         row, column = divmod(place, places)
         area = slice(rows[row], rows[row + 1]), slice(columns[column], columns[column + 1])
         pictures[place, *area] = mean
-    answers = np.concatenate(
-        [
-            keras.ops.convert_to_numpy(classifier(pictures[start : start + 32], training=False))
-            for start in range(0, len(pictures), 32)
-        ]
-    ).astype(np.float64)
-    wanted = int(answers[-1].argmax()) if wanted < 0 else wanted
-    own = np.clip(answers[:, wanted], 1e-12, 1.0)
-    others = 1 - own if several else np.delete(answers, wanted, axis=1).sum(axis=1)
-    odds = np.log(own) - np.log(np.clip(others, 1e-12, 1.0))
-    return (odds[-1] - odds[:-1]).reshape(places, places).astype(np.float32)
+    return pictures
 
 
 def _classes(classes: Sequence[int] | None, count: int, *, num_classes: int) -> NDArray[np.int64]:
