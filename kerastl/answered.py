@@ -65,6 +65,13 @@ class AnsweredImages:
         limits = DEFAULT_THRESHOLD if self.thresholds is None else self.thresholds
         return self.probabilities >= as_thresholds(limits, len(self.class_names))
 
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """How sure each answer is, of shape (n,); of several labels, that all of them are right."""
+        if not self.multi_label:
+            return self.probabilities.max(axis=1)
+        return np.where(self.answered, self.probabilities, 1 - self.probabilities).prod(axis=1)
+
     def chosen(self, rows: NDArray[np.integer[Any]]) -> AnsweredImages:
         """Return some of the images.
 

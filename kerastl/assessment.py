@@ -17,6 +17,7 @@ from kerastl.data.sources import ImageTable, subset
 from kerastl.data.wording import counted
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
+from kerastl.evaluation.subgroups import Subgroups, subgroup_metrics
 from kerastl.features.probe import image_losses
 from kerastl.fresh_answers import fresh_answers
 from kerastl.recorded_answers import (
@@ -42,6 +43,7 @@ class Assessment:
         untouched: What these images are to the models, after "images".
         notes: What a reader should know, in sentences.
         unreadable: Images that were left out.
+        subgroups: How good the first model is group by group; None where none were named.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Assessment:
     untouched: str
     notes: tuple[str, ...]
     unreadable: tuple[Unreadable, ...] = ()
+    subgroups: Subgroups | None = None
 
 
 def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
@@ -95,7 +98,12 @@ def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
 
 
 def assess_images(
-    models: Sequence[Path], table: ImageTable, *, all_images: bool = False, seed: int = 0
+    models: Sequence[Path],
+    table: ImageTable,
+    *,
+    group_by: tuple[str, NDArray[np.str_]] | None = None,
+    all_images: bool = False,
+    seed: int = 0,
 ) -> Assessment:
     """Ask models about images and measure what they answer.
 
@@ -105,6 +113,7 @@ def assess_images(
     Args:
         models: Run folders or SavedModels.
         table: The images.
+        group_by: What to tell apart, such as "camera", and each image's own.
         all_images: Ask about all of them, whatever is known of them.
         seed: Of the resamples.
 
@@ -121,6 +130,20 @@ def assess_images(
     answered = {name: one.reordered(order) for name, one in fresh.answered.items()}
     unknown = [name for name, path in named.items() if not is_run_folder(path)]
     untouched = "that had no part in training or in any choice"
+    subgroups = None
+    if group_by is not None:
+        column, values = group_by
+        found = answered[first]
+        subgroups = subgroup_metrics(
+            values[rows][fresh.rows],
+            truth=found.truth,
+            answered=found.answered,
+            right=found.right,
+            confidence=found.confidence,
+            class_names=found.class_names,
+            column=column,
+            seed=seed,
+        )
     if all_images:
         untouched = "of which some may have had a part in training"
     elif unknown:
@@ -138,6 +161,7 @@ def assess_images(
         untouched=untouched,
         notes=notes,
         unreadable=fresh.unreadable,
+        subgroups=subgroups,
     )
 
 

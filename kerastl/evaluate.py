@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,9 @@ from kerastl.evaluation.measure_words import measure_words
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from kerastl.assessment import Assessment
 
 _HELP = """Measure finished models, on new images or on the test images that they recorded.
@@ -43,6 +46,7 @@ def evaluate(
     label_separator: Annotated[str | None, Parameter(group=_DATA)] = None,
     split_column: Annotated[str | None, Parameter(group=_DATA)] = None,
     group_column: Annotated[str | None, Parameter(group=_DATA)] = None,
+    group_by: Annotated[str | None, Parameter(group=_DATA)] = None,
     all_images: Annotated[bool, Parameter(group=_DATA, negative="")] = False,
     seed: int = 0,
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
@@ -59,6 +63,8 @@ def evaluate(
         split_column: Column of the table with train, val or test; test is asked alone.
         group_column: Column of the table with what is not independent: patient, module, scene.
             Intervals are then over whole groups.
+        group_by: Column of the table with what to tell apart: camera, place, age. The page says for
+            whom the first model is worst, and whether by more than chance.
         all_images: Ask about all images, also those that a run was trained on or chosen by.
         seed: Of the resamples behind the intervals.
         out: Folder to make. Default: evaluations/NAME, then evaluations/NAME-2 and so on.
@@ -72,8 +78,9 @@ def evaluate(
         "split_column": split_column,
         "group_column": group_column,
     }
+    asked = {**columns, "group_by": group_by}
     models, data = split_paths(paths)
-    given = {name: value for name, value in columns.items() if value is not None}
+    given = {name: value for name, value in asked.items() if value is not None}
     if data is None and (given or all_images):
         name = next(iter(given), "all_images")
         raise ConfigError(
@@ -92,12 +99,27 @@ def evaluate(
         else:
             table = load_table(data, to_learn=False, **columns)
             folder = _folder(out, f"{models[0].name}-on-{table.name}", overwrite)
-            assessment = assess_images(models, table, all_images=all_images, seed=seed)
+            groups = None if group_by is None else (group_by, _groups(data, group_by, columns))
+            assessment = assess_images(
+                models, table, group_by=groups, all_images=all_images, seed=seed
+            )
         with new_run_folder(folder, kind=EVALUATION_FOLDER) as partial:
             command = command_of(paths, given, all_images=all_images, seed=seed)
             write_assessment(partial, assessment, command=command)
             folder = publish(partial, folder, overwrite=overwrite, kind=EVALUATION_FOLDER)
     terminal.print_lines(summary_lines(assessment, folder))
+
+
+def _groups(data: str, column: str, columns: Mapping[str, str | None]) -> NDArray[np.str_]:
+    """Return what each image has in a column."""
+    from kerastl.data.sources import load_table
+
+    try:
+        table = load_table(data, to_learn=False, **{**columns, "group_column": column})
+    except ConfigError as error:  # it speaks of the option that reads such a column elsewhere
+        raise ConfigError(str(error).replace("group_column", "group_by")) from None
+    assert table.groups is not None  # there is such a column
+    return table.groups
 
 
 def _folder(out: str | None, name: str, overwrite: bool) -> Path:
@@ -188,6 +210,8 @@ def summary_lines(assessment: Assessment, folder: Path) -> list[str]:
     width = max(map(len, assessment.metrics))
     for name, metrics in assessment.metrics.items():
         lines.append(f"{name:<{width}}  {measure_words(metrics)}")
+    if assessment.subgroups is not None:
+        lines.append(assessment.subgroups.words)
     reference = next(iter(assessment.models))
     for name, one in assessment.comparisons.items():
         gain = one.accuracy

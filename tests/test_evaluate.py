@@ -178,6 +178,42 @@ def test_several_labels(painter, tmp_path):
         assess_images([result.path], load_table(folder))
 
 
+def test_a_group_that_the_model_fails_is_named(place, tmp_path):
+    # Pictures of the one camera are those that were trained on, of the other they are inverted.
+    from PIL import Image, ImageOps
+
+    rows = []
+    for path in sorted((place / "photos").rglob("*.png")):
+        other = tmp_path / "inverted" / path.parent.name / path.name
+        other.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.invert(image.convert("RGB")).save(other)
+        label = path.parent.name
+        rows += [(path, label, "plain"), (other, label, "inverted")]
+    rows.append((tmp_path / "third.png", "1", "third"))
+    Image.new("RGB", (24, 24)).save(tmp_path / "third.png")
+    table = tmp_path / "table.csv"
+    frame = pd.DataFrame(rows, columns=["path", "label", "camera"])
+    frame.sample(frac=1, random_state=0).to_csv(table, index=False)
+    out = tmp_path / "out"
+    words = (table, "--group-by", "camera", "--all-images", "--out", out)
+    done = evaluate(place / "first", *words)
+    assert done.returncode == 0, done.stderr
+    groups = json.loads((out / "metrics.json").read_text())["groups"]
+    assert [one["name"] for one in groups["groups"]] == ["inverted", "plain", "third"]
+    assert [one["n"] for one in groups["groups"]] == [60, 60, 1]
+    assert groups["accuracy_gap"] > 0.3
+    assert groups["accuracy_p_value"] < 0.01
+    assert "worst for inverted" in done.stdout
+    page = (out / "report.html").read_text()
+    assert "Group by group" in page
+    assert "not judged" in page
+    assert "--group-by camera" in page
+    done = evaluate(place / "first", place / "photos", "--group-by", "camera")
+    assert done.returncode == 2
+    assert "`group_by` does not go with a folder" in done.stderr
+
+
 def test_mistakes_are_one_line(place, tmp_path):
     run, photos = str(place / "first"), str(place / "photos")
     for paths, message in (

@@ -15,6 +15,7 @@ from kerastl.evaluation.findings import ShownFinding
 from kerastl.evaluation.intervals import WILSON_FOR_BOOTSTRAP
 from kerastl.evaluation.metrics import most_confused
 from kerastl.evaluation.shown_measures import MEASURES, formatted, measure_rows
+from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.template import dateline, render_template
 
 _ON_THE_PAGE = {key for key, _, _ in MEASURES} | {"precision", "recall", "f1"}
@@ -124,6 +125,7 @@ class Report:
         recipe: Every number of the training: name, value, source.
         untouched: What the test images are to the models, after "images".
         comparisons: Of models with the first one on the same images: name and comparison.
+        subgroups: How good the kept model is group by group, if groups were named.
     """
 
     title: str
@@ -147,6 +149,7 @@ class Report:
     recipe: Sequence[tuple[str, str, str]] = ()
     untouched: str = "that had no part in training or in any choice"
     comparisons: Sequence[tuple[str, PairedComparison]] = ()
+    subgroups: Subgroups | None = None
 
 
 def render_report(report: Report) -> str:
@@ -200,6 +203,7 @@ def render_report(report: Report) -> str:
         counts=_count_rows(report.data),
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
         model_rows=[] if report.model is None else _model_rows(report.model),
+        by_group=None if report.subgroups is None else report.subgroups.to_dict(),
         compared=[_compared(name, one) for name, one in report.comparisons],
         notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
         split_names={"train": "training", "val": "validation", "test": "test"},

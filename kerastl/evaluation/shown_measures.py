@@ -18,6 +18,9 @@ MEASURES = (
 )
 
 
+_ENDS = ("value", "low", "high")
+
+
 def measure_rows(
     test: Mapping[str, Mapping[str, Any]], validation: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -64,8 +67,15 @@ def formatted(estimate: Mapping[str, float], unit: str) -> list[str]:
     Example:
         >>> formatted({"value": 0.5, "low": 0.25, "high": 0.75}, "%")
         ['50.0 %', '25.0', '75.0']
+        >>> formatted({"value": -1e-9, "low": -0.2, "high": 0.1}, "")
+        ['0.000', '−0.200', '0.100']
     """
     if unit == "%":
-        value, low, high = (f"{100 * estimate[key]:.1f}" for key in ("value", "low", "high"))
+        value, low, high = (_printed(100 * estimate[key], 1) for key in _ENDS)
         return [f"{value} %", low, high]
-    return [f"{estimate[key]:.3f}" for key in ("value", "low", "high")]
+    return [_printed(estimate[key], 3) for key in _ENDS]
+
+
+def _printed(number: float, digits: int) -> str:
+    """Return a number with a real minus sign, and none where all of its digits are 0."""
+    return f"{round(number, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
