@@ -44,6 +44,7 @@ LEVERS: dict[str, dict] = {
     "batch_norm affine": {"batch_norm": "affine"},
     "soup 3": {"soup": 3},
     "no interpolation": {"interpolate": False},
+    "8 epochs": {"fine_tune_epochs": 8},
     "16 epochs": {"fine_tune_epochs": 16},
     "16 epochs, 4e-4": {"fine_tune_epochs": 16, "learning_rate": 4e-4},
     "4e-4": {"learning_rate": 4e-4},
