@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import ConfigError
 from kerastl.models.blocks import nodes_of
-from kerastl.models.classifier import parts_of
+from kerastl.models.classifier import ClassifierParts, parts_of
 
 _CHANNELS = 3
 
@@ -50,10 +50,10 @@ def first_filters(classifier: keras.Model) -> tuple[str, NDArray[np.float32]]:
     )
 
 
-def _turns_colours(parts: object) -> bool:
+def _turns_colours(parts: ClassifierParts) -> bool:
     """Whether the preprocessing gives blue first, as networks from Caffe want it."""
-    red = np.zeros((1, *parts.preprocessing.input_shape[1:]), np.float32)  # type: ignore[attr-defined]
-    black = keras.ops.convert_to_numpy(parts.preprocessing(red))  # type: ignore[attr-defined]
-    red[..., 0] = 255
-    moved = np.abs(keras.ops.convert_to_numpy(parts.preprocessing(red)) - black)  # type: ignore[attr-defined]
-    return int(moved.mean(axis=(0, 1, 2)).argmax()) == _CHANNELS - 1
+    picture = np.zeros((1, *parts.preprocessing.input_shape[1:]), np.float32)
+    black = keras.ops.convert_to_numpy(parts.preprocessing(picture))
+    picture[..., 0] = 255
+    red = keras.ops.convert_to_numpy(parts.preprocessing(picture))
+    return int(np.abs(red - black).mean(axis=(0, 1, 2)).argmax()) == _CHANNELS - 1
