@@ -25,6 +25,7 @@ from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
 from kerastl.data.table import label_text
+from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
 from kerastl.training.decision import FINE_TUNED, PROBE
@@ -131,7 +132,29 @@ def measure(record: Record) -> dict[str, Any]:
         for split in ("val", "test"):
             answered = record.answered(split, name)
             measured[name][split] = measures_of(answered, seed=record.config.seed)
+    measured["prediction_sets"] = sets_of_kept(record)
     return measured
+
+
+def sets_of_kept(record: Record) -> dict[str, Any] | None:
+    """Return what sets of classes with a promised coverage are worth, of the kept model.
+
+    Args:
+        record: The run.
+
+    Returns:
+        Plain values of `kerastl.evaluation.prediction_sets.SetMetrics`; None where an image can
+        have several labels, or validation images are too few to promise anything.
+    """
+    if record.table.multi_label:
+        return None
+    val, test = (record.answered(split, record.experiment.kept) for split in ("val", "test"))
+    rule = choose_set_rule(val.labels, val.probabilities)
+    if rule is None:
+        return None
+    return set_metrics(
+        rule, test.labels, test.probabilities, groups=test.groups, seed=record.config.seed
+    ).to_dict()
 
 
 def imbalance_of(record: Record) -> dict[str, Any] | None:

@@ -107,6 +107,36 @@ def test_shuffled_labels_are_not_learnt(tmp_path):
     assert abs(result.metrics["probe"]["test"]["log_loss"]["value"] - np.log(2)) < 0.1
 
 
+def test_sets_of_classes_promise_what_validation_can_keep(tmp_path):
+    random = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    images = (80 * labels[:, None, None, None] + random.normal(0, 60, (600, 8, 8, 3))).clip(0, 255)
+    inputs = keras.Input((8, 8, 3))
+    backbone = keras.Model(inputs, keras.layers.AveragePooling2D(8)(inputs), name="colour")
+    found = []
+    for name, val_fraction in (("many", 0.4), ("few", 0.2)):
+        result = kerastl.run(
+            FitConfig(
+                "arrays",
+                recipe="probe",
+                val_fraction=val_fraction,
+                test_fraction=0.4,
+                out=str(tmp_path / name),
+            ),
+            table=table_from_arrays(images.astype(np.uint8), labels),
+            backbone=backbone,
+        )
+        found.append((result.metrics["prediction_sets"], (result.path / "report.html").read_text()))
+    (sets, page), (none, other_page) = found
+    assert sets["rule"] == {
+        "kind": "LAC", "coverage": 0.9, "threshold": sets["rule"]["threshold"], "num_images": 240
+    }  # fmt: skip
+    assert sets["coverage"]["low"] < 0.9 < sets["coverage"]["high"]
+    assert sets["words"] in page
+    assert none is None
+    assert "Answers as sets" not in other_page
+
+
 @pytest.mark.parametrize(
     ("backbone", "image_size"), [("VGG16", 32), ("ResNet50", 32), ("InceptionV3", 75)]
 )

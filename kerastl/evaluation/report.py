@@ -126,6 +126,7 @@ class Report:
         untouched: What the test images are to the models, after "images".
         comparisons: Of models with the first one on the same images: name and comparison.
         subgroups: How good the kept model is group by group, if groups were named.
+        sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
     """
 
     title: str
@@ -150,6 +151,7 @@ class Report:
     untouched: str = "that had no part in training or in any choice"
     comparisons: Sequence[tuple[str, PairedComparison]] = ()
     subgroups: Subgroups | None = None
+    sets: str = ""
 
 
 def render_report(report: Report) -> str:
