@@ -87,6 +87,7 @@ def report_of(
         environment=_environment_words(environment),
         diagnosis="" if diagnosis is None else diagnosis.words,
         advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
+        points=metrics["operating_points"],
         sets="" if metrics["prediction_sets"] is None else metrics["prediction_sets"]["words"],
         recipe=[(name, str(one.value), one.source) for name, one in record.recipe.settings.items()],
     )

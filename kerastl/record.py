@@ -25,6 +25,7 @@ from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
 from kerastl.data.table import label_text
+from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
@@ -133,6 +134,13 @@ def measure(record: Record) -> dict[str, Any]:
             answered = record.answered(split, name)
             measured[name][split] = measures_of(answered, seed=record.config.seed)
     measured["prediction_sets"] = sets_of_kept(record)
+    val, test = (record.answered(split, experiment.kept) for split in ("val", "test"))
+    points = operating_points(
+        (val.truth, val.probabilities),
+        (test.truth, test.probabilities),
+        class_names=record.table.class_names,
+    )
+    measured["operating_points"] = [one.to_dict() for one in points]
     return measured
 
 

@@ -133,6 +133,9 @@ def test_sets_of_classes_promise_what_validation_can_keep(tmp_path):
     }  # fmt: skip
     assert sets["coverage"]["low"] < 0.9 < sets["coverage"]["high"]
     assert sets["words"] in page
+    points = result.metrics["operating_points"]
+    assert [one["class_name"] for one in points] == ["0"] * 4 + ["1"] * 4 + ["2"] * 4
+    assert page.count(">recall 95 %<") == page.count(">precision 99 %<") == 3
     assert none is None
     assert "Answers as sets" not in other_page
 

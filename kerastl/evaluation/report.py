@@ -127,6 +127,8 @@ class Report:
         comparisons: Of models with the first one on the same images: name and comparison.
         subgroups: How good the kept model is group by group, if groups were named.
         sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
+        points: Thresholds for a wanted recall or precision of each class, and what they give, from
+            `kerastl.evaluation.operating_points`.
     """
 
     title: str
@@ -152,6 +154,7 @@ class Report:
     comparisons: Sequence[tuple[str, PairedComparison]] = ()
     subgroups: Subgroups | None = None
     sets: str = ""
+    points: Sequence[Mapping[str, Any]] = ()
 
 
 def render_report(report: Report) -> str:
