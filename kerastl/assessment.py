@@ -12,20 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.answered import AnsweredImages, measures_of
-from kerastl.data.pixels import Unreadable
+from kerastl.data.pixels import Unreadable, encoded_image
+from kerastl.data.preparation import prepare_pixels
+from kerastl.data.scan import pixel_digest
 from kerastl.data.sources import ImageTable, subset
+from kerastl.data.stream import in_threads
 from kerastl.data.wording import counted
-from kerastl.errors import DataError
+from kerastl.errors import DataError, UnreadableImageError
 from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
 from kerastl.evaluation.subgroups import Subgroups, subgroup_metrics
 from kerastl.features.probe import image_losses
 from kerastl.fresh_answers import fresh_answers
+from kerastl.progress import track
 from kerastl.recorded_answers import (
     common_images,
     involved_images,
     is_run_folder,
     recorded_answers,
+    require_same_classes,
 )
+from kerastl.run_folder import read_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +88,7 @@ def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
     ]
     known = {name: involved_images(path) for name, path in named.items()}
     for name, involved in known.items():
-        if any(id_ in involved for id_ in next(iter(answered.values())).ids):
+        if any(involved.knows(id_) for id_ in next(iter(answered.values())).ids):
             raise DataError(f"{name} was trained on images that it lists as tested.")
     return Assessment(
         name="their test images",
@@ -127,6 +133,8 @@ def assess_images(
     fresh = fresh_answers(named, asked)
     first, *others = fresh.answered
     order = fresh.answered[first].class_names
+    for name in others:
+        require_same_classes(first, fresh.answered[first], name, fresh.answered[name])
     answered = {name: one.reordered(order) for name, one in fresh.answered.items()}
     unknown = [name for name, path in named.items() if not is_run_folder(path)]
     untouched = "that had no part in training or in any choice"
@@ -203,8 +211,7 @@ def _unseen_rows(
     seen = np.zeros(len(rows), bool)
     for path in models.values():
         if is_run_folder(path):
-            involved = involved_images(path)
-            seen |= np.array([id_ in involved for id_ in table.ids])
+            seen |= _known_to(path, table)
     if all_images:
         if seen.any():
             notes.append(
@@ -229,6 +236,31 @@ def _unseen_rows(
             f"{counted(out, 'image')} left out that the model was trained on or chosen by."
         )
     return left, tuple(notes)
+
+
+def _known_to(path: Path, table: ImageTable) -> NDArray[np.bool_]:
+    """Return which images a run was trained on or chosen by, whatever they are called now."""
+    involved, labels = involved_images(path), read_labels(path)
+    (height, width), mode = map(int, labels["image_size"]), str(labels["resize_mode"])
+
+    def knows(row: int) -> bool:
+        if involved.knows(table.ids[row]):
+            return True
+        if not involved.digests:
+            return False
+        try:
+            content = encoded_image(table, row)
+            pixels = prepare_pixels(content, image_size=(height, width), resize_mode=mode)
+        except (DataError, UnreadableImageError):  # the models will say so
+            return False
+        return involved.knows(table.ids[row], pixel_digest(pixels))
+
+    known = np.zeros(len(table.ids), bool)
+    with track("Looking for images that are known", total=len(known)) as advance:
+        for row, one in enumerate(in_threads(knows, range(len(known)))):
+            known[row] = one
+            advance(1)
+    return known
 
 
 def _comparisons(answered: Mapping[str, AnsweredImages], *, seed: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.models.network import Network
+from kerastl.run_folder import DIGEST_LENGTH, PIXELS
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.experiment import Experiment
 from kerastl.training.phase import Phase
@@ -52,6 +53,7 @@ class Record:
         phase: How fine-tuning was to go; None for the probe alone.
         unserved: Images of kinds that an exported model cannot decode, by kind.
         own_table: Whether the images came from Python, not from `config.data`.
+        digests: Of the pixels that the run saw, see `kerastl.data.scan.ImageFacts`.
     """
 
     config: FitConfig
@@ -65,6 +67,7 @@ class Record:
     phase: Phase | None
     unserved: Mapping[str, int] = field(default_factory=dict)
     own_table: bool = False
+    digests: NDArray[np.str_] | None = field(default=None, repr=False)
 
     @property
     def own_parts(self) -> tuple[str, ...]:
@@ -263,7 +266,7 @@ def labels_of(record: Record) -> dict[str, Any]:
 
 
 def split_rows_of(record: Record) -> list[dict[str, Any]]:
-    """Return one row for each image: path, label, split, and group if there are any.
+    """Return one row for each image: path, label, split, group if any, and digest of its pixels.
 
     Args:
         record: The run.
@@ -276,4 +279,7 @@ def split_rows_of(record: Record) -> list[dict[str, Any]]:
     if table.groups is not None:
         for row, group in zip(rows, table.groups, strict=True):
             row["group"] = str(group)
+    if record.digests is not None:
+        for row, digest in zip(rows, record.digests, strict=True):
+            row[PIXELS] = str(digest)[:DIGEST_LENGTH]
     return rows

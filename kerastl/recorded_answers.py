@@ -13,22 +13,38 @@ from numpy.typing import NDArray
 
 from kerastl.answered import AnsweredImages
 from kerastl.errors import ConfigError, DataError
-from kerastl.run_folder import LABELS, METRICS, PREDICTIONS, SPLIT, read_labels
+from kerastl.run_folder import (
+    DIGEST_LENGTH,
+    LABELS,
+    METRICS,
+    PIXELS,
+    PREDICTIONS,
+    SPLIT,
+    read_labels,
+)
 
 
 @dataclass(frozen=True)
 class Involved:
-    """Which images a run knows already, by the names that its folder has for them.
+    """Which images a run knows already, by their names and by their pixels.
 
     Attributes:
         names: Of the images that it was trained on or chosen by, as they were typed and in full.
+        digests: Of their pixels, the first part; none of runs that did not write them down.
     """
 
     names: frozenset[str] = field(repr=False)
+    digests: frozenset[str] = field(repr=False)
 
-    def __contains__(self, id_: str) -> bool:
-        """Whether an image is one of them."""
-        return id_ in self.names or os.path.abspath(id_) in self.names
+    def knows(self, id_: str, digest: str = "") -> bool:
+        """Tell whether an image is one of them, or has the same pixels.
+
+        Args:
+            id_: Its name.
+            digest: Of its pixels at the run's size; "" where that is not known.
+        """
+        names = (id_, os.path.abspath(id_))
+        return any(name in self.names for name in names) or digest[:DIGEST_LENGTH] in self.digests
 
 
 def is_run_folder(path: Path) -> bool:
@@ -84,8 +100,9 @@ def involved_images(path: Path) -> Involved:
         ConfigError: Its list of images cannot be read.
     """
     splits = _table(path / SPLIT)
-    names = splits["path"][splits["split"] != "test"]
-    return Involved(frozenset([*names, *map(os.path.abspath, names)]))
+    known = splits[splits["split"] != "test"]
+    names, digests = known["path"], known.get(PIXELS, ())
+    return Involved(frozenset([*names, *map(os.path.abspath, names)]), frozenset(digests))
 
 
 def kept_model(path: Path) -> str:
@@ -109,13 +126,7 @@ def common_images(answered: dict[str, AnsweredImages]) -> dict[str, AnsweredImag
     (first_name, first), *others = answered.items()
     common = set(first.ids)
     for name, other in others:
-        same = set(first.class_names) == set(other.class_names)
-        if not same or first.multi_label != other.multi_label:
-            raise DataError(
-                f"{first_name} and {name} answer with other classes "
-                f"({', '.join(first.class_names[:5])} and {', '.join(other.class_names[:5])}), so "
-                "they cannot be compared. Give runs on the same data."
-            )
+        require_same_classes(first_name, first, name, other)
         common &= set(other.ids)
     if not common:
         raise DataError(
@@ -133,6 +144,29 @@ def common_images(answered: dict[str, AnsweredImages]) -> dict[str, AnsweredImag
                 "Give runs with the same labels."
             )
     return found
+
+
+def require_same_classes(
+    name: str, answered: AnsweredImages, other_name: str, other: AnsweredImages
+) -> None:
+    """Refuse two models that do not answer with the same classes, in whatever order.
+
+    Args:
+        name: Of the one.
+        answered: What it answers.
+        other_name: Of the other.
+        other: What that answers.
+
+    Raises:
+        DataError: They have other classes.
+    """
+    same = set(answered.class_names) == set(other.class_names)
+    if not same or answered.multi_label != other.multi_label:
+        raise DataError(
+            f"{name} and {other_name} answer with other classes "
+            f"({', '.join(answered.class_names[:5])} and {', '.join(other.class_names[:5])}), so "
+            "they cannot be compared. Give models of the same classes."
+        )
 
 
 def _differ(labels: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:

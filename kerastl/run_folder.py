@@ -21,6 +21,9 @@ MODEL = "model.keras"
 LABELS = "labels.json"
 METRICS = "metrics.json"
 SPLIT = "split.csv"
+# Column of that: the first part of the SHA-256 of the pixels that the run saw, enough to tell
+# images apart.
+PIXELS, DIGEST_LENGTH = "pixels", 16
 HISTORY = "history.csv"
 PREDICTIONS = "test_predictions.csv"
 QUARANTINE = "quarantine.csv"

@@ -143,6 +143,7 @@ def run(
             phase=job.phase,
             unserved=unserved,
             own_table=own_table,
+            digests=facts.digests,
         )
         metrics = write_record(
             partial, record, images=pixels.images, elapsed=lambda: time.monotonic() - started

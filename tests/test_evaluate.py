@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageOps
 
 import kerastl
 from kerastl import FitConfig
@@ -73,6 +74,35 @@ def test_a_run_on_its_own_images_gives_its_own_numbers(place):
     whole = assess_images([place / "first"], table, all_images=True)
     assert whole.metrics["first"]["n"] == len(table.ids)
     assert "these numbers flatter it" in whole.notes[0]
+
+
+def test_images_that_it_knows_are_found_under_other_names(place, tmp_path):
+    split = pd.read_csv(place / "first" / "split.csv", dtype=str)
+    for row, (path, label) in enumerate(zip(split["path"], split["label"], strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        with Image.open(path) as image:  # the same pixels in another format
+            image.save(tmp_path / label / f"{row}.bmp")
+    found = assess_images([place / "first"], load_table(tmp_path))
+    assert found.metrics["first"]["n"] == (split["split"] == "test").sum()
+    assert f"{(split['split'] != 'test').sum()} images left out" in found.notes[0]
+    whole = assess_images([place / "first"], load_table(tmp_path), all_images=True)
+    assert "these numbers flatter it" in whole.notes[0]
+
+
+def test_models_of_other_classes_are_not_compared(place, painter, tmp_path):
+    folder = painter(tmp_path / "photos", per_class=12)
+    next(folder.iterdir()).rename(folder / "wombat")
+    config = FitConfig(str(folder), fine_tune_epochs=0, out=str(tmp_path / "run"))
+    other = kerastl.run(config, backbone=two_layers(), preprocessing="tf").path
+    names = sorted(path.name for path in (place / "photos").iterdir())
+    shared = next(name for name in names if (folder / name).is_dir())
+    rows = [(path, shared) for path in (place / "photos" / shared).iterdir()]
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "table.csv", index=False)
+    table = load_table(tmp_path / "table.csv", to_learn=False)
+    with pytest.raises(DataError, match="answer with other classes"):
+        assess_images([place / "first", other], table)
+    with pytest.raises(DataError, match="answer with other classes"):
+        assess_recorded([place / "first", other])
 
 
 def test_a_savedmodel_answers_as_its_run_and_two_models_are_compared(place, tmp_path):
@@ -148,7 +178,8 @@ def test_images_of_some_classes_broken_ones_and_strange_ones(place, painter, tmp
         shutil.rmtree(folder / name)
     (folder / names[0] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     table = load_table(folder, to_learn=False)
-    found = assess_images([place / "first"], table)
+    # They are painted by the same hand, and some are the same as in training.
+    found = assess_images([place / "first"], table, all_images=True)
     assert found.metrics["first"]["n"] == 4
     assert found.metrics["first"]["auroc"] is None
     assert [Path(one.id).name for one in found.unreadable] == ["broken.png"]
@@ -180,8 +211,6 @@ def test_several_labels(painter, tmp_path):
 
 def test_a_group_that_the_model_fails_is_named(place, tmp_path):
     # Pictures of the one camera are those that were trained on, of the other they are inverted.
-    from PIL import Image, ImageOps
-
     rows = []
     for path in sorted((place / "photos").rglob("*.png")):
         other = tmp_path / "inverted" / path.parent.name / path.name

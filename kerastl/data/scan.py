@@ -177,9 +177,22 @@ def _fact_of_bytes(content: bytes) -> _Fact:
     return _fact_of_pixels(image, kind, width, height, digest)
 
 
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of pixels: that of `ImageFacts.digests` for arrays.
+
+    Args:
+        pixels: uint8 of shape (height, width, channels).
+
+    Example:
+        >>> pixel_digest(np.zeros((2, 2, 3), np.uint8))[:8]
+        '15ec7bf0'
+    """
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
 def _fact_of_array(pixels: NDArray[np.uint8]) -> _Fact:
     """Return what is known of one image of shape (height, width, 1 to 4 channels)."""
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+    digest = pixel_digest(pixels)
     channels = pixels.shape[-1]
     image = Image.fromarray(
         np.ascontiguousarray(pixels[..., :3] if channels >= 3 else pixels[..., 0])
