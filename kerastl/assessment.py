@@ -21,8 +21,9 @@ from kerastl.data.wording import counted
 from kerastl.errors import DataError, UnreadableImageError
 from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
 from kerastl.evaluation.subgroups import Subgroups, subgroup_metrics
+from kerastl.evaluation.unknown import UnknownMetrics, unknown_metrics
 from kerastl.features.probe import image_losses
-from kerastl.fresh_answers import fresh_answers
+from kerastl.fresh_answers import answers_to_files, fresh_answers
 from kerastl.progress import track
 from kerastl.recorded_answers import (
     common_images,
@@ -50,6 +51,7 @@ class Assessment:
         notes: What a reader should know, in sentences.
         unreadable: Images that were left out.
         subgroups: How good the first model is group by group; None where none were named.
+        unknown: How well it tells pictures of something else; None where none were named.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Assessment:
     notes: tuple[str, ...]
     unreadable: tuple[Unreadable, ...] = ()
     subgroups: Subgroups | None = None
+    unknown: UnknownMetrics | None = None
 
 
 def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
@@ -108,6 +111,7 @@ def assess_images(
     table: ImageTable,
     *,
     group_by: tuple[str, NDArray[np.str_]] | None = None,
+    unknown: Sequence[Path] = (),
     all_images: bool = False,
     seed: int = 0,
 ) -> Assessment:
@@ -120,6 +124,7 @@ def assess_images(
         models: Run folders or SavedModels.
         table: The images.
         group_by: What to tell apart, such as "camera", and each image's own.
+        unknown: Pictures of something else: of none of the classes.
         all_images: Ask about all of them, whatever is known of them.
         seed: Of the resamples.
 
@@ -136,7 +141,7 @@ def assess_images(
     for name in others:
         require_same_classes(first, fresh.answered[first], name, fresh.answered[name])
     answered = {name: one.reordered(order) for name, one in fresh.answered.items()}
-    unknown = [name for name, path in named.items() if not is_run_folder(path)]
+    unrecorded = [name for name, path in named.items() if not is_run_folder(path)]
     untouched = "that had no part in training or in any choice"
     subgroups = None
     if group_by is not None:
@@ -154,9 +159,9 @@ def assess_images(
         )
     if all_images:
         untouched = "of which some may have had a part in training"
-    elif unknown:
+    elif unrecorded:
         untouched = (
-            f"of which {' and '.join(unknown)} may have seen some in training (not recorded)"
+            f"of which {' and '.join(unrecorded)} may have seen some in training (not recorded)"
         )
     return Assessment(
         name=table.name,
@@ -170,6 +175,14 @@ def assess_images(
         notes=notes,
         unreadable=fresh.unreadable,
         subgroups=subgroups,
+        unknown=None
+        if not unknown
+        else unknown_metrics(
+            answered[first].probabilities,
+            answers_to_files(named[first], unknown, name=first),
+            groups=answered[first].groups,
+            seed=seed,
+        ),
     )
 
 

@@ -65,6 +65,7 @@ def _values(assessment: Assessment, *, command: str, finished: datetime.datetime
         "notes": list(assessment.notes),
         "models": {name: str(path) for name, path in assessment.models.items()},
         "metrics": assessment.metrics,
+        "unknown": None if assessment.unknown is None else assessment.unknown.to_dict(),
         "groups": None if assessment.subgroups is None else assessment.subgroups.to_dict(),
         "comparisons_with_the_first": {
             name: dataclasses.asdict(one) for name, one in assessment.comparisons.items()
@@ -122,6 +123,7 @@ def _report(
         untouched=assessment.untouched,
         comparisons=list(assessment.comparisons.items()),
         subgroups=assessment.subgroups,
+        unknown=assessment.unknown,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter
 
 from kerastl import terminal
+from kerastl.data.image_files import find_images
 from kerastl.errors import ConfigError
 from kerastl.evaluation.measure_words import measure_words
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
@@ -47,6 +48,9 @@ def evaluate(
     split_column: Annotated[str | None, Parameter(group=_DATA)] = None,
     group_column: Annotated[str | None, Parameter(group=_DATA)] = None,
     group_by: Annotated[str | None, Parameter(group=_DATA)] = None,
+    unknown: Annotated[
+        list[str] | None, Parameter(group=_DATA, negative="", consume_multiple=True)
+    ] = None,
     all_images: Annotated[bool, Parameter(group=_DATA, negative="")] = False,
     seed: int = 0,
     out: Annotated[str | None, Parameter(group=_OUTPUT)] = None,
@@ -65,6 +69,8 @@ def evaluate(
             Intervals are then over whole groups.
         group_by: Column of the table with what to tell apart: camera, place, age. The page says for
             whom the first model is worst, and whether by more than chance.
+        unknown: Pictures, folders or patterns of something else, of none of the classes: how well
+            the first model's doubt tells them.
         all_images: Ask about all images, also those that a run was trained on or chosen by.
         seed: Of the resamples behind the intervals.
         out: Folder to make. Default: evaluations/NAME, then evaluations/NAME-2 and so on.
@@ -78,7 +84,7 @@ def evaluate(
         "split_column": split_column,
         "group_column": group_column,
     }
-    asked = {**columns, "group_by": group_by}
+    asked = {**columns, "group_by": group_by, "unknown": unknown or None}
     models, data = split_paths(paths)
     given = {name: value for name, value in asked.items() if value is not None}
     if data is None and (given or all_images):
@@ -101,7 +107,12 @@ def evaluate(
             folder = _folder(out, f"{models[0].name}-on-{table.name}", overwrite)
             groups = None if group_by is None else (group_by, _groups(data, group_by, columns))
             assessment = assess_images(
-                models, table, group_by=groups, all_images=all_images, seed=seed
+                models,
+                table,
+                group_by=groups,
+                unknown=find_images(unknown) if unknown else (),
+                all_images=all_images,
+                seed=seed,
             )
         with new_run_folder(folder, kind=EVALUATION_FOLDER) as partial:
             command = command_of(paths, given, all_images=all_images, seed=seed)
@@ -186,7 +197,8 @@ def command_of(paths: Sequence[str], given: dict[str, Any], *, all_images: bool,
     """
     words = list(paths)
     for name, value in given.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
     words += ["--all-images"] if all_images else []
     words += ["--seed", str(seed)] if seed else []
     return f"python -m kerastl.evaluate {shlex.join(words)}"
@@ -212,6 +224,8 @@ def summary_lines(assessment: Assessment, folder: Path) -> list[str]:
         lines.append(f"{name:<{width}}  {measure_words(metrics)}")
     if assessment.subgroups is not None:
         lines.append(assessment.subgroups.words)
+    if assessment.unknown is not None:
+        lines.append(assessment.unknown.words)
     reference = next(iter(assessment.models))
     for name, one in assessment.comparisons.items():
         gain = one.accuracy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from kerastl.answered import AnsweredImages
 from kerastl.data.pixels import Unreadable, encoded_image
 from kerastl.data.sources import ImageTable
 from kerastl.deploy.predictor import Predictor, open_predictor
-from kerastl.errors import DataError, did_you_mean
+from kerastl.errors import ConfigError, DataError, did_you_mean
 from kerastl.progress import track
+
+logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 32
 
@@ -59,6 +63,38 @@ def fresh_answers(models: dict[str, Path], table: ImageTable) -> FreshAnswers:
         left,
         tuple(Unreadable(row, table.ids[row], reasons[row]) for row in sorted(reasons)),
     )
+
+
+def answers_to_files(path: Path, files: Sequence[Path], *, name: str) -> NDArray[np.float32]:
+    """Return what a model answers to pictures that need not be of its classes.
+
+    Args:
+        path: A run folder or a SavedModel, of one class per image.
+        files: The pictures; what cannot be read is left out and named in the log.
+        name: Of the model.
+
+    Returns:
+        float32 of shape (m, num_classes): probabilities, in the model's own order.
+
+    Raises:
+        ConfigError: It is no model, or an image can have several of its labels.
+        DataError: None of the pictures can be read.
+    """
+    predictor = open_predictor(path)
+    if predictor.multi_label:
+        raise ConfigError(
+            f"{name} can give an image no label at all, which is its own way to say that it is "
+            "something else. Leave --unknown out."
+        )
+    ids = tuple(map(str, files))
+    table = ImageTable("unknown", ids, np.zeros(len(ids), np.int64), predictor.class_names)
+    answered, faults = _answers(predictor, table, name=name)
+    for row, why in faults.items():
+        logger.warning("%s is left out: %s", ids[row], why)
+    left = [row for row in range(len(ids)) if row not in faults]
+    if not left:
+        raise DataError(f"None of the {len(ids)} pictures of something else can be read.")
+    return answered.probabilities[left]
 
 
 def _answers(

@@ -243,6 +243,27 @@ def test_a_group_that_the_model_fails_is_named(place, tmp_path):
     assert "`group_by` does not go with a folder" in done.stderr
 
 
+def test_pictures_of_something_else(place, tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "else").mkdir()
+    for number in range(30):
+        noise = random.integers(0, 256, (24, 24, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "else" / f"{number}.png")
+    (tmp_path / "else" / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    words = (place / "photos", "--unknown", tmp_path / "else", "--out", out)
+    done = evaluate(place / "first", *words)
+    assert done.returncode == 0, done.stderr
+    assert "broken.png is left out" in done.stderr
+    unknown = json.loads((out / "metrics.json").read_text())["unknown"]
+    assert unknown["num_unknown"] == 30
+    assert unknown["doubts"][0]["auroc"]["value"] >= 0.9
+    assert unknown["words"] in done.stdout
+    page = (out / "report.html").read_text()
+    assert "Pictures of something else" in page
+    assert f"--unknown {tmp_path / 'else'}" in page
+
+
 def test_mistakes_are_one_line(place, tmp_path):
     run, photos = str(place / "first"), str(place / "photos")
     for paths, message in (

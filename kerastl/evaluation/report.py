@@ -17,6 +17,7 @@ from kerastl.evaluation.metrics import most_confused
 from kerastl.evaluation.shown_measures import MEASURES, formatted, measure_rows
 from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.template import dateline, render_template
+from kerastl.evaluation.unknown import UnknownMetrics
 
 _ON_THE_PAGE = {key for key, _, _ in MEASURES} | {"precision", "recall", "f1"}
 # Longer tables show their first rows; the rest opens on demand.
@@ -126,6 +127,7 @@ class Report:
         untouched: What the test images are to the models, after "images".
         comparisons: Of models with the first one on the same images: name and comparison.
         subgroups: How good the kept model is group by group, if groups were named.
+        unknown: How well the kept model tells pictures of something else, if such were given.
         sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
         points: Thresholds for a wanted recall or precision of each class, and what they give, from
             `kerastl.evaluation.operating_points`.
@@ -153,6 +155,7 @@ class Report:
     untouched: str = "that had no part in training or in any choice"
     comparisons: Sequence[tuple[str, PairedComparison]] = ()
     subgroups: Subgroups | None = None
+    unknown: UnknownMetrics | None = None
     sets: str = ""
     points: Sequence[Mapping[str, Any]] = ()
 
@@ -208,6 +211,7 @@ def render_report(report: Report) -> str:
         counts=_count_rows(report.data),
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
         model_rows=[] if report.model is None else _model_rows(report.model),
+        unknown=None if report.unknown is None else report.unknown.to_dict(),
         by_group=None if report.subgroups is None else report.subgroups.to_dict(),
         compared=[_compared(name, one) for name, one in report.comparisons],
         notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
