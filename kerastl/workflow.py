@@ -152,6 +152,7 @@ def run(
         checkpoint.remove()
     exported = export_finished(folder, config) if config.export else None
     seconds = time.monotonic() - started
+    lines = summary_lines(record, metrics, folder=folder, export=exported, seconds=seconds)
     return RunResult(
         path=folder,
         model=experiment.classifier,
@@ -159,9 +160,7 @@ def run(
         kept=experiment.kept,
         metrics=metrics,
         export=exported,
-        summary_lines=summary_lines(
-            record, metrics, folder=folder, export=exported, seconds=seconds
-        ),
+        summary_lines=lines,
     )
 
 
