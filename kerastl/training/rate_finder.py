@@ -154,6 +154,8 @@ def suggested_rate(tried: ArrayLike) -> float:
     """Return the highest rate whose loss is as good as the smallest, but for noise.
 
     A short training says little against a rate that does no harm, and a whole one gains more by it.
+    Where all is learned already at several rates, nothing is gained by the highest, which can be
+    next to chaos: then it is the middle one of them.
 
     Args:
         tried: Rows of (rate, validation loss); a loss may be no number, but not all.
@@ -161,11 +163,15 @@ def suggested_rate(tried: ArrayLike) -> float:
     Example:
         >>> suggested_rate([(1e-3, 0.5), (3e-4, 0.402), (1e-4, 0.4), (3e-5, 0.41)])
         0.0003
+        >>> suggested_rate([(1e-1, 1e-4), (3e-2, 1e-6), (1e-2, 1e-5), (1e-3, 0.4)])
+        0.03
     """
     rows = np.asarray(tried, np.float64)
     losses = np.where(np.isfinite(rows[:, 1]), rows[:, 1], math.inf)
     best = float(losses.min())
-    return float(rows[losses <= max((1 + _FLAT) * best, best + _NOTHING), 0].max())
+    limit = max((1 + _FLAT) * best, best + _NOTHING)
+    alike = np.sort(rows[losses <= limit, 0])
+    return float(alike[len(alike) // 2] if limit <= 2 * _NOTHING else alike[-1])
 
 
 def best_rate(tried: ArrayLike) -> float:
