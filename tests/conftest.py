@@ -1,5 +1,7 @@
 """Pictures that tests learn from: three colours, as TF Hub's make_image_classifier painted them."""
 
+import signal
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +16,13 @@ def cache_of_the_tests(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASTL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_are_heard():
+    """Shells start what runs in the background deaf to Ctrl-C, and its children with it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
