@@ -45,8 +45,7 @@ class Assessment:
         answered: By model: what it answers to the images.
         metrics: By model, as `kerastl.answered.measures_of` gives them.
         comparisons: By model but the first: it against the first.
-        table: The images, where they were asked anew; else None.
-        rows: int64: rows of that table in the order of the answers.
+        table: The images in the order of the answers, where they were asked anew; else None.
         untouched: What these images are to the models, after "images".
         notes: What a reader should know, in sentences.
         unreadable: Images that were left out.
@@ -60,7 +59,6 @@ class Assessment:
     metrics: Mapping[str, dict[str, Any]] = field(repr=False)
     comparisons: Mapping[str, PairedComparison]
     table: ImageTable | None = field(repr=False)
-    rows: NDArray[np.int64] = field(repr=False)
     untouched: str
     notes: tuple[str, ...]
     unreadable: tuple[Unreadable, ...] = ()
@@ -100,7 +98,6 @@ def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
         metrics={name: measures_of(one, seed=seed) for name, one in answered.items()},
         comparisons=_comparisons(answered, seed=seed),
         table=None,
-        rows=np.arange(count),
         untouched="that had no part in training or in any choice of these runs",
         notes=tuple(notes),
     )
@@ -170,7 +167,6 @@ def assess_images(
         metrics={name: measures_of(one, seed=seed) for name, one in answered.items()},
         comparisons=_comparisons(answered, seed=seed) if others else {},
         table=subset(asked, fresh.rows),
-        rows=fresh.rows,
         untouched=untouched,
         notes=notes,
         unreadable=fresh.unreadable,

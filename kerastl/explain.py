@@ -62,11 +62,11 @@ def explain(
         EXPLANATION_FOLDER,
         PAGE,
         Question,
-        is_run,
         write_explanation,
     )
+    from kerastl.recorded_answers import is_run_folder
 
-    if not is_run(run):
+    if not is_run_folder(run):
         raise ConfigError(
             f"{str(run)!r} is no run folder. A SavedModel cannot be taken apart: give the run that "
             "it was exported from."

@@ -32,7 +32,7 @@ from kerastl.interpretation.filters import first_filters
 from kerastl.interpretation.layer_maps import MapLayer, find_layer, map_layers, maps_of
 from kerastl.models.classifier import parts_of
 from kerastl.progress import Advance, track
-from kerastl.run_folder import LABELS, FolderKind
+from kerastl.run_folder import FolderKind
 
 PAGE = "explanation.html"
 EXPLANATION_FOLDER = FolderKind("folder of an explanation", "explanations", (PAGE,))
@@ -217,7 +217,7 @@ def _layer_pictures(
 
 
 def _layers(backbone: keras.Model, names: Sequence[str]) -> list[MapLayer]:
-    """Return the layers that are named, or the first and the last of each size of maps."""
+    """Return the layers that are named, or the last of each size of maps."""
     if names:
         return [find_layer(backbone, name) for name in names]
     layers = map_layers(backbone)
@@ -257,12 +257,3 @@ def _read(
     if not names:
         raise DataError(f"None of the images can be read. {notes[0]}")
     return names, pixels, notes
-
-
-def is_run(path: Path) -> bool:
-    """Whether a path is a run folder, whose model can be taken apart.
-
-    Args:
-        path: Anything.
-    """
-    return (path / LABELS).is_file()

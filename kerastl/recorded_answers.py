@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,15 +102,6 @@ def involved_images(path: Path) -> Involved:
     known = splits[splits["split"] != "test"]
     names, digests = known["path"], known.get(PIXELS, ())
     return Involved(frozenset([*names, *map(os.path.abspath, names)]), frozenset(digests))
-
-
-def kept_model(path: Path) -> str:
-    """Return which model a run kept: "probe" or "fine-tuned".
-
-    Args:
-        path: The run folder.
-    """
-    return str(json.loads((path / METRICS).read_text(encoding="utf-8"))["kept"])
 
 
 def common_images(answered: dict[str, AnsweredImages]) -> dict[str, AnsweredImages]:

@@ -174,7 +174,13 @@ def set_metrics(
         size=mean_size,
         single=float(np.mean(size == 1)),
         empty=float(np.mean(size == 0)),
-        words=_words(rule, covered, mean_size.value, grouped=groups is not None),
+        words=_words(
+            rule,
+            covered,
+            mean_size.value,
+            empty=float(np.mean(size == 0)),
+            grouped=groups is not None,
+        ),
     )
 
 
@@ -193,13 +199,18 @@ def _scores(probabilities: NDArray[np.floating[Any]], kind: str) -> NDArray[np.f
     return scores
 
 
-def _words(rule: SetRule, covered: Estimate, size: float, *, grouped: bool) -> str:
+def _words(rule: SetRule, covered: Estimate, size: float, *, empty: float, grouped: bool) -> str:
     """Return what the sets are worth, in sentences."""
     words = (
         f"Sets of classes that should hold the true one in {rule.coverage:.0%} of all images "
         f"hold it in {covered.value:.1%} ({covered.low:.1%} to {covered.high:.1%}) of the test "
         f"images, with {size:.2f} classes in the mean."
     )
+    if empty:
+        words += (
+            f" {empty:.0%} of the sets are empty: where a model is right more often than promised, "
+            "its least sure answers are left out."
+        )
     if covered.high < rule.coverage:
         words += " That is less than promised: the test images are of another kind than validation."
     if grouped:

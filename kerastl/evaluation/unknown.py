@@ -32,7 +32,7 @@ class Doubt:
     Attributes:
         name: Of the score, for people.
         auroc: How often a picture of something else has more of it than an image of the classes.
-        threshold: Of which 5 % of the images of the classes have more.
+        threshold: Of which at most 5 % of the images of the classes have more.
         found: Share of the pictures of something else that have more.
     """
 
@@ -170,8 +170,8 @@ def _words(doubts: list[Doubt], confidence: float) -> str:
     worth = "hardly" if best.auroc.high < 0.7 else "well" if best.auroc.low > 0.9 else "in part"
     return (
         f"Pictures of something else are {worth} told from the classes: by the {best.name} "
-        f"{best.found.value:.0%} of them are found where 5 % of the images of the classes are "
-        f"called unknown too (AUROC {best.auroc.value:.3f}, {best.auroc.low:.3f} to "
+        f"{best.found.value:.0%} of them are found where at most 5 % of the images of the classes "
+        f"are called unknown too (AUROC {best.auroc.value:.3f}, {best.auroc.low:.3f} to "
         f"{best.auroc.high:.3f}). Its answers to them have a confidence of {confidence:.0%} in the "
         "mean."
     )

@@ -75,6 +75,11 @@ def test_metrics_say_what_the_sets_are_worth():
     # Images of another kind: the model knows nothing of them.
     other = set_metrics(rule, random.permutation(labels), said)
     assert "That is less than promised" in other.words
+    sure = np.eye(3)[np.zeros(300, int)] * 0.9 + 0.1 / 3
+    sure[:20] = [0.5, 0.3, 0.2]
+    whole = set_metrics(SetRule("LAC", 0.9, 0.2, 300), np.zeros(300, int), sure)
+    assert (whole.empty, whole.single) == (20 / 300, 280 / 300)
+    assert "7% of the sets are empty" in whole.words
     grouped = set_metrics(rule, labels, said, groups=np.arange(600) // 60)
     assert "nothing is promised for a new group" in grouped.words
     assert grouped.coverage.value == pytest.approx(found.coverage.value)
