@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kerastl.answered import AnsweredImages
 from kerastl.errors import DataError
-from kerastl.evaluation.figures import figure_data_uri, save_figure
+from kerastl.evaluation.figures import figure_data_uri, file_data_uri, save_figure
 from kerastl.evaluation.pictures import confusion_matrix_figure, contact_sheet_figure
 from kerastl.evaluation.ranking_picture import ranking_figure
 from kerastl.evaluation.reliability_picture import reliability_figure
@@ -34,11 +34,11 @@ def confusion_pictures(folder: Path, metrics: Mapping[str, Any], *, model: str) 
         return []
     names = [row["name"] for row in metrics["per_class"]]
     figure = confusion_matrix_figure(np.array(metrics["confusion"]), names)
-    save_figure(figure, folder / "confusion_matrix")
+    _, svg = save_figure(figure, folder / "confusion_matrix")
     return [
         Picture(
             "Which class is taken for which",
-            figure_data_uri(figure),
+            file_data_uri(svg),
             alt=f"Confusion matrix of the {model} model on the test images.",
             caption="Test images. Rows: the true class; columns: the answer.",
         )
@@ -55,10 +55,10 @@ def reliability_picture(folder: Path, metrics: Mapping[str, Any], *, model: str)
     """
     calibration = metrics["calibration"]
     figure = reliability_figure(calibration["bins"], several="thresholds" in metrics)
-    save_figure(figure, folder / "reliability")
+    _, svg = save_figure(figure, folder / "reliability")
     return Picture(
         "As sure as it is right?",
-        figure_data_uri(figure),
+        file_data_uri(svg),
         alt=f"Reliability diagram of the {model} model on the test images.",
         caption=f"Test images, with 95 % intervals. {calibration['words']} Points below the line: "
         "surer than right.",
@@ -79,11 +79,11 @@ def ranking_pictures(folder: Path, answered: AnsweredImages) -> list[Picture]:
         )
     except DataError:  # every class is in all images or in none
         return []
-    save_figure(figure, folder / "ranking")
+    _, svg = save_figure(figure, folder / "ranking")
     return [
         Picture(
             "What other thresholds would give",
-            figure_data_uri(figure),
+            file_data_uri(svg),
             alt="ROC and precision-recall curves on the test images.",
             caption="Test images, the classes that are ranked worst if there are many; in brackets "
             "the area under the ROC curve. Dots: the answers as they are.",

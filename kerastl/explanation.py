@@ -25,7 +25,7 @@ from kerastl.evaluation.explanation_pictures import (
     filters_figure,
     layer_title,
 )
-from kerastl.evaluation.figures import figure_data_uri, save_figure
+from kerastl.evaluation.figures import file_data_uri, save_figure
 from kerastl.evaluation.report import Picture
 from kerastl.interpretation.attribution import grad_cam, occlusion
 from kerastl.interpretation.filters import first_filters
@@ -90,8 +90,8 @@ def write_explanation(
     images = []
     for number, (name, one) in enumerate(zip(names, found, strict=True), start=1):
         stem = re.sub(r"[^\w.-]+", "-", Path(name).stem)[:60]
-        save_figure(one.figure, folder / f"{number:03d}-{stem}", ["png"])
-        images.append(_picture(run, name, one))
+        (png,) = save_figure(one.figure, folder / f"{number:03d}-{stem}", ["png"])
+        images.append(_picture(run, name, one, source=file_data_uri(png)))
     page = ExplanationPage(
         title=f"{run.path.resolve().name}: {counted(len(names))}",
         created=datetime.datetime.now(datetime.UTC),
@@ -153,7 +153,7 @@ def _evidence(
     return found
 
 
-def _picture(run: FinishedRun, name: str, found: _Evidence) -> Picture:
+def _picture(run: FinishedRun, name: str, found: _Evidence, *, source: str) -> Picture:
     """Return the picture of one image for the page."""
     best = np.argsort(-found.answer)[:_MOST_ANSWERS]
     answers = ", ".join(f"{run.class_names[index]} {found.answer[index]:.1%}" for index in best)
@@ -161,7 +161,7 @@ def _picture(run: FinishedRun, name: str, found: _Evidence) -> Picture:
     against = " (against it)" if found.strongest < 0 else ""
     return Picture(
         name,
-        figure_data_uri(found.figure, "png"),
+        source,
         alt=f"Where the evidence for {about} is in {name}.",
         caption=f"{answers}. Evidence for {about}: the strongest square changes its log-odds by "
         f"{abs(found.strongest):.2f} nats{against}.",
@@ -187,11 +187,11 @@ def _layer_pictures(
         for layer in layers
     }
     figure = feature_maps_figure(titled)
-    save_figure(figure, folder / "feature_maps", ["png"])
+    (png,) = save_figure(figure, folder / "feature_maps", ["png"])
     pictures = [
         Picture(
             "Feature maps",
-            figure_data_uri(figure, "png"),
+            file_data_uri(png),
             alt=f"The strongest feature maps of some layers for {name}.",
             caption="What a place can see is a bound: most of the influence comes from its middle "
             "(Luo et al. 2016).",
@@ -202,12 +202,12 @@ def _layer_pictures(
     except ConfigError:  # a network that sees no colours first
         return pictures
     figure = filters_figure(filters)
-    save_figure(figure, folder / "filters", ["png"])
+    (png,) = save_figure(figure, folder / "filters", ["png"])
     height, width = filters.shape[1:3]
     pictures.append(
         Picture(
             f"The first filters: {layer}",
-            figure_data_uri(figure, "png"),
+            file_data_uri(png),
             alt=f"The {len(filters)} filters of {layer} as pictures.",
             caption=f"{len(filters)} of {height} x {width} pixels, each scaled by its largest "
             "weight; mid-grey is no weight.",

@@ -25,7 +25,7 @@ from kerastl.data.imbalance import (
 from kerastl.data.stream import Images
 from kerastl.data.table import label_text
 from kerastl.errors import DataError
-from kerastl.evaluation.figures import figure_data_uri, save_figure
+from kerastl.evaluation.figures import figure_data_uri, file_data_uri, save_figure
 from kerastl.evaluation.pictures import (
     learning_curves_figure,
     probe_path_figure,
@@ -65,11 +65,11 @@ def draw_pictures(
             probe=_probe_reference(record),
             kept_epoch=experiment.phase.kept_epoch,
         )
-        save_figure(figure, folder / "learning_curves")
+        _, svg = save_figure(figure, folder / "learning_curves")
         pictures.append(
             Picture(
                 "Fine-tuning",
-                figure_data_uri(figure),
+                file_data_uri(svg),
                 alt="Loss and accuracy of training and validation over the epochs.",
                 caption="Training numbers are measured on augmented images, before each step. "
                 "The dashed line is the probe, where fine-tuning starts. The learning rate is that "

@@ -221,7 +221,30 @@ def figure_data_uri(figure: Figure, image_format: str = "svg") -> str:
         >>> figure_data_uri(new_figure(2, 2), "png")[:30]
         'data:image/png;base64,iVBORw0K'
     """
-    content = _figure_bytes(figure, image_format)
+    return _data_uri(_figure_bytes(figure, image_format), image_format)
+
+
+def file_data_uri(path: Path) -> str:
+    """Return a picture that `save_figure` wrote as the source of an `<img>`, not drawn again.
+
+    Args:
+        path: A PNG or SVG file.
+
+    Raises:
+        OSError: The file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     png, svg = save_figure(new_figure(2, 2), f"{folder}/empty")
+        ...     file_data_uri(svg)[:26]
+        'data:image/svg+xml;base64,'
+    """
+    return _data_uri(path.read_bytes(), path.suffix.removeprefix("."))
+
+
+def _data_uri(content: bytes, image_format: str) -> str:
+    """Return bytes as a source that needs no file."""
     return f"data:{_MEDIA_TYPES[image_format]};base64,{base64.b64encode(content).decode()}"
 
 
