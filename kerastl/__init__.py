@@ -61,7 +61,7 @@ _PUBLIC = {
     "learning_curves_figure": "kerastl.evaluation.pictures",
     "export_run": "kerastl.deploy.runs",
     "export_savedmodel": "kerastl.deploy.savedmodel",
-    "load_savedmodel": "kerastl.deploy.savedmodel",
+    "load_savedmodel": "kerastl.deploy.served_model",
 }
 
 __all__ = list(_PUBLIC)

@@ -28,6 +28,9 @@ class AnsweredImages:
         probabilities: float32 of shape (n, num_classes).
         groups: Of shape (n,): images of one group are not independent; None for none.
         thresholds: With several labels from which probability on each counts; else None.
+        novelty: float32 of shape (n,): how far each is from what the model was trained on; None
+            where the model does not tell.
+        called_unknown: bool of shape (n,): where that is more than its threshold.
     """
 
     ids: tuple[str, ...]
@@ -36,6 +39,8 @@ class AnsweredImages:
     probabilities: NDArray[np.float32] = field(repr=False)
     groups: NDArray[Any] | None = field(default=None, repr=False)
     thresholds: tuple[float, ...] | None = None
+    novelty: NDArray[np.float32] | None = field(default=None, repr=False)
+    called_unknown: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def multi_label(self) -> bool:
@@ -84,6 +89,8 @@ class AnsweredImages:
             labels=self.labels[rows],
             probabilities=self.probabilities[rows],
             groups=None if self.groups is None else self.groups[rows],
+            novelty=None if self.novelty is None else self.novelty[rows],
+            called_unknown=None if self.called_unknown is None else self.called_unknown[rows],
         )
 
     def reordered(self, class_names: tuple[str, ...]) -> AnsweredImages:

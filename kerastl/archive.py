@@ -19,6 +19,7 @@ from kerastl.data.stream import Images
 from kerastl.errors import DataError
 from kerastl.evaluation.model_card import render_model_card
 from kerastl.evaluation.report import render_report
+from kerastl.features.novelty import write_novelty
 from kerastl.label_review import COLUMNS, candidate_rows, candidates_of, candidates_sheet
 from kerastl.page import report_of
 from kerastl.record import Record, environment, labels_of, measure, split_rows_of
@@ -33,6 +34,7 @@ from kerastl.run_folder import (
     METRICS,
     MODEL,
     MODEL_CARD,
+    NOVELTY,
     PREDICTIONS,
     QUARANTINE,
     REPORT,
@@ -84,6 +86,8 @@ def write_record(
         rows = candidate_rows(record, candidates)
         write_rows(folder / LABEL_CANDIDATES, rows, columns=COLUMNS)
     record.experiment.classifier.save(folder / MODEL)
+    if record.known_kind is not None:
+        write_novelty(folder / NOVELTY, record.known_kind.novelty)
     write_held_out(folder, record)
     pictures = draw_pictures(folder, record, metrics, images=images)
     pictures += tuple(candidates_sheet(record, images, candidates))

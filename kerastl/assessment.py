@@ -171,14 +171,28 @@ def assess_images(
         notes=notes,
         unreadable=fresh.unreadable,
         subgroups=subgroups,
-        unknown=None
-        if not unknown
-        else unknown_metrics(
-            answered[first].probabilities,
-            answers_to_files(named[first], unknown, name=first),
-            groups=answered[first].groups,
-            seed=seed,
-        ),
+        unknown=_unknown(named[first], unknown, answered[first], name=first, seed=seed),
+    )
+
+
+def _unknown(
+    path: Path, pictures: Sequence[Path], known: AnsweredImages, *, name: str, seed: int
+) -> UnknownMetrics | None:
+    """Return how well a model tells pictures of something else from those that it was asked."""
+    if not pictures:
+        return None
+    other = answers_to_files(path, pictures, name=name)
+    return unknown_metrics(
+        known.probabilities,
+        other.probabilities,
+        novelty=None
+        if known.novelty is None or other.novelty is None
+        else (known.novelty, other.novelty),
+        called=None
+        if known.called_unknown is None or other.called_unknown is None
+        else (known.called_unknown, other.called_unknown),
+        groups=known.groups,
+        seed=seed,
     )
 
 

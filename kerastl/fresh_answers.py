@@ -65,7 +65,7 @@ def fresh_answers(models: dict[str, Path], table: ImageTable) -> FreshAnswers:
     )
 
 
-def answers_to_files(path: Path, files: Sequence[Path], *, name: str) -> NDArray[np.float32]:
+def answers_to_files(path: Path, files: Sequence[Path], *, name: str) -> AnsweredImages:
     """Return what a model answers to pictures that need not be of its classes.
 
     Args:
@@ -74,7 +74,7 @@ def answers_to_files(path: Path, files: Sequence[Path], *, name: str) -> NDArray
         name: Of the model.
 
     Returns:
-        float32 of shape (m, num_classes): probabilities, in the model's own order.
+        The answers, classes in the model's own order; the labels of these pictures say nothing.
 
     Raises:
         ConfigError: It is no model, or an image can have several of its labels.
@@ -94,7 +94,7 @@ def answers_to_files(path: Path, files: Sequence[Path], *, name: str) -> NDArray
     left = [row for row in range(len(ids)) if row not in faults]
     if not left:
         raise DataError(f"None of the {len(ids)} pictures of something else can be read.")
-    return answered.probabilities[left]
+    return answered.chosen(np.array(left))
 
 
 def _answers(
@@ -103,6 +103,7 @@ def _answers(
     """Return the answers to all images, and why some have none, by row."""
     place = {label: index for index, label in enumerate(predictor.class_names)}
     probabilities = np.zeros((len(table.ids), len(place)), np.float32)
+    novelty, called = np.full(len(table.ids), np.nan, np.float32), np.zeros(len(table.ids), bool)
     faults: dict[int, str] = {}
     with track(f"Asking {name}", total=len(table.ids)) as advance:
         for start in range(0, len(table.ids), _BATCH_SIZE):
@@ -114,8 +115,11 @@ def _answers(
                     continue
                 order = [place[label] for label in answer.classes]
                 probabilities[row, order] = answer.scores
+                if answer.unknown_score is not None:
+                    novelty[row], called[row] = answer.unknown_score, answer.is_unknown
             advance(len(rows))
     limits = predictor.thresholds
+    tells = not np.isnan(novelty).all()
     return (
         AnsweredImages(
             ids=table.ids,
@@ -124,6 +128,8 @@ def _answers(
             probabilities=probabilities,
             groups=table.groups,
             thresholds=tuple(limits[label] for label in place) if limits else None,
+            novelty=novelty if tells else None,
+            called_unknown=called if tells else None,
         ),
         faults,
     )

@@ -25,10 +25,12 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_words
+from kerastl.data_options import data_words
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import accuracy_difference
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_rows
+from kerastl.evaluation.unknown import known_kind_words
 from kerastl.findings import show_findings
 from kerastl.label_review import decided_note
 from kerastl.record import Record
@@ -88,9 +90,21 @@ def report_of(
         diagnosis="" if diagnosis is None else diagnosis.words,
         advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
         points=metrics["operating_points"],
+        known_kind=_known_kind(record, metrics["known_kind"]),
         sets="" if metrics["prediction_sets"] is None else metrics["prediction_sets"]["words"],
         recipe=[(name, str(one.value), one.source) for name, one in record.recipe.settings.items()],
     )
+
+
+def _known_kind(record: Record, measures: Mapping[str, Any] | None) -> str:
+    """Return how pictures of another kind are told, in sentences; "" where nothing was learnt."""
+    if measures is None:
+        return ""
+    command = (
+        "What it makes of such pictures of yours: python -m kerastl.evaluate THIS_FOLDER "
+        f"{data_words(record.config)} --unknown PICTURES"
+    )
+    return known_kind_words(measures, command="" if record.table.multi_label else command)
 
 
 def _pixels_of(images: Images, row: int) -> NDArray[np.uint8] | None:

@@ -17,13 +17,14 @@ from kerastl.data.image_files import find_images
 from kerastl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kerastl.deploy.predictor import Predictor
+    from kerastl.deploy.predictor import Answer, Predictor
 
 _HELP = """Label images with a run folder or a SavedModel.
 
-A table on a terminal, JSON lines in a pipe. Where an image can have several labels, all that
-reach their thresholds come first, joined by "|". Files that cannot be read are named on standard
-error, skipped, and make the exit code 1."""
+A table on a terminal, JSON lines in a pipe, which say too how far an image is from what the model
+was trained on (unknown_score) and whether that is too far (is_unknown). Where an image can have
+several labels, all that reach their thresholds come first, joined by "|". Files that cannot be read
+are named on standard error, skipped, and make the exit code 1."""
 _EXAMPLES = (
     "python -m kerastl.predict runs/photos new/ --top 3",
     'python -m kerastl.predict saved_models/photos "new/*.jpg" --format csv > labels.csv',
@@ -74,6 +75,7 @@ class _Rows:
     def __init__(self, predictor: Predictor, files: Sequence[Path], *, top: int) -> None:
         self.num_unreadable = 0
         self.several = predictor.multi_label
+        self.tells_unknown = predictor.tells_unknown
         self._predictor = predictor
         self._files = files
         self._top = top
@@ -98,6 +100,7 @@ class _Rows:
                     "path": str(path),
                     "label": "|".join(self._predictor.answered(answer)),
                     "score": answer.scores[0],
+                    **_novelty(answer),
                     "top": [
                         {"label": label, "score": score}
                         for label, score in zip(answer.classes, answer.scores, strict=True)
@@ -107,6 +110,13 @@ class _Rows:
     def _complain(self, path: Path, reason: str) -> None:
         self.num_unreadable += 1
         sys.stderr.write(f"{path}: {reason}\n")
+
+
+def _novelty(answer: Answer) -> dict[str, Any]:
+    """Return how far an image is from what was trained on; nothing where the model cannot tell."""
+    if answer.unknown_score is None:
+        return {}
+    return dict(zip(_NOVELTY, (answer.unknown_score, answer.is_unknown), strict=True))
 
 
 def _print_table(rows: _Rows, top: int) -> None:
@@ -123,6 +133,8 @@ def _print_table(rows: _Rows, top: int) -> None:
         table.add_column("score", justify="right")
     for row in rows:
         cells = [cell for hit in row["top"] for cell in (hit["label"], f"{hit['score']:.3f}")]
+        if row.get("is_unknown"):
+            cells[0] += " (unknown kind?)"
         table.add_row(row["path"], *([row["label"]] if rows.several else []), *cells)
     Console(markup=False, highlight=False).print(table)
 
@@ -138,15 +150,19 @@ def _write_jsonl(rows: _Rows, top: int) -> None:
 def _write_csv(rows: _Rows, top: int) -> None:
     """Write a header and one line for each image."""
     names = [f"{what}{'' if rank == 1 else rank}" for rank in range(1, top + 1) for what in _PAIR]
-    sys.stdout.write(_csv_line(["path", *(["labels"] if rows.several else []), *names]))
+    novelty = list(_NOVELTY) if rows.tells_unknown else []
+    labels = ["labels"] if rows.several else []
+    sys.stdout.write(_csv_line(["path", *labels, *names, *novelty]))
     for row in rows:
         values = [value for hit in row["top"] for value in (hit["label"], hit["score"])]
         answered = [row["label"]] if rows.several else []
-        sys.stdout.write(_csv_line([row["path"], *answered, *values]))
+        told = [row[name] for name in novelty]
+        sys.stdout.write(_csv_line([row["path"], *answered, *values, *told]))
         sys.stdout.flush()
 
 
 _PAIR = ("label", "score")
+_NOVELTY = ("unknown_score", "is_unknown")
 _WRITERS = {"jsonl": _write_jsonl, "csv": _write_csv}
 
 

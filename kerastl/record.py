@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import functools
 import importlib.metadata
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -25,13 +26,16 @@ from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
 from kerastl.data.table import label_text
+from kerastl.evaluation.intervals import proportion
 from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
+from kerastl.evaluation.unknown import FALSE_ALARMS
 from kerastl.models.network import Network
 from kerastl.run_folder import DIGEST_LENGTH, PIXELS
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.experiment import Experiment
+from kerastl.training.novelty_fit import KnownKind
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import Recipe
 
@@ -54,6 +58,7 @@ class Record:
         unserved: Images of kinds that an exported model cannot decode, by kind.
         own_table: Whether the images came from Python, not from `config.data`.
         digests: Of the pixels that the run saw, see `kerastl.data.scan.ImageFacts`.
+        known_kind: What tells pictures of another kind; None where nothing was learnt.
     """
 
     config: FitConfig
@@ -68,6 +73,7 @@ class Record:
     unserved: Mapping[str, int] = field(default_factory=dict)
     own_table: bool = False
     digests: NDArray[np.str_] | None = field(default=None, repr=False)
+    known_kind: KnownKind | None = None
 
     @property
     def own_parts(self) -> tuple[str, ...]:
@@ -144,7 +150,33 @@ def measure(record: Record) -> dict[str, Any]:
         class_names=record.table.class_names,
     )
     measured["operating_points"] = [one.to_dict() for one in points]
+    measured["known_kind"] = known_kind_measures(record.known_kind)
     return measured
+
+
+def known_kind_measures(known_kind: KnownKind | None) -> dict[str, Any] | None:
+    """Return what tells pictures of another kind, and how many test images it calls so.
+
+    Args:
+        known_kind: From `kerastl.training.novelty_fit.learn_known_kind`.
+
+    Returns:
+        Plain values; the threshold is None where validation images were too few for one. None
+        where nothing was learnt.
+    """
+    if known_kind is None:
+        return None
+    novelty = known_kind.novelty
+    promised = math.isfinite(novelty.threshold)
+    called = proportion(known_kind.num_alarms, len(known_kind.test_rows)) if promised else None
+    return {
+        "num_known": len(novelty.known),
+        "num_neighbours": novelty.num_neighbours,
+        "false_alarms": FALSE_ALARMS,
+        "threshold": novelty.threshold if promised else None,
+        "num_validation": novelty.num_validation,
+        "test_called_unknown": called and dataclasses.asdict(called),
+    }
 
 
 def sets_of_kept(record: Record) -> dict[str, Any] | None:

@@ -19,6 +19,8 @@ from kerastl.errors import ConfigError, DataError
 CONFIG = "config.yaml"
 MODEL = "model.keras"
 LABELS = "labels.json"
+# What the model knows, to tell pictures of another kind: `kerastl.features.novelty`.
+NOVELTY = "novelty.npz"
 METRICS = "metrics.json"
 SPLIT = "split.csv"
 # Column of that: the first part of the SHA-256 of the pixels that the run saw, enough to tell

@@ -36,8 +36,10 @@ from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
 from kerastl.training.checkpoint import CheckpointFile
+from kerastl.training.decision import PROBE
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.loggers import find_loggers, require_logger
+from kerastl.training.novelty_fit import KnownKind, learn_known_kind
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import augmentation_warning
 from kerastl.training.saver import as_interrupted
@@ -129,8 +131,7 @@ def run(
         checkpoint = checkpoint_of(job, config, folder=folder, digests=facts.digests)
         with checkpoint.offered():
             experiment = train(job, config, directory=partial, checkpoint=checkpoint, store=store)
-        lost = np.setdiff1d(np.flatnonzero(splits == "test"), experiment.test_rows)
-        splits[lost] = ""
+        lost = forget_lost(splits, experiment.test_rows)
         record = Record(
             config=record_as or config,
             table=table,
@@ -144,6 +145,7 @@ def run(
             unserved=unserved,
             own_table=own_table,
             digests=facts.digests,
+            known_kind=known_kind_of(job, experiment, store=store, seed=config.seed),
         )
         metrics = write_record(
             partial, record, images=pixels.images, elapsed=lambda: time.monotonic() - started
@@ -161,6 +163,28 @@ def run(
         metrics=metrics,
         export=exported,
         summary_lines=lines,
+    )
+
+
+def known_kind_of(
+    job: Prepared, experiment: Experiment, *, store: Store, seed: int
+) -> KnownKind | None:
+    """Return what tells pictures of another kind from those that the kept model knows.
+
+    Args:
+        job: Images and their splits.
+        experiment: What was trained on them.
+        store: Where features of the network as it was before may be kept already.
+        seed: Of which images are remembered.
+    """
+    return learn_known_kind(
+        experiment.classifier,
+        job.pixels.images,
+        job.table.labels,
+        splits=job.splits,
+        store=store if experiment.kept == PROBE else NO_STORE,
+        batch_size=job.recipe.value("batch_size"),
+        seed=seed,
     )
 
 
@@ -212,6 +236,18 @@ def quick_audit(
     ):
         logger.warning("%s", line)
     return audit
+
+
+def forget_lost(splits: NDArray[np.str_], tested: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Take test images that could not be read any more out of the split, and return which.
+
+    Args:
+        splits: Of shape (n,); changed in place.
+        tested: int64: those that could.
+    """
+    lost = np.setdiff1d(np.flatnonzero(splits == "test"), tested)
+    splits[lost] = ""
+    return lost
 
 
 def lost_images(

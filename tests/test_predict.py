@@ -44,6 +44,7 @@ def test_run_and_savedmodel_answer_alike(run, colour_folder, capsys):
     for one, other in zip(*answers, strict=True):
         assert (one["path"], one["label"]) == (other["path"], other["label"])
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+        assert one["unknown_score"] == pytest.approx(other["unknown_score"], abs=1e-4)
         assert [top["label"] for top in one["top"]] == [top["label"] for top in other["top"]]
     assert sum(row["label"] == "10" for row in answers[0]) >= 9
 
@@ -132,7 +133,8 @@ def test_several_labels_are_all_named(painter, capsys, tmp_path):
     # The answered labels have a column of their own; the best ones follow whether answered or not.
     code, out, _ = run_main(capsys, result.path, folder / "2", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert list(rows[0]) == ["path", "labels", "label", "score"]
+    novelty = ["unknown_score", "is_unknown"]
+    assert list(rows[0]) == ["path", "labels", "label", "score", *novelty]
     assert sum(row["labels"] == "" for row in rows) >= 8
     assert all(row["label"] for row in rows)
     # Thresholds decide: where one asks for certainty, its label is answered no more.

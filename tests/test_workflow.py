@@ -30,7 +30,7 @@ SMALL = {"image_size": 32, "fine_tune_epochs": 1, "unfreeze_blocks": 1, "batch_s
 FILES = {
     "check.json", "config.yaml", "environment.json", "history.csv", "labels.json", "metrics.json",
     "model.keras", "report.html", "split.csv", "test_predictions.csv", "held_out",
-    "quarantine.csv", "label_candidates.csv", "README.md", "learning_curves.png",
+    "quarantine.csv", "label_candidates.csv", "README.md", "novelty.npz", "learning_curves.png",
     "learning_curves.svg", "reliability.png", "reliability.svg", "confusion_matrix.png",
     "confusion_matrix.svg", "ranking.png", "ranking.svg",
 }  # fmt: skip

@@ -72,12 +72,13 @@ def _answers(
     def batch(start: int, end: int) -> dict[str, Any]:
         return {"image_bytes": tf.constant(contents[start:end], tf.string, shape=[end - start])}
 
+    outputs = tuple(signatures["serving_default"].structured_outputs)
     starts = range(0, len(contents), BATCH_SIZE)
     batches = [batch(start, min(start + BATCH_SIZE, len(contents))) for start in starts]
-    ask("serving_default", ("classes", "scores"), "bytes", batches)
-    ask("serving_default", ("classes", "scores"), "empty", [batch(0, 0)])
+    ask("serving_default", outputs, "bytes", batches)
+    ask("serving_default", outputs, "empty", [batch(0, 0)])
     raw = [questions[name] for name in sorted(questions) if name.startswith("pixels")]
-    ask("pixels", ("classes", "scores"), "pixels", [{"pixels": tf.constant(p[None])} for p in raw])
+    ask("pixels", outputs, "pixels", [{"pixels": tf.constant(p[None])} for p in raw])
     if "features" in signatures:
         ask("features", ("features",), "bytes", batches)
     return answers

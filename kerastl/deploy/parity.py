@@ -21,6 +21,7 @@ from kerastl.data.decode import decode_error_reason, decode_image
 from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
 from kerastl.errors import ExportError
+from kerastl.features.novelty import Novelty
 
 # Largest difference of a probability between the model and its export. Both run the same
 # float32 operations on the same pixels, but a graph fuses convolution, BatchNorm and ReLU,
@@ -53,6 +54,7 @@ class Parity:
             feature; None without a `features` signature.
         max_measured_difference: Largest difference between the probabilities measured after
             training and those of the model now; None if none were given.
+        max_unknown_difference: Largest difference of the score of unknown pictures; None without.
     """
 
     num_images: int
@@ -60,6 +62,7 @@ class Parity:
     num_top_class_differences: int
     max_feature_difference: float | None
     max_measured_difference: float | None
+    max_unknown_difference: float | None = None
 
 
 def prove_parity(
@@ -72,6 +75,7 @@ def prove_parity(
     held_out: Sequence[bytes],
     features: keras.Model | None = None,
     measured: Sequence[Sequence[float]] | None = None,
+    novelty: Novelty | None = None,
 ) -> Parity:
     """Ask a SavedModel, in a fresh process without Keras, what the model is asked here.
 
@@ -88,6 +92,7 @@ def prove_parity(
         held_out: Encoded images.
         features: The model up to the pooled features.
         measured: Probabilities (len(held_out), num_classes) measured after training.
+        novelty: What tells pictures of another kind by `features`.
 
     Returns:
         The differences, all within the tolerances.
@@ -117,15 +122,19 @@ def prove_parity(
             "A batch of 0 images must give scores of shape "
             f"{(0, len(class_names))}; received {answers['empty/scores'].shape}."
         )
-    feature_difference = None
+    feature_difference = unknown_difference = None
     if features is not None:
-        feature_difference = _check_features(answers, _run_on_cpu(features, pixels))
+        found = _run_on_cpu(features, pixels)
+        feature_difference = _check_features(answers, found)
+        if novelty is not None:
+            unknown_difference = _check_unknown(answers, novelty, found)
     return Parity(
         num_images=len(held_out),
         max_difference=max(difference, pixels_difference),
         num_top_class_differences=int((served.argmax(1) != expected.argmax(1)).sum()),
         max_feature_difference=feature_difference,
         max_measured_difference=measured_difference,
+        max_unknown_difference=unknown_difference,
     )
 
 
@@ -281,4 +290,26 @@ def _check_features(answers: dict[str, NDArray[Any]], expected: NDArray[np.float
             f"The signature `features` differs from the model by {difference:.2g} of the "
             f"largest feature, more than {TOLERANCE:g}."
         )
+    return difference
+
+
+def _check_unknown(
+    answers: dict[str, NDArray[Any]], novelty: Novelty, features: NDArray[np.float32]
+) -> float:
+    """Compare how far images are from what is known, and what is called unknown for it."""
+    expected = novelty.scores(features)
+    served, called = (answers.get(f"bytes/{name}") for name in ("unknown_score", "is_unknown"))
+    if served is None or called is None or served.shape != expected.shape:
+        raise ExportError(
+            f"The exported model must give `unknown_score` and `is_unknown` of shape "
+            f"{expected.shape}; received {None if served is None else served.shape}."
+        )
+    difference = _largest(served, expected)
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"The output `unknown_score` differs from the model's by {difference:.2g}, more than "
+            f"{TOLERANCE:g}."
+        )
+    if not np.array_equal(called, served > novelty.threshold):
+        raise ExportError("The output `is_unknown` is not what is above the threshold.")
     return difference

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from numpy.typing import NDArray
 from kerastl.data.decode import decode_error_reason
 from kerastl.data.image_reader import servable_image
 from kerastl.data.preparation import prepare_pixels
-from kerastl.deploy.runs import load_run
-from kerastl.deploy.savedmodel import load_savedmodel
+from kerastl.deploy.runs import FinishedRun, load_run
+from kerastl.deploy.served_model import load_savedmodel
 from kerastl.errors import ConfigError, UnreadableImageError
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD
 from kerastl.features.halving import halving
+from kerastl.models.classifier import answering_with_features
 from kerastl.run_folder import LABELS
 
 
@@ -30,11 +33,16 @@ class Answer:
         classes: Labels, best first; empty if the image could not be read.
         scores: Their probabilities.
         error: Why the image could not be read, or None.
+        unknown_score: How far it is from what the model was trained on, 0..2; None where the
+            model does not tell.
+        is_unknown: Whether that is farther than all but 5 % of images of its kind.
     """
 
     classes: tuple[str, ...]
     scores: tuple[float, ...]
     error: str | None = None
+    unknown_score: float | None = None
+    is_unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,14 @@ class Predictor:
         class_names: In the model's own order.
         multi_label: Whether an image can have several labels, or none.
         thresholds: Then by label the score from which it counts as answered.
+        tells_unknown: Whether it says how far images are from what it was trained on.
     """
 
     predict: Callable[[Sequence[bytes]], list[Answer]]
     class_names: tuple[str, ...]
     multi_label: bool = False
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    tells_unknown: bool = False
 
     def answered(self, answer: Answer) -> tuple[str, ...]:
         """Return the best label; where several are possible, all that reach their thresholds."""
@@ -87,7 +97,7 @@ def open_predictor(path: str | Path) -> Predictor:
 def _run_predictor(path: Path) -> Predictor:
     """Answer with the Keras model of a run folder."""
     run = load_run(path)
-    forward = halving(lambda pixels: run.model(pixels, training=False), what="predicting")
+    forward, novelty = halving(_network_of(run), what="predicting"), run.novelty
 
     def predict(contents: Sequence[bytes]) -> list[Answer]:
         images: list[Any] = []
@@ -103,9 +113,17 @@ def _run_predictor(path: Path) -> Predictor:
         if not images:
             return [answer for answer in answers if answer is not None]
         pixels = tf.cast(np.stack(images), tf.float32)
-        rows = iter(np.asarray(forward(pixels)))
+        found = np.asarray(forward(pixels))
+        probabilities = iter(found[:, : len(run.class_names)])
+        scores: Iterator[float | None] = itertools.repeat(None)
+        limit = math.inf
+        if novelty is not None:
+            scores = iter(novelty.scores(found[:, len(run.class_names) :]).tolist())
+            limit = novelty.threshold
         return [
-            _best_first(next(rows), run.class_names) if answer is None else answer
+            _best_first(next(probabilities), run.class_names, score=next(scores), limit=limit)
+            if answer is None
+            else answer
             for answer in answers
         ]
 
@@ -114,14 +132,33 @@ def _run_predictor(path: Path) -> Predictor:
         class_names=run.class_names,
         multi_label=run.multi_label,
         thresholds=_by_label(run.class_names, run.thresholds),
+        tells_unknown=novelty is not None,
     )
 
 
-def _best_first(probabilities: NDArray[np.float32], class_names: Sequence[str]) -> Answer:
+def _network_of(run: FinishedRun) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return what gives probabilities, and features beside them where they tell of novelty."""
+    if run.novelty is None:
+        return lambda pixels: run.model(pixels, training=False)
+    both = answering_with_features(run.model)
+    return lambda pixels: tf.concat(
+        [tf.cast(one, tf.float32) for one in both(pixels, training=False)], axis=1
+    )
+
+
+def _best_first(
+    probabilities: NDArray[np.float32],
+    class_names: Sequence[str],
+    *,
+    score: float | None,
+    limit: float,
+) -> Answer:
     order = np.argsort(-probabilities, kind="stable")
     return Answer(
         classes=tuple(class_names[index] for index in order),
         scores=tuple(float(probabilities[index]) for index in order),
+        unknown_score=score,
+        is_unknown=score is not None and score > limit,
     )
 
 
@@ -133,10 +170,16 @@ def _savedmodel_predictor(path: Path) -> Predictor:
     model = load_savedmodel(path)
 
     def answer_all(contents: Sequence[bytes]) -> list[Answer]:
-        classes, scores = model.predict(list(contents))
+        found = model.ask(list(contents))
+        unknown = found.get("unknown_score"), found.get("is_unknown")
         return [
-            Answer(tuple(map(str, labels)), tuple(map(float, values)))
-            for labels, values in zip(classes, scores, strict=True)
+            Answer(
+                tuple(map(str, labels)),
+                tuple(map(float, found["scores"][row])),
+                unknown_score=None if unknown[0] is None else float(unknown[0][row]),
+                is_unknown=False if unknown[1] is None else bool(unknown[1][row]),
+            )
+            for row, labels in enumerate(found["classes"])
         ]
 
     def predict(contents: Sequence[bytes]) -> list[Answer]:
@@ -158,6 +201,7 @@ def _savedmodel_predictor(path: Path) -> Predictor:
         class_names=tuple(model.class_names),
         multi_label=model.multi_label,
         thresholds=_by_label(model.class_names, model.thresholds),
+        tells_unknown=model.tells_unknown,
     )
 
 

@@ -11,8 +11,9 @@ import keras
 
 from kerastl.deploy.savedmodel import ExportResult, export_savedmodel
 from kerastl.errors import ConfigError, ExportError
+from kerastl.features.novelty import Novelty, read_novelty
 from kerastl.models.classifier import feature_model
-from kerastl.run_folder import HELD_OUT, MODEL, read_labels
+from kerastl.run_folder import HELD_OUT, MODEL, NOVELTY, read_labels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FinishedRun:
         resize_mode: How images of other sizes are fitted.
         multi_label: Whether an image can have several classes.
         thresholds: Then for each class the probability from which it counts; else None.
+        novelty: What tells pictures of another kind; None for runs that did not learn it.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class FinishedRun:
     resize_mode: str
     multi_label: bool
     thresholds: tuple[float, ...] | None = None
+    novelty: Novelty | None = None
 
 
 def load_run(path: str | Path) -> FinishedRun:
@@ -67,6 +70,7 @@ def load_run(path: str | Path) -> FinishedRun:
         resize_mode=str(labels["resize_mode"]),
         multi_label=bool(labels["multi_label"]),
         thresholds=None if thresholds is None else tuple(map(float, thresholds)),
+        novelty=read_novelty(path / NOVELTY) if (path / NOVELTY).is_file() else None,
     )
 
 
@@ -100,6 +104,7 @@ def export_run(
         features=feature_model(run.model),
         held_out=contents,
         measured=measured,
+        novelty=run.novelty,
     )
 
 

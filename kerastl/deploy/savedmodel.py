@@ -10,26 +10,32 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.data.decode import decode_error_reason
 from kerastl.deploy.parity import Parity, prove_parity
-from kerastl.deploy.signatures import DESCRIPTIONS, trace_signatures
+from kerastl.deploy.signatures import (
+    DESCRIPTIONS,
+    UNKNOWN_DESCRIPTION,
+    NoveltyInGraph,
+    trace_signatures,
+)
 from kerastl.errors import ConfigError, ExportError
 from kerastl.evaluation.thresholds import as_thresholds
+from kerastl.evaluation.unknown import FALSE_ALARMS
+from kerastl.features.novelty import Novelty
 
 LABELS_FILE = "labels.txt"
 THRESHOLDS_FILE = "thresholds.txt"
@@ -82,6 +88,7 @@ def export_savedmodel(
     measured: Sequence[Sequence[float]] | None = None,
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
+    novelty: Novelty | None = None,
 ) -> ExportResult:
     """Write a model as DIRECTORY/VERSION for TF Serving, once it is proven to answer alike.
 
@@ -103,6 +110,8 @@ def export_savedmodel(
         multi_label: Whether an image can have several classes; noted for the readers.
         thresholds: Then for each class the score from which it counts as answered; an asset
             of its own beside the labels, one per line. Without them, 0.5.
+        novelty: What tells pictures of another kind by `features`, for two outputs more; then
+            `model` must be one of `kerastl.models.classifier`.
 
     Returns:
         Where it is and how alike it answers.
@@ -126,12 +135,14 @@ def export_savedmodel(
         ]
     directory = Path(directory)
     with _partial_folder(directory) as partial:
+        in_graph = None if novelty is None else NoveltyInGraph(novelty)
         signatures = trace_signatures(
             model,
             features=features,
             class_names=class_names,
             image_size=image_size,
             resize_mode=resize_mode,
+            novelty=in_graph,
         )
         with _writing(directory):
             _save(signatures, partial, assets=assets)
@@ -144,6 +155,7 @@ def export_savedmodel(
             held_out=held_out,
             features=features,
             measured=measured,
+            novelty=novelty,
         )
         with _writing(directory):
             sidecar = {
@@ -154,6 +166,7 @@ def export_savedmodel(
                 "assets": {name: ASSETS[name] for name in assets},
                 "preprocessing": "inside the graph; give encoded images or RGB 0..255",
                 "signatures": {name: DESCRIPTIONS[name] for name in signatures},
+                "unknown": _unknown_note(novelty),
                 "largest_probability_difference": parity.max_difference,
                 # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
                 "exported_with": {
@@ -172,6 +185,20 @@ def export_savedmodel(
         size_bytes=size_bytes,
         seconds=time.monotonic() - started,
     )
+
+
+def _unknown_note(novelty: Novelty | None) -> dict[str, Any] | None:
+    """Return what a reader should know of the outputs that tell pictures of another kind."""
+    if novelty is None:
+        return None
+    return {
+        "outputs": UNKNOWN_DESCRIPTION,
+        "threshold": novelty.threshold if math.isfinite(novelty.threshold) else None,
+        "false_alarms": FALSE_ALARMS,
+        "num_validation": novelty.num_validation,
+        "num_neighbours": novelty.num_neighbours,
+        "num_known": len(novelty.known),
+    }
 
 
 def _check_arguments(
@@ -268,15 +295,19 @@ def _partial_folder(directory: Path) -> Iterator[Path]:
                 directory.rmdir()  # succeeds only where the first export of a model failed
 
 
-def _versions(directory: Path) -> list[int]:
-    """Return the versions in a folder, ascending, as TF Serving reads their names."""
+def versions_in(directory: Path) -> list[int]:
+    """Return the versions in a folder, ascending, as TF Serving reads their names.
+
+    Args:
+        directory: EXPORT_DIR/NAME.
+    """
     names = (path.name for path in directory.iterdir() if path.is_dir())
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def _publish(partial: Path, directory: Path) -> int:
     """Give the folder the next version as its name; if someone was faster, the one after."""
-    version = max(_versions(directory), default=0) + 1
+    version = max(versions_in(directory), default=0) + 1
     while True:
         try:
             partial.rename(directory / str(version))
@@ -285,95 +316,3 @@ def _publish(partial: Path, directory: Path) -> int:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             version += 1
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A loaded SavedModel.
-
-    Attributes:
-        path: DIRECTORY/VERSION.
-        class_names: The labels, in the order of the model's outputs.
-        multi_label: Whether an image can have several labels, or none.
-        thresholds: Then the score from which each label counts, in the same order.
-    """
-
-    path: Path
-    class_names: tuple[str, ...]
-    multi_label: bool
-    thresholds: tuple[float, ...] | None
-    _root: Any = field(repr=False)
-
-    def predict(
-        self, images_bytes: Sequence[bytes], *, batch_size: int = 32
-    ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-        """Return labels and scores, best first.
-
-        Args:
-            images_bytes: The contents of n image files.
-            batch_size: Images at a time.
-
-        Returns:
-            classes, str of shape (n, num_classes), and scores, float32 of the same shape.
-
-        Raises:
-            tf.errors.InvalidArgumentError: One of the images cannot be read; see
-                `kerastl.data.decode.decode_error_reason`.
-        """
-        serve = self._root.signatures["serving_default"]
-        shape = (len(images_bytes), len(self.class_names))
-        classes = np.empty(shape, object)
-        scores = np.empty(shape, np.float32)
-        for start in range(0, len(images_bytes), batch_size):
-            rows = slice(start, start + batch_size)
-            answer = serve(image_bytes=tf.constant(list(images_bytes[rows]), tf.string))
-            classes[rows] = [
-                [label.decode() for label in labels] for labels in answer["classes"].numpy()
-            ]
-            scores[rows] = answer["scores"].numpy()
-        return classes.astype(np.str_), scores
-
-
-def load_savedmodel(path: str | os.PathLike[str]) -> ServedModel:
-    """Load what `export_savedmodel` wrote.
-
-    Args:
-        path: DIRECTORY, for its highest version, or DIRECTORY/VERSION.
-
-    Returns:
-        The model, whose `predict` takes encoded images.
-
-    Raises:
-        ConfigError: There is no such SavedModel.
-    """
-    path = Path(path)
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        versions = _versions(path)
-        path = path / str(versions[-1]) if versions else path
-    labels_path = path / "assets" / LABELS_FILE
-    try:
-        labels = labels_path.read_text(encoding="utf-8")
-        sidecar = json.loads((path / "assets.extra" / SIDECAR_FILE).read_text("utf-8"))
-        multi_label = bool(sidecar["multi_label"])
-        thresholds = _read_thresholds(path / "assets" / THRESHOLDS_FILE)
-        root = tf.saved_model.load(str(path))
-    except (OSError, tf.errors.OpError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{str(path)!r} is no SavedModel that kerastl exported "
-            f"({str(error).splitlines()[0][:200]}). Give a folder such as saved_models/NAME or "
-            "saved_models/NAME/1; python -m kerastl.export makes one of a run folder."
-        ) from None
-    return ServedModel(
-        path=path,
-        class_names=tuple(labels.splitlines()),
-        multi_label=multi_label,
-        thresholds=thresholds,
-        _root=root,
-    )
-
-
-def _read_thresholds(path: Path) -> tuple[float, ...] | None:
-    """Return one number per line, or None where there is no such file."""
-    if not path.is_file():
-        return None
-    return tuple(float(line) for line in path.read_text(encoding="utf-8").splitlines())

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerastl.data.preparation import prepare_image
 from kerastl.data.resize import resize_image
+from kerastl.features.novelty import Novelty
+from kerastl.models.classifier import answering_with_features
 
 # Images decoded at the same time. 8 gave all of two cores (58 ms for 32 JPEGs of 1280x960,
 # against 117 ms with 1); more cores need more, and each holds one unpacked image.
@@ -26,6 +29,41 @@ DESCRIPTIONS = {
     ),
     "features": "image_bytes as serving_default -> features: float32 (n, num_features), pooled",
 }
+# What the first two also give where it was learnt which pictures are of a known kind.
+UNKNOWN_DESCRIPTION = (
+    "unknown_score: float32 (n,), how far from what was trained on, 0..2; "
+    "is_unknown: bool (n,), whether that is above the threshold"
+)
+
+
+class NoveltyInGraph(tf.Module):
+    """`kerastl.features.novelty.Novelty` as TensorFlow operations.
+
+    Its user must hold it until its functions are saved: they hold variables weakly.
+    """
+
+    def __init__(self, novelty: Novelty) -> None:
+        """Remember what is known.
+
+        Args:
+            novelty: What it is about.
+        """
+        super().__init__(name="novelty")
+        self.num_neighbours, self.threshold = novelty.num_neighbours, novelty.threshold
+        # A variable: its content goes to the file of the weights, not into the graph.
+        self.known = tf.Variable(novelty.known, trainable=False, name="known_features")
+
+    def outputs(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return how far images are from what is known, and whether that is too far.
+
+        Args:
+            features: float32 of shape (n, num_features).
+        """
+        lengths = tf.norm(features, axis=1, keepdims=True)
+        units = features / tf.maximum(lengths, np.finfo(np.float32).tiny)
+        nearness = tf.matmul(units, tf.cast(self.known, tf.float32), transpose_b=True)
+        score = 1 - tf.math.top_k(nearness, k=self.num_neighbours).values[:, -1]
+        return {"unknown_score": score, "is_unknown": score > self.threshold}
 
 
 def trace_signatures(
@@ -35,6 +73,7 @@ def trace_signatures(
     class_names: Sequence[str],
     image_size: tuple[int, int],
     resize_mode: str,
+    novelty: NoveltyInGraph | None = None,
 ) -> dict[str, Any]:
     """Return the signatures as traced functions, TensorFlow operations only.
 
@@ -44,6 +83,8 @@ def trace_signatures(
         class_names: In the order of the probabilities.
         image_size: (height, width) in pixels that images are brought to.
         resize_mode: See `kerastl.data.resize.resize_image`.
+        novelty: What tells pictures of another kind; without it, no such outputs. Then `model` must
+            be one of `kerastl.models.classifier`.
 
     Returns:
         Name to concrete function, see `DESCRIPTIONS`.
@@ -62,6 +103,7 @@ def trace_signatures(
         b'g'
     """
     labels = tf.constant(list(class_names), tf.string)
+    with_features = None if novelty is None else answering_with_features(model)
 
     def decode(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
@@ -71,18 +113,24 @@ def trace_signatures(
             parallel_iterations=PARALLEL_DECODES,
         )
 
-    def run(network: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
+    def run(network: keras.Model, pixels: tf.Tensor) -> Any:
         # Convolutions on CPUs give an empty batch a wrong shape; so one image for none.
         count = tf.shape(pixels)[0]
         some = tf.cond(
             count > 0, lambda: pixels, lambda: tf.zeros((1, *image_size, 3), pixels.dtype)
         )
         some = tf.ensure_shape(some, (None, *image_size, 3))
-        return tf.cast(network(tf.cast(some, tf.float32), training=False), tf.float32)[:count]
+        answers = network(tf.cast(some, tf.float32), training=False)
+        return tf.nest.map_structure(lambda one: tf.cast(one, tf.float32)[:count], answers)
 
     def best_first(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores, order = tf.math.top_k(run(model, pixels), k=len(class_names))
-        return {"classes": tf.gather(labels, order), "scores": scores}
+        if novelty is None:
+            probabilities, unknown = run(model, pixels), {}
+        else:
+            probabilities, found = run(with_features, pixels)
+            unknown = novelty.outputs(found)
+        scores, order = tf.math.top_k(probabilities, k=len(class_names))
+        return {"classes": tf.gather(labels, order), "scores": scores, **unknown}
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return best_first(decode(image_bytes))

@@ -129,6 +129,7 @@ class Report:
         subgroups: How good the kept model is group by group, if groups were named.
         unknown: How well the kept model tells pictures of something else, if such were given.
         sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
+        known_kind: How pictures of another kind are told, in sentences; may be empty.
         points: Thresholds for a wanted recall or precision of each class, and what they give, from
             `kerastl.evaluation.operating_points`.
     """
@@ -157,6 +158,7 @@ class Report:
     subgroups: Subgroups | None = None
     unknown: UnknownMetrics | None = None
     sets: str = ""
+    known_kind: str = ""
     points: Sequence[Mapping[str, Any]] = ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from kerastl.evaluation.intervals import (
     percentile_estimate,
     proportion,
 )
+from kerastl.evaluation.measure_words import percent
 from kerastl.evaluation.ranking import rank_rows, ranking_areas
 
 # Part of the images of known classes that may be called unknown.
@@ -23,6 +25,8 @@ FALSE_ALARMS = 0.05
 # As in its paper: the power that makes small probabilities count, and how many of them do.
 _GAMMA, _MOST_CLASSES = 0.1, 100
 _RESAMPLES = 1000
+_NOVELTY = "distance to what was trained on (kNN)"
+_NONE = np.zeros(0, bool)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class UnknownMetrics:
         doubts: One for each score, the usual one first.
         mean_confidence: Of the answers to pictures of something else, 0..1.
         words: What that means, in sentences.
+        called_unknown: Share of the pictures of something else that the model itself calls
+            unknown, by its own threshold; None where it has none.
+        false_alarms: The same of the images of the classes.
     """
 
     num_known: int
@@ -59,6 +66,8 @@ class UnknownMetrics:
     doubts: tuple[Doubt, ...]
     mean_confidence: float
     words: str
+    called_unknown: Estimate | None = None
+    false_alarms: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that `json.dumps` takes."""
@@ -96,6 +105,8 @@ def unknown_metrics(
     known: NDArray[np.floating[Any]],
     unknown: NDArray[np.floating[Any]],
     *,
+    novelty: tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]] | None = None,
+    called: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
     groups: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> UnknownMetrics:
@@ -105,6 +116,9 @@ def unknown_metrics(
         known: Float of shape (n, num_classes): answers to images of the classes that were not
             trained on.
         unknown: Float of shape (m, num_classes): answers to pictures of something else.
+        novelty: Float of shape (n,) and (m,): how far both are from what was trained on, see
+            `kerastl.features.novelty`.
+        called: bool of shape (n,) and (m,): what the model itself calls unknown.
         groups: Of shape (n,): known images of one group are not independent of each other.
         seed: Of the resamples.
 
@@ -124,6 +138,11 @@ def unknown_metrics(
             f"{len(known)} and {len(unknown)}."
         )
     own, other = doubt_scores(known), doubt_scores(unknown)
+    if novelty is not None:
+        own, other = (
+            {_NOVELTY: np.asarray(far, np.float64), **scores}
+            for far, scores in zip(novelty, (own, other), strict=True)
+        )
     is_unknown = np.repeat([False, True], [len(known), len(unknown)])
     members = None
     if groups is not None:  # each picture of something else is a group of its own
@@ -141,8 +160,41 @@ def unknown_metrics(
         area = _area(is_unknown, np.concatenate([score, other[name]]), members, seed=seed)
         doubts.append(Doubt(name, area, threshold, found))
     confidence = float(np.max(unknown, axis=1).mean())
-    return UnknownMetrics(
-        len(known), len(unknown), tuple(doubts), confidence, _words(doubts, confidence)
+    alarms, told = (proportion(float(one.sum()), len(one)) for one in called or (_NONE, _NONE))
+    words = _words(doubts, confidence)
+    if alarms is not None and told is not None:
+        words += (
+            f" By its own threshold it calls {told.value:.0%} of them unknown, and "
+            f"{alarms.value:.1%} of the images of the classes ({alarms.low:.1%} to "
+            f"{alarms.high:.1%}; {FALSE_ALARMS:.0%} were stated)."
+        )
+    return UnknownMetrics(len(known), len(unknown), tuple(doubts), confidence, words, told, alarms)
+
+
+def known_kind_words(measures: Mapping[str, Any], *, command: str) -> str:
+    """Return how a run tells pictures of another kind, in sentences.
+
+    Args:
+        measures: What metrics.json holds of that: num_known, num_neighbours, threshold,
+            num_validation, false_alarms and test_called_unknown.
+        command: What to type to measure it on one's own pictures of something else.
+    """
+    nearest = measures["num_neighbours"]
+    which = "the nearest" if nearest == 1 else f"number {nearest} of the nearest"
+    words = (
+        f"For every picture the model also says how far it is from what it was trained on: from "
+        f"{which} of {measures['num_known']:,} training images. "
+    )
+    if measures["threshold"] is None:
+        return (
+            f"{words}From where on that is something else, {measures['num_validation']} validation "
+            f"images are too few to say: nothing is called unknown. {command}"
+        )
+    return (
+        f"{words}Above {measures['threshold']:.3g}, which by {measures['num_validation']:,} "
+        f"validation images at most {measures['false_alarms']:.0%} of images like these exceed, it "
+        f"is called unknown; of the test images {percent(measures['test_called_unknown'])} are. "
+        f"{command}"
     )
 
 

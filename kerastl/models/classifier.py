@@ -230,6 +230,37 @@ def parts_of(model: keras.Model) -> ClassifierParts:
     )
 
 
+def answering_with_features(model: keras.Model) -> keras.Model:
+    """Return a model that gives its pooled features beside its answers; it shares all variables.
+
+    Where the answer is that to the image alone, both come from one pass.
+
+    Args:
+        model: A classifier made by `build_classifier`, or one around it such as
+            `kerastl.models.view_mean` makes; then the features are those of the image as it is.
+
+    Returns:
+        From float32 (batch, height, width, 3), RGB 0..255, to probabilities, float32 (batch,
+        num_classes), and features, float32 (batch, num_features).
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> backbone = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+        >>> model = build_classifier(backbone, num_classes=3, image_size=(8, 8),
+        ...                          preprocessing="identity")
+        >>> answering_with_features(model).output_shape
+        [(None, 3), (None, 4)]
+    """
+    features = feature_model(model)
+    if model.name == CLASSIFIER:
+        answer = features.output
+        for layer in parts_of(model).head:
+            answer = layer(answer)
+    else:
+        answer = model(features.input, training=False)
+    return keras.Model(features.input, [answer, features.output], name="answer_and_features")
+
+
 def feature_model(model: keras.Model) -> keras.Model:
     """Return the classifier up to the pooled features, sharing its variables.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
-from kerastl.deploy.savedmodel import load_savedmodel
+from kerastl.deploy.served_model import load_savedmodel
 
 TENSORFLOW = Path(importlib.util.find_spec("tensorflow").origin).parent
 CLIENT = Path(__file__).with_name("c_api_client.py")

@@ -14,7 +14,8 @@ from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
 from kerastl.deploy import savedmodel as savedmodel_module
 from kerastl.deploy.parity import prove_parity
-from kerastl.deploy.savedmodel import export_savedmodel, load_savedmodel
+from kerastl.deploy.savedmodel import export_savedmodel
+from kerastl.deploy.served_model import load_savedmodel
 from kerastl.errors import ConfigError, ExportError
 
 

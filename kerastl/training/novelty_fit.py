@@ -1,0 +1,135 @@
+"""What a trained model knows: features of some training images, and how new validation looks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.data.stream import Images
+from kerastl.errors import DataError
+from kerastl.features.extract import folded_feature_model
+from kerastl.features.halving import prove_in_memory
+from kerastl.features.novelty import (
+    MOST_KNOWN,
+    Novelty,
+    choose_num_neighbours,
+    fit_novelty,
+)
+from kerastl.features.store import Store
+from kerastl.features.stored_features import stored_features
+from kerastl.models.classifier import feature_model
+from kerastl.models.frozen import PROOF_IMAGES
+
+# Images that the threshold is from, and as many that tell what it is worth.
+_MOST_ASKED = 1_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownKind:
+    """What the kept model knows, and how new the test images look to it.
+
+    Attributes:
+        novelty: What tells pictures of another kind.
+        test_rows: int64: the test images that were asked; all, or 1,000 of them.
+        test_scores: float32 of shape (number of these,).
+    """
+
+    novelty: Novelty
+    test_rows: NDArray[np.int64] = field(repr=False)
+    test_scores: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def num_alarms(self) -> int:
+        """Test images that are called unknown."""
+        return int(np.sum(self.test_scores > self.novelty.threshold))
+
+
+def learn_known_kind(
+    classifier: keras.Model,
+    images: Images,
+    labels: NDArray[Any],
+    *,
+    splits: NDArray[np.str_],
+    store: Store,
+    batch_size: int,
+    seed: int,
+) -> KnownKind | None:
+    """Remember what the kept model makes of some training images, and ask it about the others.
+
+    Args:
+        classifier: Trained: made by `kerastl.models.classifier.build_classifier`, or around one.
+        images: uint8 of shape (n, height, width, 3), RGB 0..255.
+        labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
+        splits: Of shape (n,): "train", "val" or "test".
+        store: Where features may be kept already. Of a network that was trained it is no use.
+        batch_size: Images per step.
+        seed: Of which images are taken where there are more than 1,000 of a split.
+
+    Returns:
+        None where an image has gone or is damaged since it was trained on.
+
+    Raises:
+        FrozenPartError: The network does not give the same features twice.
+    """
+    random = np.random.default_rng(seed)
+    train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
+    known = _some_of_each_class(train, labels, random)
+    val, test = (np.sort(random.permutation(rows)[:_MOST_ASKED]) for rows in (val, test))
+    try:
+        features_of = _feature_reader(classifier, images, known, store=store, batch_size=batch_size)
+        counts = np.bincount(labels[known]) if labels.ndim == 1 else labels[known].sum(axis=0)
+        novelty = fit_novelty(
+            features_of(known, "Remembering what is known"),
+            features_of(val, "What is new in validation"),
+            num_neighbours=min(choose_num_neighbours(counts), len(known)),
+        )
+        return KnownKind(
+            novelty, test, novelty.scores(features_of(test, "What is new in the test"))
+        )
+    except DataError as error:  # a file that is read anew has gone: no reason to lose the run
+        logger.warning("Nothing will tell pictures of another kind: %s", error)
+        return None
+
+
+def _some_of_each_class(
+    train: NDArray[np.int64], labels: NDArray[Any], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return at most so many training rows, small classes whole and large ones in part."""
+    if len(train) <= MOST_KNOWN or labels.ndim == 2:
+        return np.sort(random.permutation(train)[:MOST_KNOWN])
+    order = random.permutation(train)
+    _, place = np.unique(labels[order], return_inverse=True)
+    # The first of each class, then the second of each, and so on.
+    turn = np.empty(len(order), np.int64)
+    for one in range(int(place.max()) + 1):
+        turn[place == one] = np.arange(np.sum(place == one))
+    return np.sort(order[np.argsort(turn, kind="stable")[:MOST_KNOWN]])
+
+
+def _feature_reader(
+    classifier: keras.Model,
+    images: Images,
+    known: NDArray[np.int64],
+    *,
+    store: Store,
+    batch_size: int,
+) -> Callable[..., NDArray[np.float32]]:
+    """Return the function from rows to pooled features, float32 as they will be served."""
+    model = folded_feature_model(classifier)
+    prove = functools.partial(
+        prove_in_memory,
+        model,
+        reference=feature_model(classifier),
+        pixels=images[known[:PROOF_IMAGES]],
+        dtype="float32",
+    )
+    return stored_features(model, images, store, batch_size=batch_size, prove=prove)
