@@ -168,7 +168,7 @@ def known_kind_measures(known_kind: KnownKind | None) -> dict[str, Any] | None:
         return None
     novelty = known_kind.novelty
     promised = math.isfinite(novelty.threshold)
-    called = proportion(known_kind.num_alarms, len(known_kind.test_rows)) if promised else None
+    called = proportion(known_kind.num_alarms, len(known_kind.test_scores)) if promised else None
     return {
         "num_known": len(novelty.known),
         "num_neighbours": novelty.num_neighbours,

@@ -24,6 +24,7 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.stream import Images
 from kerastl.data.table import label_text
+from kerastl.embedding_map import embedding_pictures
 from kerastl.errors import DataError
 from kerastl.evaluation.figures import figure_data_uri, file_data_uri, save_figure
 from kerastl.evaluation.pictures import (
@@ -93,6 +94,7 @@ def draw_pictures(
             f"{', by the class-weighted loss' if experiment.class_weights is not None else ''}.",
         )
     )
+    pictures += embedding_pictures(folder, record)
     for draw in (_augmentation, _mistakes):
         try:
             pictures += draw(record, images)

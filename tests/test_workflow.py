@@ -33,6 +33,7 @@ FILES = {
     "quarantine.csv", "label_candidates.csv", "README.md", "novelty.npz", "learning_curves.png",
     "learning_curves.svg", "reliability.png", "reliability.svg", "confusion_matrix.png",
     "confusion_matrix.svg", "ranking.png", "ranking.svg",
+    "embedding_map.png", "embedding_map.svg",
 }  # fmt: skip
 
 

@@ -22,12 +22,16 @@ from kerastl.errors import ConfigError, did_you_mean
 
 # From the palette of Okabe and Ito (2008), told apart with any colour vision.
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+PURPLE, YELLOW, SKY = "#b5628f", "#c79100", "#3d9fd6"
 INK, FAINT, GRID = "#24292f", "#6e7781", "#d8dee4"
 # What an SVG takes instead where the page around it is dark.
 _DARK = {
     BLUE: "#5cb3e6",
     ORANGE: "#f0904a",
     GREEN: "#3fc79e",
+    PURPLE: "#d998bd",
+    YELLOW: "#e8b84a",
+    SKY: "#8ccbee",
     INK: "#e6e9ed",
     FAINT: "#9aa4ae",
     GRID: "#3b424a",

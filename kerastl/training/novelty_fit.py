@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,11 @@ from kerastl.models.frozen import PROOF_IMAGES
 
 # Images that the threshold is from, and as many that tell what it is worth.
 _MOST_ASKED = 1_000
+_WORDS = {
+    "train": "Remembering what is known",
+    "val": "What is new in validation",
+    "test": "What is new in the test",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +44,16 @@ class KnownKind:
 
     Attributes:
         novelty: What tells pictures of another kind.
-        test_rows: int64: the test images that were asked; all, or 1,000 of them.
-        test_scores: float32 of shape (number of these,).
+        test_scores: float32 of shape (number of these,): of the test images that were asked.
+        rows: By split, int64: the images that were asked; all, or 1,000 of them.
+        features: By split, float32 of shape (number of these, num_features): what the kept model
+            makes of them.
     """
 
     novelty: Novelty
-    test_rows: NDArray[np.int64] = field(repr=False)
     test_scores: NDArray[np.float32] = field(repr=False)
+    rows: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    features: Mapping[str, NDArray[np.float32]] = field(repr=False)
 
     @property
     def num_alarms(self) -> int:
@@ -81,23 +89,22 @@ def learn_known_kind(
         FrozenPartError: The network does not give the same features twice.
     """
     random = np.random.default_rng(seed)
-    train, val, test = (np.flatnonzero(splits == name) for name in ("train", "val", "test"))
-    known = _some_of_each_class(train, labels, random)
-    val, test = (np.sort(random.permutation(rows)[:_MOST_ASKED]) for rows in (val, test))
+    known = _some_of_each_class(np.flatnonzero(splits == "train"), labels, random)
+    val, test = (
+        np.sort(random.permutation(np.flatnonzero(splits == name))[:_MOST_ASKED])
+        for name in ("val", "test")
+    )
+    rows = {"train": known, "val": val, "test": test}
     try:
         features_of = _feature_reader(classifier, images, known, store=store, batch_size=batch_size)
-        counts = np.bincount(labels[known]) if labels.ndim == 1 else labels[known].sum(axis=0)
-        novelty = fit_novelty(
-            features_of(known, "Remembering what is known"),
-            features_of(val, "What is new in validation"),
-            num_neighbours=min(choose_num_neighbours(counts), len(known)),
-        )
-        return KnownKind(
-            novelty, test, novelty.scores(features_of(test, "What is new in the test"))
-        )
+        found = {name: features_of(some, _WORDS[name]) for name, some in rows.items()}
     except DataError as error:  # a file that is read anew has gone: no reason to lose the run
         logger.warning("Nothing will tell pictures of another kind: %s", error)
         return None
+    counts = np.bincount(labels[known]) if labels.ndim == 1 else labels[known].sum(axis=0)
+    neighbours = min(choose_num_neighbours(counts), len(known))
+    novelty = fit_novelty(found["train"], found["val"], num_neighbours=neighbours)
+    return KnownKind(novelty, novelty.scores(found["test"]), rows, found)
 
 
 def _some_of_each_class(

@@ -46,7 +46,12 @@ def test_an_unknown_class_is_told(classifier):
     images, labels = painted(COLOURS, 240, seed=0)
     splits = np.repeat(["train", "val", "test"], 80)
     found = learn(classifier, images, labels, splits)
-    assert found.test_rows.tolist() == list(range(160, 240))
+    assert {name: len(rows) for name, rows in found.rows.items()} == {
+        "train": 80,
+        "val": 80,
+        "test": 80,
+    }
+    assert found.rows["test"].tolist() == list(range(160, 240))
     assert found.num_alarms <= 12  # 4 expected
     strange, _ = painted(np.array([[200, 200, 40]]), 60, seed=1)
     features = feature_model(classifier)(strange.astype(np.float32)).numpy()
