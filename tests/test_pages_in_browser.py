@@ -1,0 +1,109 @@
+"""Every page in a browser: nothing on its console, nothing out of its sides, readable by all.
+
+Skipped where there is no Chromium. What axe finds is what it can find: about half of what keeps
+people from reading a page.
+"""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerastl
+from kerastl import benchmark, check, evaluate, explain
+
+playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+LARGEST_BYTES = 5_000_000
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+def command(main, *words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    assert caught.value.code in (None, 0)
+
+
+@pytest.fixture(scope="module")
+def pages(painter, tmp_path_factory):
+    """A page of each kind, with as many of its sections as one job can have."""
+    place = tmp_path_factory.mktemp("pages")
+    folder = painter(place / "photos", per_class=70)
+    (folder / "2" / "broken.png").write_bytes(b"no image")
+    with (place / "table.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "camera"])
+        for number, path in enumerate(sorted(folder.glob("*/*.png"))):
+            rows.writerow([path, path.parent.name, ("old", "new")[number % 2]])
+    random = np.random.default_rng(0)
+    (place / "else").mkdir()
+    for number in range(8):
+        noise = random.integers(0, 256, (24, 24, 3), np.uint8)
+        Image.fromarray(noise).save(place / "else" / f"{number}.png")
+    # Half of the labels wrong: mistakes, label candidates, advice.
+    wrong = painter(place / "hard", per_class=40, noise=140, seed=1)
+    for number, path in enumerate(sorted(wrong.glob("1/*.png"))[:12]):
+        path.rename(wrong / "2" / f"moved {number}.png")
+    options = {"image_size": 32, "fine_tune_epochs": 2, "unfreeze_blocks": 1, "batch_size": 8}
+    for name, data in (("run", folder), ("hard", wrong)):
+        config = kerastl.FitConfig(
+            str(data), out=str(place / "runs" / name), val_fraction=0.3, augment="light", **options
+        )
+        kerastl.run(config)
+    run = place / "runs" / "run"
+    command(
+        evaluate.main, run, place / "table.csv", "--group-by", "camera", "--all-images",
+        "--unknown", place / "else", "--out", place / "evaluated",
+    )  # fmt: skip
+    command(explain.main, run, folder / "1" / "picture 0.png", "--out", place / "explained")
+    command(check.main, wrong, "--out", place / "checked")
+    command(
+        benchmark.main, "--backbone", "MobileNet", "--image-size", 32, "--images", 8,
+        "--batch-size", 4, "--rounds", 1, "--out", place / "measured",
+    )  # fmt: skip
+    found = {
+        "run": run / "report.html",
+        "hard": place / "runs" / "hard" / "report.html",
+        "evaluate": place / "evaluated" / "report.html",
+        "explain": place / "explained" / "explanation.html",
+        "check": place / "checked" / "check.html",
+        "benchmark": place / "measured" / "benchmark.html",
+    }
+    assert all(path.is_file() for path in found.values()), list(place.glob("*/*.html"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("kind", ["run", "hard", "evaluate", "explain", "check", "benchmark"])
+def test_a_page_is_whole(pages, browser, kind, width, scheme):
+    said = []
+    # Pages forbid all scripts; the examiner is one.
+    with browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+    ) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.extend([request.url] * (request.url[:4] == "http")))
+        page.goto(pages[kind].as_uri())
+        beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(beyond) == 0
+        found = axe.Axe().run(page)
+    assert said == []
+    assert found.violations_count == 0, found.generate_report()
+    assert pages[kind].stat().st_size < LARGEST_BYTES
