@@ -103,6 +103,24 @@ def data_words(options: DataOptions) -> str:
     return typed_words(options, DataOptions)
 
 
+# What does not say where images and labels are, but which of them count, and for what.
+_DIVISION = ("label_changes", "val_fraction", "test_fraction", "fold", "seed")
+
+
+def source_words(options: DataOptions) -> str:
+    """Return what to type after a command that divides nothing for the same images.
+
+    Args:
+        options: Which images.
+
+    Example:
+        >>> source_words(DataOptions("pets.csv", label_column="breed", val_fraction=0.3))
+        'pets.csv --label-column breed'
+    """
+    nothing: dict[str, Any] = dict.fromkeys(_DIVISION)
+    return typed_words(options, DataOptions, **nothing)
+
+
 def typed_words(
     options: DataOptions,
     kind: type[DataOptions],

@@ -25,7 +25,7 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_words
-from kerastl.data_options import data_words
+from kerastl.data_options import source_words
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import accuracy_difference
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report
@@ -90,21 +90,27 @@ def report_of(
         diagnosis="" if diagnosis is None else diagnosis.words,
         advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
         points=metrics["operating_points"],
-        known_kind=_known_kind(record, metrics["known_kind"]),
+        known_kind=_known_kind(metrics["known_kind"]),
+        known_kind_command=_known_kind_command(record),
         sets="" if metrics["prediction_sets"] is None else metrics["prediction_sets"]["words"],
         recipe=[(name, str(one.value), one.source) for name, one in record.recipe.settings.items()],
     )
 
 
-def _known_kind(record: Record, measures: Mapping[str, Any] | None) -> str:
+def _known_kind(measures: Mapping[str, Any] | None) -> str:
     """Return how pictures of another kind are told, in sentences; "" where nothing was learnt."""
     if measures is None:
         return ""
-    command = (
-        "What it makes of such pictures of yours: python -m kerastl.evaluate THIS_FOLDER "
-        f"{data_words(record.config)} --unknown PICTURES"
+    return known_kind_words(measures)
+
+
+def _known_kind_command(record: Record) -> str:
+    """Return what to type to measure that on pictures of something else; "" where that is none."""
+    if record.known_kind is None or record.table.multi_label or record.own_table:
+        return ""
+    return (
+        f"python -m kerastl.evaluate THIS_FOLDER {source_words(record.config)} --unknown PICTURES"
     )
-    return known_kind_words(measures, command="" if record.table.multi_label else command)
 
 
 def _pixels_of(images: Images, row: int) -> NDArray[np.uint8] | None:

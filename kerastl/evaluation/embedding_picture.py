@@ -30,6 +30,7 @@ from kerastl.evaluation.figures import (
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 # Ground of a region: as its class, hardly.
 _GROUND_OPACITY = 0.13
+_MOST_IN_A_ROW = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +86,11 @@ def embedding_figure(
         figure = new_figure(4.0 * len(panels), 4.2)
         for axes, panel in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
             _draw(axes, panel, labels, trained_on=trained_on, wrong=wrong, colors=colors)
+        handles = _legend(colors, class_names, any_wrong=bool(wrong.any()))
         figure.legend(
-            handles=_legend(colors, class_names, any_wrong=bool(wrong.any())),
+            handles=handles,
             loc="outside upper left",
-            ncols=4,
+            ncols=len(handles) if len(handles) <= _MOST_IN_A_ROW else _MOST_IN_A_ROW - 1,
             fontsize=8.5,
         )
     return figure

@@ -130,6 +130,7 @@ class Report:
         unknown: How well the kept model tells pictures of something else, if such were given.
         sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
         known_kind: How pictures of another kind are told, in sentences; may be empty.
+        known_kind_command: What to type to measure that; may be empty.
         points: Thresholds for a wanted recall or precision of each class, and what they give, from
             `kerastl.evaluation.operating_points`.
     """
@@ -159,6 +160,7 @@ class Report:
     unknown: UnknownMetrics | None = None
     sets: str = ""
     known_kind: str = ""
+    known_kind_command: str = ""
     points: Sequence[Mapping[str, Any]] = ()
 
 

@@ -171,30 +171,31 @@ def unknown_metrics(
     return UnknownMetrics(len(known), len(unknown), tuple(doubts), confidence, words, told, alarms)
 
 
-def known_kind_words(measures: Mapping[str, Any], *, command: str) -> str:
+def known_kind_words(measures: Mapping[str, Any]) -> str:
     """Return how a run tells pictures of another kind, in sentences.
 
     Args:
         measures: What metrics.json holds of that: num_known, num_neighbours, threshold,
             num_validation, false_alarms and test_called_unknown.
-        command: What to type to measure it on one's own pictures of something else.
+
+    Example:
+        >>> known_kind_words({"num_known": 60, "num_neighbours": 1, "threshold": None,
+        ...                   "num_validation": 9})[-64:]
+        'called unknown: 9 validation images are too few for a threshold.'
     """
-    nearest = measures["num_neighbours"]
-    which = "the nearest" if nearest == 1 else f"number {nearest} of the nearest"
+    nth = measures["num_neighbours"]
+    ending = {1: "", 2: "2nd ", 3: "3rd "}.get(nth, f"{nth}th ")
     words = (
-        f"For every picture the model also says how far it is from what it was trained on: from "
-        f"{which} of {measures['num_known']:,} training images. "
+        "For every picture the model also gives its distance to what it was trained on: to the "
+        f"{ending}nearest of {measures['num_known']:,} training images"
     )
+    count = f"{measures['num_validation']:,} validation images"
     if measures["threshold"] is None:
-        return (
-            f"{words}From where on that is something else, {measures['num_validation']} validation "
-            f"images are too few to say: nothing is called unknown. {command}"
-        )
+        return f"{words}. Nothing is called unknown: {count} are too few for a threshold."
     return (
-        f"{words}Above {measures['threshold']:.3g}, which by {measures['num_validation']:,} "
-        f"validation images at most {measures['false_alarms']:.0%} of images like these exceed, it "
-        f"is called unknown; of the test images {percent(measures['test_called_unknown'])} are. "
-        f"{command}"
+        f"{words}. Above {measures['threshold']:.3g} it is called unknown: as {count} have it, at "
+        f"most {measures['false_alarms']:.0%} of images like these. Of the test images "
+        f"{percent(measures['test_called_unknown'])} are."
     )
 
 

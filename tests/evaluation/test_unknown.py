@@ -5,7 +5,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from kerastl.errors import DataError
-from kerastl.evaluation.unknown import FALSE_ALARMS, doubt_scores, unknown_metrics
+from kerastl.evaluation.unknown import (
+    FALSE_ALARMS,
+    doubt_scores,
+    known_kind_words,
+    unknown_metrics,
+)
 
 
 def answers(random, count, *, sureness, num_classes=4):
@@ -75,3 +80,15 @@ def test_groups_widen_the_interval():
 def test_nothing_to_compare_is_refused():
     with pytest.raises(DataError, match="received 0 and 1"):
         unknown_metrics(np.zeros((0, 2)), np.ones((1, 2)) / 2)
+
+
+def test_a_run_says_what_it_calls_unknown():
+    told = {
+        "num_known": 1000, "num_neighbours": 10, "threshold": 0.1234, "num_validation": 300,
+        "false_alarms": 0.05, "test_called_unknown": {"value": 0.04, "low": 0.02, "high": 0.07},
+    }  # fmt: skip
+    words = known_kind_words(told)
+    assert "to the 10th nearest of 1,000 training images" in words
+    assert "Above 0.123 it is called unknown: as 300 validation images have it, at most 5%" in words
+    assert "4.0 % (2.0 to 7.0) are" in words
+    assert "to the nearest of" in known_kind_words({**told, "num_neighbours": 1})
