@@ -70,7 +70,22 @@ def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:
     Args:
         table: The images.
         config: Options of the data.
+
+    Raises:
+        ConfigError: The fractions leave no rows for training.
+        DataError: A class is too small to be on every side.
     """
+    if table.before is not None:
+        # Labels that were changed move no image to another side.
+        sides = split_table(table.before.table, config)[table.before.rows]
+        return split_rows(
+            table.labels,
+            given=sides,
+            class_names=table.class_names,
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+            seed=config.seed,
+        )
     options: dict[str, Any] = {
         "strata": table.strata,
         "groups": table.groups,

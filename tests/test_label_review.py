@@ -70,6 +70,8 @@ def test_what_was_planted_is_found_decided_and_heeded(mislabelled, tmp_path, cap
     split = pd.read_csv(second.path / "split.csv", dtype=str)
     assert len(split) == 119
     assert split.set_index("path").loc[others, "label"].tolist() == [moved[one] for one in others]
+    before = pd.read_csv(first.path / "split.csv", dtype=str).set_index("path")["split"]
+    assert (before[split["path"]].to_numpy() == split["split"].to_numpy()).all()
     left = pd.read_csv(second.path / "label_candidates.csv", dtype=str)
     assert not left["path"].isin(table["path"]).any()
     config = yaml.safe_load((second.path / "config.yaml").read_text())

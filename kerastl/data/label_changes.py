@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.data.table import ImageTable, subset
+from kerastl.data.table import ImageTable, TableBefore, subset
 from kerastl.errors import DataError, did_you_mean
 
 KEEP, RELABEL, DROP = "keep", "relabel", "drop"
@@ -96,6 +96,9 @@ def _check_action(action: str, said: str, *, where: str) -> None:
 def with_label_changes(table: ImageTable, changes: LabelChanges) -> ImageTable:
     """Return a table with other labels, and without the images that are dropped.
 
+    It remembers what it was: a split is that of the labels before, so that no image that a run was
+    trained on is in the test of the next.
+
     Args:
         table: The images, one label each.
         changes: What is to be done.
@@ -133,7 +136,10 @@ def with_label_changes(table: ImageTable, changes: LabelChanges) -> ImageTable:
         int(dropped.sum()),
         len(changes.named(KEEP)),
     )
-    return subset(replace(table, labels=labels), ~dropped)
+    left = subset(replace(table, labels=labels), ~dropped)
+    # Of the images themselves nothing is needed to divide them again.
+    before = TableBefore(replace(table, contents=None), np.flatnonzero(~dropped))
+    return replace(left, before=before)
 
 
 def _refuse_unknown(

@@ -32,6 +32,8 @@ class ImageTable:
         splits: Text of shape (n,), "train", "val" or "test" where the source decides, ""
             where it does not; None when it never does.
         strata: Shape (n,): what to keep in proportion beyond the class; None for nothing.
+        before: What was divided before labels were changed, so that all images stay on their side;
+            None where none were.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ImageTable:
     groups: NDArray[np.str_] | None = None
     splits: NDArray[np.str_] | None = None
     strata: NDArray[Any] | None = None
+    before: TableBefore | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths."""
@@ -62,6 +65,31 @@ class ImageTable:
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.labels.ndim == 2
+
+
+@dataclass(frozen=True, eq=False)
+class TableBefore:
+    """Images as they were before a person changed labels or dropped some.
+
+    Attributes:
+        table: All of them, with the labels of that time.
+        rows: int64 of shape (n,): which of them each image is that is left.
+    """
+
+    table: ImageTable
+    rows: NDArray[np.int64]
+
+    def chosen(self, rows: NDArray[np.int64]) -> TableBefore:
+        """Return the same without images that are not chosen; those that were dropped stay.
+
+        Args:
+            rows: Which of the images that are left.
+        """
+        stays = np.ones(len(self.table.ids), bool)
+        stays[self.rows] = False
+        stays[self.rows[rows]] = True
+        place = np.cumsum(stays) - 1
+        return TableBefore(subset(self.table, stays), place[self.rows[rows]])
 
 
 def label_words(label: NDArray[Any] | np.integer[Any], class_names: Sequence[str]) -> str:
@@ -118,6 +146,7 @@ def subset(table: ImageTable, rows: ArrayLike) -> ImageTable:
         groups=None if table.groups is None else table.groups[chosen],
         splits=None if table.splits is None else table.splits[chosen],
         strata=None if table.strata is None else table.strata[chosen],
+        before=None if table.before is None else table.before.chosen(chosen),
     )
 
 
