@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -14,6 +14,9 @@ from kerastl import terminal
 from kerastl.data.image_files import find_images
 from kerastl.errors import ConfigError
 from kerastl.run_folder import choose_run_folder, new_run_folder, publish
+
+if TYPE_CHECKING:
+    from kerastl.explanation import Question
 
 _HELP = """Show where in images the evidence for an answer is, and what the network sees.
 
@@ -37,6 +40,7 @@ def explain(
     class_name: str | None = None,
     layer: str | None = None,
     layers: Annotated[list[str], Parameter(negative="", consume_multiple=True)] | None = None,
+    preferred: Annotated[bool, Parameter(negative="")] = False,
     most: int = 12,
     out: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -49,6 +53,8 @@ def explain(
         class_name: Evidence for this class. Default: each image's own answer.
         layer: Layer whose maps Grad-CAM weights. Default: the last one.
         layers: Layers whose feature maps are shown. Default: the last of each size.
+        preferred: Also climb to the pictures that the strongest channels of these layers answer to
+            most: some minutes.
         most: Images at most; each is asked about 100 times.
         out: Folder to make. Default: explanations/NAME, then explanations/NAME-2 and so on.
         overwrite: Replace an existing folder of an explanation, once the new one is complete.
@@ -71,13 +77,13 @@ def explain(
             f"{str(run)!r} is no run folder. A SavedModel cannot be taken apart: give the run that "
             "it was exported from."
         )
-    question = Question(class_name, layer, tuple(layers or ()))
+    question = Question(class_name, layer, tuple(layers or ()), preferred)
     with terminal.progress_on_stderr():
         name = run.resolve().name
         folder = choose_run_folder(out, name=name, overwrite=overwrite, kind=EXPLANATION_FOLDER)
         finished = load_run(run)
         with new_run_folder(folder, kind=EXPLANATION_FOLDER) as partial:
-            command = command_of(run, images, question_words(class_name, layer, layers, most))
+            command = command_of(run, images, question_words(question, most))
             notes = write_explanation(partial, finished, files[:most], question, command=command)
             folder = publish(partial, folder, overwrite=overwrite, kind=EXPLANATION_FOLDER)
     for note in notes:
@@ -88,24 +94,22 @@ def explain(
     return EXIT_SOME_UNREADABLE if notes else 0
 
 
-def question_words(
-    class_name: str | None, layer: str | None, layers: Sequence[str] | None, most: int
-) -> list[str]:
+def question_words(question: Question, most: int) -> list[str]:
     """Return the options of an explanation as words of a command line.
 
     Args:
-        class_name: As given.
-        layer: As given.
-        layers: As given.
-        most: As given.
+        question: What is asked.
+        most: Images at most.
 
     Example:
-        >>> question_words("cat", None, ["a", "b"], 12)
-        ['--class-name', 'cat', '--layers', 'a', 'b']
+        >>> from kerastl.explanation import Question
+        >>> question_words(Question("cat", layers=("a", "b"), preferred=True), 12)
+        ['--class-name', 'cat', '--layers', 'a', 'b', '--preferred']
     """
-    words = ["--class-name", class_name] if class_name is not None else []
-    words += ["--layer", layer] if layer is not None else []
-    words += ["--layers", *layers] if layers else []
+    words = ["--class-name", question.class_name] if question.class_name is not None else []
+    words += ["--layer", question.layer] if question.layer is not None else []
+    words += ["--layers", *question.layers] if question.layers else []
+    words += ["--preferred"] if question.preferred else []
     words += ["--most", str(most)] if most != 12 else []
     return words
 

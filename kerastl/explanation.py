@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,15 @@ from kerastl.evaluation.explanation_pictures import (
     feature_maps_figure,
     filters_figure,
     layer_title,
+    preferred_figure,
+    strongest_channels,
 )
 from kerastl.evaluation.figures import file_data_uri, save_figure
 from kerastl.evaluation.report import Picture
 from kerastl.interpretation.attribution import grad_cam, occlusion
 from kerastl.interpretation.filters import first_filters
 from kerastl.interpretation.layer_maps import MapLayer, find_layer, map_layers, maps_of
+from kerastl.interpretation.preferred_pictures import preferred_pictures
 from kerastl.models.classifier import parts_of
 from kerastl.progress import Advance, track
 from kerastl.run_folder import FolderKind
@@ -42,6 +45,8 @@ PLACES = 10
 _AT_ONCE = 4
 # Rows of feature maps on the page.
 _MOST_LAYERS = 6
+_MOST_CHANNELS = 8
+_CLIMBED_STEPS = 128
 # Names of answers below each image.
 _MOST_ANSWERS = 3
 
@@ -54,11 +59,13 @@ class Question:
         class_name: Evidence for this class; None for each image's own answer.
         layer: Whose maps Grad-CAM weights; None for the last one.
         layers: Whose feature maps are shown; none for some from the input to the top.
+        preferred: Whether to climb to the pictures that their strongest channels answer to most.
     """
 
     class_name: str | None = None
     layer: str | None = None
     layers: tuple[str, ...] = ()
+    preferred: bool = False
 
 
 def write_explanation(
@@ -101,7 +108,9 @@ def write_explanation(
         layer=top.name,
         places=PLACES,
         images=images,
-        layers=_layer_pictures(folder, run, names[0], pixels[0], layers),
+        layers=_layer_pictures(
+            folder, run, names[0], pixels[0], layers, preferred=question.preferred
+        ),
         first=names[0],
         notes=notes,
     )
@@ -174,19 +183,23 @@ def _layer_pictures(
     name: str,
     image: NDArray[np.uint8],
     layers: Sequence[MapLayer],
+    *,
+    preferred: bool,
 ) -> list[Picture]:
     """Return feature maps of an image and the first filters, files of their own too."""
     found = maps_of(run.model, image[None], [layer.name for layer in layers])
-    titled = {
-        layer_title(
+    titles = {
+        layer.name: layer_title(
             layer.name,
             layer.shape,
             receptive_field=layer.receptive_field,
             image_pixels=max(image.shape[:2]),
-        ): found[layer.name][0]
+        )
         for layer in layers
     }
-    figure = feature_maps_figure(titled)
+    figure = feature_maps_figure(
+        {titles[one]: maps[0] for one, maps in found.items()}, num_channels=_MOST_CHANNELS
+    )
     (png,) = save_figure(figure, folder / "feature_maps", ["png"])
     pictures = [
         Picture(
@@ -197,14 +210,47 @@ def _layer_pictures(
             "(Luo et al. 2016).",
         )
     ]
+    if preferred:
+        strongest = {
+            one: strongest_channels(maps[0])[:_MOST_CHANNELS] for one, maps in found.items()
+        }
+        pictures.append(_preferred_picture(folder, run, strongest, titles))
+    return [*pictures, *_filter_pictures(folder, run)]
+
+
+def _preferred_picture(
+    folder: Path,
+    run: FinishedRun,
+    channels: Mapping[str, Sequence[int]],
+    titles: Mapping[str, str],
+) -> Picture:
+    """Return the pictures that channels answer to most, by layer; a file of its own too."""
+    climbed = {}
+    with track("Climbing to pictures", total=_CLIMBED_STEPS * len(channels)) as advance:
+        for layer, wanted in channels.items():
+            found = preferred_pictures(run.model, layer, wanted, steps=_CLIMBED_STEPS, tell=advance)
+            climbed[titles[layer]] = wanted, found.pictures
+    figure = preferred_figure(climbed, num_columns=_MOST_CHANNELS)
+    (png,) = save_figure(figure, folder / "preferred_pictures", ["png"])
+    return Picture(
+        "What these channels answer to most",
+        file_data_uri(png),
+        alt="For the strongest channels of some layers the picture that each answers to most.",
+        caption="The same channels as above. Found by climbing from noise, with no image of yours "
+        "(Olah et al. 2017): edges and textures at first, parts of things later. A network "
+        "without trained weights shows noise here.",
+    )
+
+
+def _filter_pictures(folder: Path, run: FinishedRun) -> list[Picture]:
+    """Return the first filters; none of a network that sees no colours first."""
     try:
         layer, filters = first_filters(run.model)
-    except ConfigError:  # a network that sees no colours first
-        return pictures
-    figure = filters_figure(filters)
-    (png,) = save_figure(figure, folder / "filters", ["png"])
+    except ConfigError:
+        return []
+    (png,) = save_figure(filters_figure(filters), folder / "filters", ["png"])
     height, width = filters.shape[1:3]
-    pictures.append(
+    return [
         Picture(
             f"The first filters: {layer}",
             file_data_uri(png),
@@ -212,8 +258,7 @@ def _layer_pictures(
             caption=f"{len(filters)} of {height} x {width} pixels, each scaled by its largest "
             "weight; mid-grey is no weight.",
         )
-    )
-    return pictures
+    ]
 
 
 def _layers(backbone: keras.Model, names: Sequence[str]) -> list[MapLayer]:

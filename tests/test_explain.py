@@ -46,22 +46,24 @@ def test_a_page_and_its_pictures(place, tmp_path):
     broken.write_bytes(b"no image")
     one = sorted((place / "photos").rglob("*.png"))[0]
     done = explain(
-        place / "run", one, broken, place / "photos", "--most", "4", "--out", tmp_path / "page"
-    )
+        place / "run", one, broken, place / "photos", "--most", "4", "--preferred",
+        "--out", tmp_path / "page",
+    )  # fmt: skip
     assert done.returncode == 1
     assert f"{broken}: " in done.stderr
     assert "Traceback" not in done.stderr
     assert "retracing" not in done.stderr
     assert "33 more images were found; --most 37 takes them too." in done.stdout
     names = {path.name for path in (tmp_path / "page").iterdir()}
-    assert {"explanation.html", "feature_maps.png", "filters.png"} < names
-    assert len(names) == 3 + 3
+    sheets = {"feature_maps.png", "preferred_pictures.png", "filters.png"}
+    assert {"explanation.html", *sheets} < names
+    assert len(names) == 1 + 3 + 3
     page = (tmp_path / "page" / "explanation.html").read_text()
-    assert page.count("data:image/png;base64,") == 3 + 2
+    assert page.count("data:image/png;base64,") == 3 + 3
     assert "stem: 11 x 11 x 8, each sees 3 x 3 pixels" not in page  # it is in the picture
     assert "Grad-CAM weights the maps of top by" in page
     assert "Left out" in page
-    assert "--most 4" in page
+    assert "--preferred --most 4" in page
     with Image.open(tmp_path / "page" / f"001-{one.stem.replace(' ', '-')}.png") as picture:
         assert picture.width > 2 * picture.height
 

@@ -107,6 +107,39 @@ def feature_maps_figure(
     return figure
 
 
+def preferred_figure(
+    pictures: Mapping[str, tuple[Sequence[int], NDArray[np.uint8]]], *, num_columns: int = 8
+) -> Figure:
+    """Draw the pictures that channels answer to most, a row for each layer.
+
+    Args:
+        pictures: By title: numbers of the channels, and uint8 of shape (number of these, height,
+            width, 3).
+        num_columns: Pictures of each layer at most.
+
+    Raises:
+        DataError: There is no layer.
+
+    Example:
+        >>> figure = preferred_figure({"stem": ([4, 7], np.zeros((2, 8, 8, 3), np.uint8))})
+        >>> [axes.get_xlabel() for axes in figure.axes]
+        ['4', '7']
+    """
+    if not pictures:
+        raise DataError("There are no pictures to draw: give at least one layer.")
+    with styled():
+        figure = new_figure(1.08 * num_columns, 1.5 * len(pictures))
+        rows = figure.subfigures(len(pictures), 1, squeeze=False)[:, 0]
+        for row, (title, (channels, shown)) in zip(rows, pictures.items(), strict=True):
+            row.suptitle(title, size=9, x=0.01, horizontalalignment="left")
+            several = zip(channels, shown, strict=True)
+            for place, (channel, picture) in enumerate(several, start=1):
+                axes = row.add_subplot(1, num_columns, place)
+                _show(axes, picture)
+                axes.set_xlabel(f"{channel}", size=7, color=FAINT, labelpad=2)
+    return figure
+
+
 def strongest_channels(maps: NDArray[np.floating[Any]]) -> list[int]:
     """Return the channels of feature maps by falling mean size.
 
