@@ -58,7 +58,7 @@ def reliability_figure(bins: Sequence[Mapping[str, Any]], *, several: bool = Fal
         )  # fmt: skip
         axes.set_title("How often it is there" if several else "How often it is right")
         axes.yaxis.set_major_formatter(_PERCENT)
-        axes.legend(loc="upper left", fontsize=8.5)
+        figure.legend(loc="outside upper left", ncols=2, fontsize=8.5)
         edges = [one["low"] for one in known], [one["high"] - one["low"] for one in known]
         counts = panels[1]
         counts.bar(
