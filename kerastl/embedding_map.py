@@ -20,7 +20,7 @@ _MOST_TRAINED, _MOST_NEW = 600, 600
 _REGION_ROWS = 160
 # Of the span of the points, around them.
 _MARGIN = 0.06
-# Fewer classes than this, and the answer depends on nothing but the two axes.
+# Up to so many classes the answer depends on nothing but the two axes.
 _EXACT_CLASSES = 3
 
 
@@ -34,7 +34,7 @@ def embedding_pictures(folder: Path, record: Record) -> list[Picture]:
         record: The run.
     """
     known, table = record.known_kind, record.table
-    if known is None or table.multi_label or len(known.rows["train"]) < 2:
+    if known is None or table.multi_label or min(known.features["train"].shape) < 2:
         return []
     most = {"train": _MOST_TRAINED, "test": _MOST_NEW}
     places = {name: _spread(len(known.rows[name]), count) for name, count in most.items()}
@@ -60,7 +60,7 @@ def embedding_pictures(folder: Path, record: Record) -> list[Picture]:
             caption="Training images (small) and test images. Left: what the network finds alike, "
             "the two directions in which its features vary most (PCA); images that lie apart from "
             "their class are worth a look. Right: what the head makes of it; the ground is the "
-            "class that is answered there"
+            "class that is answered there, to the image as it is"
             + (
                 "."
                 if exact

@@ -26,7 +26,7 @@ from kerastl.data.imbalance import chosen_by, class_ratio
 from kerastl.data.pixels import Unreadable
 from kerastl.data.sources import ImageTable
 from kerastl.data.table import label_text
-from kerastl.evaluation.intervals import proportion
+from kerastl.evaluation.intervals import share
 from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
@@ -150,32 +150,37 @@ def measure(record: Record) -> dict[str, Any]:
         class_names=record.table.class_names,
     )
     measured["operating_points"] = [one.to_dict() for one in points]
-    measured["known_kind"] = known_kind_measures(record.known_kind)
+    measured["known_kind"] = known_kind_measures(record)
     return measured
 
 
-def known_kind_measures(known_kind: KnownKind | None) -> dict[str, Any] | None:
+def known_kind_measures(record: Record) -> dict[str, Any] | None:
     """Return what tells pictures of another kind, and how many test images it calls so.
 
     Args:
-        known_kind: From `kerastl.training.novelty_fit.learn_known_kind`.
+        record: The run.
 
     Returns:
         Plain values; the threshold is None where validation images were too few for one. None
         where nothing was learnt.
     """
-    if known_kind is None:
+    if (known_kind := record.known_kind) is None:
         return None
-    novelty = known_kind.novelty
+    novelty, groups = known_kind.novelty, record.table.groups
     promised = math.isfinite(novelty.threshold)
-    called = proportion(known_kind.num_alarms, len(known_kind.test_scores)) if promised else None
+    called = share(
+        known_kind.test_scores > novelty.threshold,
+        groups=None if groups is None else groups[known_kind.rows["test"]],
+        seed=record.config.seed,
+    )
     return {
         "num_known": len(novelty.known),
         "num_neighbours": novelty.num_neighbours,
         "false_alarms": FALSE_ALARMS,
         "threshold": novelty.threshold if promised else None,
         "num_validation": novelty.num_validation,
-        "test_called_unknown": called and dataclasses.asdict(called),
+        "grouped": groups is not None,
+        "test_called_unknown": dataclasses.asdict(called) if called and promised else None,
     }
 
 

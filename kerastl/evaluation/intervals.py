@@ -148,6 +148,37 @@ def bootstrap_weights(
         yield drawn if member is None else drawn[member]
 
 
+def share(
+    hits: NDArray[np.bool_],
+    *,
+    groups: NDArray[Any] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate | None:
+    """Return the share of rows that are hits: Wilson's interval, or over groups the bootstrap's.
+
+    Args:
+        hits: bool of shape (n,).
+        groups: Of shape (n,): rows of one group are alike; None if rows are independent.
+        num_resamples: Of whole groups.
+        seed: Of the resamples.
+
+    Returns:
+        None without a row.
+
+    Example:
+        >>> hits = np.arange(40) < 10
+        >>> alone, grouped = share(hits), share(hits, groups=np.arange(40) // 10)
+        >>> alone.value == grouped.value, grouped.high - grouped.low > alone.high - alone.low
+        (True, True)
+    """
+    if groups is None or not len(hits):
+        return proportion(float(hits.sum()), len(hits))
+    blocks = bootstrap_weights(len(hits), groups=groups, num_resamples=num_resamples, seed=seed)
+    resampled = np.concatenate([hits @ weights / weights.sum(axis=0) for weights in blocks])
+    return percentile_estimate(float(hits.mean()), resampled, units=len(np.unique(groups)))
+
+
 def percentile_estimate(
     value: float,
     resampled: NDArray[np.float64],

@@ -16,6 +16,7 @@ from kerastl.evaluation.intervals import (
     bootstrap_weights,
     percentile_estimate,
     proportion,
+    share,
 )
 from kerastl.evaluation.measure_words import percent
 from kerastl.evaluation.ranking import rank_rows, ranking_areas
@@ -27,6 +28,10 @@ _GAMMA, _MOST_CLASSES = 0.1, 100
 _RESAMPLES = 1000
 _NOVELTY = "distance to what was trained on (kNN)"
 _NONE = np.zeros(0, bool)
+_GROUPED = (
+    " That share is of groups like those of validation taken together; of a single new group it "
+    "can be far larger."
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,9 @@ def unknown_metrics(
         area = _area(is_unknown, np.concatenate([score, other[name]]), members, seed=seed)
         doubts.append(Doubt(name, area, threshold, found))
     confidence = float(np.max(unknown, axis=1).mean())
-    alarms, told = (proportion(float(one.sum()), len(one)) for one in called or (_NONE, _NONE))
+    known_called, unknown_called = called or (_NONE, _NONE)
+    alarms = share(known_called, groups=None if called is None else groups, seed=seed)
+    told = share(unknown_called)
     words = _words(doubts, confidence)
     if alarms is not None and told is not None:
         words += (
@@ -176,7 +183,7 @@ def known_kind_words(measures: Mapping[str, Any]) -> str:
 
     Args:
         measures: What metrics.json holds of that: num_known, num_neighbours, threshold,
-            num_validation, false_alarms and test_called_unknown.
+            num_validation, false_alarms, grouped and test_called_unknown.
 
     Example:
         >>> known_kind_words({"num_known": 60, "num_neighbours": 1, "threshold": None,
@@ -196,6 +203,7 @@ def known_kind_words(measures: Mapping[str, Any]) -> str:
         f"{words}. Above {measures['threshold']:.3g} it is called unknown: as {count} have it, at "
         f"most {measures['false_alarms']:.0%} of images like these. Of the test images "
         f"{percent(measures['test_called_unknown'])} are."
+        f"{_GROUPED if measures['grouped'] else ''}"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
-from kerastl.errors import DataError
+from kerastl.errors import DataError, FrozenPartError
 from kerastl.features.extract import folded_feature_model
 from kerastl.features.halving import prove_in_memory
 from kerastl.features.novelty import (
@@ -55,11 +55,6 @@ class KnownKind:
     rows: Mapping[str, NDArray[np.int64]] = field(repr=False)
     features: Mapping[str, NDArray[np.float32]] = field(repr=False)
 
-    @property
-    def num_alarms(self) -> int:
-        """Test images that are called unknown."""
-        return int(np.sum(self.test_scores > self.novelty.threshold))
-
 
 def learn_known_kind(
     classifier: keras.Model,
@@ -83,10 +78,8 @@ def learn_known_kind(
         seed: Of which images are taken where there are more than 1,000 of a split.
 
     Returns:
-        None where an image has gone or is damaged since it was trained on.
-
-    Raises:
-        FrozenPartError: The network does not give the same features twice.
+        None where an image has gone or is damaged since it was trained on, or where the network
+        does not give the same features twice.
     """
     random = np.random.default_rng(seed)
     known = _some_of_each_class(np.flatnonzero(splits == "train"), labels, random)
@@ -98,7 +91,10 @@ def learn_known_kind(
     try:
         features_of = _feature_reader(classifier, images, known, store=store, batch_size=batch_size)
         found = {name: features_of(some, _WORDS[name]) for name, some in rows.items()}
-    except DataError as error:  # a file that is read anew has gone: no reason to lose the run
+    except (
+        DataError,
+        FrozenPartError,
+    ) as error:  # a file has gone, or folding is inexact: no reason to lose the run
         logger.warning("Nothing will tell pictures of another kind: %s", error)
         return None
     counts = np.bincount(labels[known]) if labels.ndim == 1 else labels[known].sum(axis=0)

@@ -85,10 +85,34 @@ def test_nothing_to_compare_is_refused():
 def test_a_run_says_what_it_calls_unknown():
     told = {
         "num_known": 1000, "num_neighbours": 10, "threshold": 0.1234, "num_validation": 300,
-        "false_alarms": 0.05, "test_called_unknown": {"value": 0.04, "low": 0.02, "high": 0.07},
+        "false_alarms": 0.05, "grouped": False,
+        "test_called_unknown": {"value": 0.04, "low": 0.02, "high": 0.07},
     }  # fmt: skip
     words = known_kind_words(told)
     assert "to the 10th nearest of 1,000 training images" in words
     assert "Above 0.123 it is called unknown: as 300 validation images have it, at most 5%" in words
     assert "4.0 % (2.0 to 7.0) are" in words
     assert "to the nearest of" in known_kind_words({**told, "num_neighbours": 1})
+    assert "far larger" in known_kind_words({**told, "grouped": True})
+    assert "far larger" not in words
+
+
+def test_what_a_model_itself_calls_unknown():
+    random = np.random.default_rng(4)
+    known, unknown = answers(random, 120, sureness=6), answers(random, 80, sureness=6)
+    far = random.normal(0, 1, 120), random.normal(4, 1, 80)
+    called = far[0] > 1.6, far[1] > 1.6
+    found = unknown_metrics(known, unknown, novelty=far, called=called)
+    first = found.doubts[0]
+    assert first.name == "distance to what was trained on (kNN)"
+    assert first.auroc.value == pytest.approx(
+        roc_auc_score(np.repeat([0, 1], [120, 80]), np.concatenate(far))
+    )
+    assert found.called_unknown.value == called[1].mean()
+    assert found.false_alarms.value == called[0].mean()
+    assert "By its own threshold it calls" in found.words
+    groups = np.argsort(far[0]) // 20  # alike within, as the frames of a film are
+    grouped = unknown_metrics(known, unknown, novelty=far, called=called, groups=groups)
+    assert grouped.false_alarms.value == found.false_alarms.value
+    assert grouped.false_alarms.method == "bootstrap"
+    assert unknown_metrics(known, unknown, novelty=far).called_unknown is None
