@@ -182,7 +182,7 @@ def known_kind_of(
         job.pixels.images,
         job.table.labels,
         splits=job.splits,
-        store=store if experiment.kept == PROBE else NO_STORE,
+        store=store if experiment.kept == PROBE else None,
         batch_size=job.recipe.value("batch_size"),
         seed=seed,
     )

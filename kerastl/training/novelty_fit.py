@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.errors import DataError, FrozenPartError
-from kerastl.features.extract import folded_feature_model
+from kerastl.features.extract import folded_feature_model, run_in_batches, trace_forward
 from kerastl.features.halving import prove_in_memory
 from kerastl.features.novelty import (
     MOST_KNOWN,
@@ -62,7 +62,7 @@ def learn_known_kind(
     labels: NDArray[Any],
     *,
     splits: NDArray[np.str_],
-    store: Store,
+    store: Store | None,
     batch_size: int,
     seed: int,
 ) -> KnownKind | None:
@@ -73,7 +73,8 @@ def learn_known_kind(
         images: uint8 of shape (n, height, width, 3), RGB 0..255.
         labels: int64 of shape (n,), or 0/1 of shape (n, num_classes).
         splits: Of shape (n,): "train", "val" or "test".
-        store: Where features may be kept already. Of a network that was trained it is no use.
+        store: Where features of a network that was not trained may be kept already; None for one
+            that was.
         batch_size: Images per step.
         seed: Of which images are taken where there are more than 1,000 of a split.
 
@@ -123,9 +124,9 @@ def _feature_reader(
     images: Images,
     known: NDArray[np.int64],
     *,
-    store: Store,
+    store: Store | None,
     batch_size: int,
-) -> Callable[..., NDArray[np.float32]]:
+) -> Callable[[NDArray[np.int64], str], NDArray[np.float32]]:
     """Return the function from rows to pooled features, float32 as they will be served."""
     model = folded_feature_model(classifier)
     prove = functools.partial(
@@ -135,4 +136,15 @@ def _feature_reader(
         pixels=images[known[:PROOF_IMAGES]],
         dtype="float32",
     )
-    return stored_features(model, images, store, batch_size=batch_size, prove=prove)
+    if store is not None:
+        return stored_features(model, images, store, batch_size=batch_size, prove=prove)
+    prove()
+    forward = trace_forward(model, images.shape[1:])
+    return lambda rows, description: run_in_batches(
+        forward,
+        images,
+        rows,
+        width=model.output_shape[-1],
+        batch_size=batch_size,
+        description=description,
+    )

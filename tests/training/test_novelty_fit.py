@@ -90,6 +90,8 @@ def test_stored_features_are_the_same(classifier, tmp_path):
     splits = np.repeat(["train", "val", "test"], 30)
     store = open_store(tmp_path / "cache", largest_bytes=2**20)
     plain = learn(classifier, images, labels, splits)
+    trained = learn(classifier, images, labels, splits, store=None)
+    np.testing.assert_array_equal(trained.novelty.known, plain.novelty.known)
     for _ in range(2):
         kept = learn(classifier, images, labels, splits, store=store)
         np.testing.assert_array_equal(kept.novelty.known, plain.novelty.known)
