@@ -30,7 +30,7 @@ class AnsweredImages:
         thresholds: With several labels from which probability on each counts; else None.
         novelty: float32 of shape (n,): how far each is from what the model was trained on; None
             where the model does not tell.
-        called_unknown: bool of shape (n,): where that is more than its threshold.
+        called_unknown: bool of shape (n,): where that is more than its threshold; None without.
     """
 
     ids: tuple[str, ...]

@@ -43,11 +43,14 @@ def embedding_pictures(folder: Path, record: Record) -> list[Picture]:
     trained_on = np.repeat([True, False], [len(places[name]) for name in most])
     answers = _logits(record.experiment.classifier, features)
     labels = table.labels[rows]
+    tested = record.rows("test")
+    right = record.answered("test", record.experiment.kept).right
+    wrong = np.isin(rows, tested[~right])
     figure = embedding_figure(
         [_alike(features), _answered(answers, features)],
         labels,
         trained_on=trained_on,
-        wrong=~trained_on & (answers.argmax(axis=1) != labels),
+        wrong=wrong,
         class_names=table.class_names,
     )
     _, svg = save_figure(figure, folder / "embedding_map")
@@ -60,7 +63,7 @@ def embedding_pictures(folder: Path, record: Record) -> list[Picture]:
             caption="Training images (small) and test images. Left: what the network finds alike, "
             "the two directions in which its features vary most (PCA); images that lie apart from "
             "their class are worth a look. Right: what the head makes of it; the ground is the "
-            "class that is answered there, to the image as it is"
+            f"class that is answered there{_to_one_view(record)}"
             + (
                 "."
                 if exact
@@ -68,6 +71,12 @@ def embedding_pictures(folder: Path, record: Record) -> list[Picture]:
             ),
         )
     ]
+
+
+def _to_one_view(record: Record) -> str:
+    """Return what the ground leaves out where answers are the mean over mirror images."""
+    several = len(record.experiment.answer_views) > 1
+    return ", to the image alone (rings: by the mean over its mirror images)" if several else ""
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

@@ -103,7 +103,8 @@ def _answers(
     """Return the answers to all images, and why some have none, by row."""
     place = {label: index for index, label in enumerate(predictor.class_names)}
     probabilities = np.zeros((len(table.ids), len(place)), np.float32)
-    novelty, called = np.full(len(table.ids), np.nan, np.float32), np.zeros(len(table.ids), bool)
+    novelty = np.full(len(table.ids), np.nan, np.float32)
+    called, promised = np.zeros(len(table.ids), bool), False
     faults: dict[int, str] = {}
     with track(f"Asking {name}", total=len(table.ids)) as advance:
         for start in range(0, len(table.ids), _BATCH_SIZE):
@@ -116,7 +117,9 @@ def _answers(
                 order = [place[label] for label in answer.classes]
                 probabilities[row, order] = answer.scores
                 if answer.unknown_score is not None:
-                    novelty[row], called[row] = answer.unknown_score, answer.is_unknown
+                    novelty[row] = answer.unknown_score
+                if answer.is_unknown is not None:
+                    called[row], promised = answer.is_unknown, True
             advance(len(rows))
     limits = predictor.thresholds
     tells = not np.isnan(novelty).all()
@@ -129,7 +132,7 @@ def _answers(
             groups=table.groups,
             thresholds=tuple(limits[label] for label in place) if limits else None,
             novelty=novelty if tells else None,
-            called_unknown=called if tells else None,
+            called_unknown=called if promised else None,
         ),
         faults,
     )

@@ -31,6 +31,7 @@ from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.evaluation.unknown import FALSE_ALARMS
+from kerastl.features.novelty import likely_false_alarms
 from kerastl.models.network import Network
 from kerastl.run_folder import DIGEST_LENGTH, PIXELS
 from kerastl.training.decision import FINE_TUNED, PROBE
@@ -179,6 +180,8 @@ def known_kind_measures(record: Record) -> dict[str, Any] | None:
         "false_alarms": FALSE_ALARMS,
         "threshold": novelty.threshold if promised else None,
         "num_validation": novelty.num_validation,
+        "likely_false_alarms": likely_false_alarms(novelty.num_validation),
+        "num_test": len(known_kind.test_scores),
         "grouped": groups is not None,
         "test_called_unknown": dataclasses.asdict(called) if called and promised else None,
     }

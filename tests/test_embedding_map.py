@@ -95,11 +95,36 @@ def record():
     known = SimpleNamespace(
         rows=rows, features={name: features(len(r)) for name, r in rows.items()}
     )
-    experiment = SimpleNamespace(classifier=classifier(3))
-    return SimpleNamespace(known_kind=known, table=table, experiment=experiment)
+    experiment = SimpleNamespace(classifier=classifier(3), kept="probe", answer_views=("as it is",))
+    return SimpleNamespace(
+        known_kind=known,
+        table=table,
+        experiment=experiment,
+        rows=rows.get,
+        answered=lambda *_: SimpleNamespace(right=np.arange(15) % 5 > 0),
+    )
+
+
+def test_rings_are_the_recorded_mistakes(record, tmp_path, monkeypatch):
+    drawn = {}
+
+    def draw(panels, labels, **options):
+        drawn.update(options, labels=labels)
+        return embedding_figure(panels, labels, **options)
+
+    monkeypatch.setattr("kerastl.embedding_map.embedding_figure", draw)
+    embedding_pictures(tmp_path, record)
+    assert np.flatnonzero(drawn["wrong"]).tolist() == [40, 45, 50]
+    assert drawn["trained_on"].tolist() == [True] * 40 + [False] * 15
+    np.testing.assert_array_equal(drawn["labels"][40:], np.arange(45, 60) % 3)
 
 
 def test_the_picture_is_a_file_too(record, tmp_path):
+    record.experiment.answer_views = ("as it is", "left-right")
+    assert "mean over its mirror images" in embedding_pictures(tmp_path, record)[0].caption
+    for path in tmp_path.iterdir():
+        path.unlink()
+    record.experiment.answer_views = ("as it is",)
     (picture,) = embedding_pictures(tmp_path, record)
     assert {path.name for path in tmp_path.iterdir()} == {"embedding_map.png", "embedding_map.svg"}
     assert picture.source.startswith("data:image/svg+xml")

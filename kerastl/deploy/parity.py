@@ -312,4 +312,12 @@ def _check_unknown(
         )
     if not np.array_equal(called, served > novelty.threshold):
         raise ExportError("The output `is_unknown` is not what is above the threshold.")
+    again = answers["pixels/unknown_score"]
+    if not _largest(again, served[: len(again)]) <= TOLERANCE or not np.array_equal(
+        answers["pixels/is_unknown"], again > novelty.threshold
+    ):
+        raise ExportError(
+            "The signatures `pixels` and `serving_default` differ in `unknown_score` or "
+            "`is_unknown` for the same image."
+        )
     return difference

@@ -35,14 +35,15 @@ class Answer:
         error: Why the image could not be read, or None.
         unknown_score: How far it is from what the model was trained on, 0..2; None where the
             model does not tell.
-        is_unknown: Whether that is farther than all but 5 % of images of its kind.
+        is_unknown: Whether that is farther than all but 5 % of images of the kind that it was
+            trained on; None where the model does not tell, or has no threshold.
     """
 
     classes: tuple[str, ...]
     scores: tuple[float, ...]
     error: str | None = None
     unknown_score: float | None = None
-    is_unknown: bool = False
+    is_unknown: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _best_first(
         classes=tuple(class_names[index] for index in order),
         scores=tuple(float(probabilities[index]) for index in order),
         unknown_score=score,
-        is_unknown=score is not None and score > limit,
+        is_unknown=None if score is None or math.isinf(limit) else score > limit,
     )
 
 
@@ -177,7 +178,9 @@ def _savedmodel_predictor(path: Path) -> Predictor:
                 tuple(map(str, labels)),
                 tuple(map(float, found["scores"][row])),
                 unknown_score=None if unknown[0] is None else float(unknown[0][row]),
-                is_unknown=False if unknown[1] is None else bool(unknown[1][row]),
+                is_unknown=bool(unknown[1][row])
+                if model.has_threshold and unknown[1] is not None
+                else None,
             )
             for row, labels in enumerate(found["classes"])
         ]

@@ -26,12 +26,14 @@ class ServedModel:
         class_names: The labels, in the order of the model's outputs.
         multi_label: Whether an image can have several labels, or none.
         thresholds: Then the score from which each label counts, in the same order.
+        has_threshold: Whether it says from where on an image is of an unknown kind.
     """
 
     path: Path
     class_names: tuple[str, ...]
     multi_label: bool
     thresholds: tuple[float, ...] | None
+    has_threshold: bool
     _root: Any = field(repr=False)
 
     @property
@@ -125,6 +127,7 @@ def load_savedmodel(path: str | os.PathLike[str]) -> ServedModel:
         class_names=tuple(labels.splitlines()),
         multi_label=multi_label,
         thresholds=thresholds,
+        has_threshold=(sidecar.get("unknown") or {}).get("threshold") is not None,
         _root=root,
     )
 

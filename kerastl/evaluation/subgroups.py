@@ -256,6 +256,8 @@ def _words(
     if gap is None or p_value is None:
         return f"Fewer than two groups by {column} have {LEAST_IMAGES} images or more.{left}"
     worst, best = judged[0], judged[-1]
+    if worst.accuracy.value == best.accuracy.value and p_value >= 0.05:
+        return f"By {column} it is right as often everywhere ({best.accuracy.value:.1%}).{left}"
     said = (
         f"By {column} it is best for {best.name} ({best.accuracy.value:.1%}) and worst for "
         f"{worst.name} ({worst.accuracy.value:.1%})"

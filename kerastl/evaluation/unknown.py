@@ -1,4 +1,4 @@
-"""Pictures of something else: how well a model's own doubt tells them from its classes."""
+"""Pictures of something else: how well doubt and distance tell them from the classes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class UnknownMetrics:
     Attributes:
         num_known: Images of the classes.
         num_unknown: Pictures of something else.
-        doubts: One for each score, the usual one first.
+        doubts: One for each score, the distance first where the model gives it.
         mean_confidence: Of the answers to pictures of something else, 0..1.
         words: What that means, in sentences.
         called_unknown: Share of the pictures of something else that the model itself calls
@@ -183,7 +183,8 @@ def known_kind_words(measures: Mapping[str, Any]) -> str:
 
     Args:
         measures: What metrics.json holds of that: num_known, num_neighbours, threshold,
-            num_validation, false_alarms, grouped and test_called_unknown.
+            num_validation, likely_false_alarms, false_alarms, num_test, grouped and
+            test_called_unknown.
 
     Example:
         >>> known_kind_words({"num_known": 60, "num_neighbours": 1, "threshold": None,
@@ -199,11 +200,12 @@ def known_kind_words(measures: Mapping[str, Any]) -> str:
     count = f"{measures['num_validation']:,} validation images"
     if measures["threshold"] is None:
         return f"{words}. Nothing is called unknown: {count} are too few for a threshold."
+    asked = f"the {measures['num_test']:,} test images that were asked"
     return (
-        f"{words}. Above {measures['threshold']:.3g} it is called unknown: as {count} have it, at "
-        f"most {measures['false_alarms']:.0%} of images like these. Of the test images "
-        f"{percent(measures['test_called_unknown'])} are."
-        f"{_GROUPED if measures['grouped'] else ''}"
+        f"{words}. Above {measures['threshold']:.3g} it is called unknown. As {count} have it, "
+        f"that are on average at most {measures['false_alarms']:.0%} of images like these, and "
+        f"with this threshold likely under {measures['likely_false_alarms']:.0%}; of {asked} "
+        f"{percent(measures['test_called_unknown'])} are.{_GROUPED if measures['grouped'] else ''}"
     )
 
 

@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from kerastl.data.preparation import prepare_image
 from kerastl.deploy import parity
+from kerastl.deploy.predictor import open_predictor
 from kerastl.deploy.savedmodel import export_savedmodel
 from kerastl.deploy.served_model import load_savedmodel
+from kerastl.deploy.signatures import NoveltyInGraph
 from kerastl.errors import ExportError
 from kerastl.features.novelty import Novelty, fit_novelty
 from kerastl.models.classifier import answering_with_features, build_classifier, feature_model
@@ -122,3 +124,26 @@ def test_another_memory_is_found_out(small, classifier, novelty, tmp_path, monke
     with pytest.raises(ExportError, match="`unknown_score` differs from the model's"):
         export(small, small, classifier, novelty, tmp_path)
     assert not (tmp_path / "photos").exists()
+
+
+def test_the_pixels_signature_is_proven_too(small, classifier, novelty, tmp_path, monkeypatch):
+    outputs, calls = NoveltyInGraph.outputs, []
+
+    def other_for_pixels(self, features):
+        calls.append(features)
+        found = outputs(self, features)
+        if len(calls) == 2:  # traced second
+            return {**found, "unknown_score": found["unknown_score"] + 0.1}
+        return found
+
+    monkeypatch.setattr(NoveltyInGraph, "outputs", other_for_pixels)
+    with pytest.raises(ExportError, match="`pixels` and `serving_default` differ"):
+        export(small, small, classifier, novelty, tmp_path)
+
+
+def test_a_predictor_without_a_threshold_does_not_say_known(small, classifier, novelty, tmp_path):
+    unsure = dataclasses.replace(novelty, threshold=float("inf"))
+    result = export(small, small, classifier, unsure, tmp_path)
+    (answer,) = open_predictor(result.path).predict(classifier.held_out[:1])
+    assert answer.unknown_score is not None
+    assert answer.is_unknown is None

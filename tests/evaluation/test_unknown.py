@@ -85,13 +85,15 @@ def test_nothing_to_compare_is_refused():
 def test_a_run_says_what_it_calls_unknown():
     told = {
         "num_known": 1000, "num_neighbours": 10, "threshold": 0.1234, "num_validation": 300,
-        "false_alarms": 0.05, "grouped": False,
+        "false_alarms": 0.05, "grouped": False, "likely_false_alarms": 0.071, "num_test": 400,
         "test_called_unknown": {"value": 0.04, "low": 0.02, "high": 0.07},
     }  # fmt: skip
     words = known_kind_words(told)
     assert "to the 10th nearest of 1,000 training images" in words
-    assert "Above 0.123 it is called unknown: as 300 validation images have it, at most 5%" in words
-    assert "4.0 % (2.0 to 7.0) are" in words
+    assert "Above 0.123 it is called unknown. As 300 validation images have it" in words
+    assert "on average at most 5%" in words
+    assert "likely under 7%" in words
+    assert "of the 400 test images that were asked 4.0 % (2.0 to 7.0) are" in words
     assert "to the nearest of" in known_kind_words({**told, "num_neighbours": 1})
     assert "far larger" in known_kind_words({**told, "grouped": True})
     assert "far larger" not in words

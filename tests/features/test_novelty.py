@@ -12,6 +12,7 @@ from kerastl.features.novelty import (
     Novelty,
     choose_num_neighbours,
     fit_novelty,
+    likely_false_alarms,
     read_novelty,
     write_novelty,
 )
@@ -71,10 +72,56 @@ def test_it_survives_its_file(tmp_path):
     assert read_novelty(tmp_path / "unsure.npz").threshold == math.inf
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("num_validation", [19, 60, 300])
+def test_one_threshold_alarms_as_the_distribution_says(num_validation):
+    random = np.random.default_rng(0)
+    # The rate of a threshold among numbers from 0 to 1 is what is above it.
+    rank = math.ceil((num_validation + 1) * (1 - FALSE_ALARMS))
+    rates = 1 - np.sort(random.uniform(size=(4000, num_validation)), axis=1)[:, rank - 1]
+    assert rates.mean() <= FALSE_ALARMS + 0.001
+    limit = likely_false_alarms(num_validation)
+    assert np.mean(rates < limit) == pytest.approx(0.95, abs=0.012)
+    assert likely_false_alarms(18) is None
+
+
+def damaged(content):
+    yield content[:100]
+    for place in range(0, len(content), 7):
+        yield content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+
+
+def test_whatever_is_damaged_is_named_or_harmless(tmp_path):
     path = tmp_path / "novelty.npz"
-    write_novelty(path, Novelty(np.eye(4, dtype=np.float16), 1, 0.5, 30))
-    path.write_bytes(path.read_bytes()[:100])
+    random = np.random.default_rng(0)
+    known = random.normal(size=(40, 6)).astype(np.float16)
+    write_novelty(path, Novelty(known, 3, 0.5, 30))
+    refused = 0
+    for content in damaged(path.read_bytes()):
+        path.write_bytes(content)
+        try:
+            scores = read_novelty(path).scores(random.normal(size=(2, 6)))
+        except ConfigError:
+            refused += 1
+        else:
+            assert scores.shape == (2,)
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_neighbours": 41}, {"num_neighbours": 0}, {"num_neighbours": [1, 2]},
+        {"threshold": np.nan}, {"known": np.zeros(6)}, {"known": np.full((40, 6), np.nan)},
+    ],
+)  # fmt: skip
+def test_what_cannot_answer_is_refused(tmp_path, changes):
+    whole = {"known": np.eye(40, 6), "num_neighbours": 3, "threshold": 0.5, "num_validation": 30}
+    path = tmp_path / "novelty.npz"
+    np.savez(path, **{**whole, **changes})
+    with pytest.raises(ConfigError, match="is damaged"):
+        read_novelty(path)
+    with path.open("wb") as file:
+        np.save(file, np.eye(3))
     with pytest.raises(ConfigError, match="is damaged"):
         read_novelty(path)
     with pytest.raises(FileNotFoundError):

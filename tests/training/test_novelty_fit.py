@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from kerastl.errors import DataError, FrozenPartError
+from kerastl.features.novelty import fit_novelty
 from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import open_store
 from kerastl.models.classifier import build_classifier, feature_model
@@ -53,6 +54,13 @@ def test_an_unknown_class_is_told(classifier):
     }
     assert found.rows["test"].tolist() == list(range(160, 240))
     assert np.sum(found.test_scores > found.novelty.threshold) <= 12  # 4 expected
+    # The threshold is that of validation: training images are their own neighbours.
+    validated = feature_model(classifier)(images[80:160].astype(np.float32)).numpy()
+    again = fit_novelty(found.features["train"], validated, num_neighbours=10)
+    assert found.novelty.threshold == pytest.approx(again.threshold, abs=1e-5)
+    trained = feature_model(classifier)(images[:80].astype(np.float32)).numpy()
+    own = fit_novelty(found.features["train"], trained, num_neighbours=10)
+    assert abs(found.novelty.threshold - own.threshold) > 1e-5
     strange, _ = painted(np.array([[200, 200, 40]]), 60, seed=1)
     features = feature_model(classifier)(strange.astype(np.float32)).numpy()
     scores = np.concatenate([found.test_scores, found.novelty.scores(features)])
