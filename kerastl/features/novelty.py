@@ -11,6 +11,8 @@ https://arxiv.org/abs/2104.08279).
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,11 @@ from kerastl.evaluation.unknown import FALSE_ALARMS
 # Training images that are remembered: 1,280 features of each are 2.5 MB as float16.
 MOST_KNOWN = 1_000
 _MOST_NEIGHBOURS = 10
+# What damaged bytes of an archive, or an archive of something else, are answered with.
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, OverflowError),
+    *(RuntimeError, SyntaxError, zlib.error, zipfile.BadZipFile),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +206,7 @@ def read_novelty(path: Path) -> Novelty:
             )
     except FileNotFoundError:
         raise
-    except Exception as error:  # of damaged bytes, archives raise a dozen kinds
+    except _DAMAGED as error:
         raise ConfigError(
             f"{str(path)!r} is damaged ({error}). Remove it to go on without a score of unknown "
             "pictures, or make the run again."
