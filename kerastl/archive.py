@@ -18,7 +18,7 @@ from kerastl.data.pixels import encoded_image
 from kerastl.data.stream import Images
 from kerastl.errors import DataError
 from kerastl.evaluation.model_card import render_model_card
-from kerastl.evaluation.report import render_report
+from kerastl.evaluation.report_page import render_report
 from kerastl.features.novelty import write_novelty
 from kerastl.label_review import COLUMNS, candidate_rows, candidates_of, candidates_sheet
 from kerastl.page import report_of

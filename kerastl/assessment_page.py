@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kerastl._version import __version__
 from kerastl.answered import AnsweredImages, answer_rows
 from kerastl.answered_pictures import (
+    cell_images,
     confusion_pictures,
     mistake_pictures,
     ranking_pictures,
@@ -22,7 +23,8 @@ from kerastl.assessment import Assessment
 from kerastl.data.pixels import encoded_image
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.sources import ImageTable
-from kerastl.evaluation.report import DataSummary, Picture, Report, render_report
+from kerastl.evaluation.report import DataSummary, Picture, Report
+from kerastl.evaluation.report_page import render_report
 from kerastl.run_folder import METRICS, QUARANTINE, REPORT, FolderKind, write_json, write_rows
 
 ANSWERS = "answers.csv"
@@ -95,6 +97,7 @@ def _report(
 ) -> Report:
     """Return what the page says."""
     first, answered = next(iter(assessment.answered.items()))
+    table = assessment.table
     others = "" if len(assessment.models) == 1 else f" and {len(assessment.models) - 1} more"
     of_models = "; ".join(f"{name}: {path}" for name, path in assessment.models.items())
     return Report(
@@ -124,6 +127,9 @@ def _report(
         comparisons=list(assessment.comparisons.items()),
         subgroups=assessment.subgroups,
         unknown=assessment.unknown,
+        cell_images=()
+        if table is None
+        else cell_images(answered, lambda row: _thumbnail(table, row)),
     )
 
 

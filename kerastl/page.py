@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.advice import advice_of, diagnosis_of
+from kerastl.answered_pictures import cell_images
 from kerastl.config import fit_words
 from kerastl.data.imbalance import (
     EQUAL_RATIO,
@@ -28,6 +29,7 @@ from kerastl.data.unserved import unserved_words
 from kerastl.data_options import source_words
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import accuracy_difference
+from kerastl.evaluation.confusion_table import CellImages
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_rows
 from kerastl.evaluation.unknown import known_kind_words
@@ -90,10 +92,19 @@ def report_of(
         diagnosis="" if diagnosis is None else diagnosis.words,
         advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
         points=metrics["operating_points"],
+        cell_images=_cell_images(record, images),
         known_kind=_known_kind(metrics["known_kind"]),
         known_kind_command=_known_kind_command(record),
         sets="" if metrics["prediction_sets"] is None else metrics["prediction_sets"]["words"],
         recipe=[(name, str(one.value), one.source) for name, one in record.recipe.settings.items()],
+    )
+
+
+def _cell_images(record: Record, images: Images) -> tuple[CellImages, ...]:
+    """Return test images of the cells of the confusion matrix."""
+    rows = record.rows("test")
+    return cell_images(
+        record.answered("test", record.experiment.kept), lambda row: images[rows[row]]
     )
 
 

@@ -5,6 +5,7 @@ people from reading a page.
 """
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -92,7 +93,7 @@ def browser():
 @pytest.mark.parametrize("kind", ["run", "hard", "evaluate", "explain", "check", "benchmark"])
 def test_a_page_is_whole(pages, browser, kind, width, scheme):
     said = []
-    # Pages forbid all scripts; the examiner is one.
+    # Pages forbid all scripts but their own; the examiner is another.
     with browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
     ) as context:
@@ -107,3 +108,87 @@ def test_a_page_is_whole(pages, browser, kind, width, scheme):
     assert said == []
     assert found.violations_count == 0, found.generate_report()
     assert pages[kind].stat().st_size < LARGEST_BYTES
+
+
+@pytest.fixture
+def page(pages, browser):
+    """The report of the run with wrong labels, with its own rules for scripts."""
+    said = []
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        opened = context.new_page()
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.goto(pages["hard"].as_uri())
+        yield opened
+    assert said == []
+
+
+def cells(page):
+    """Names of the columns and rows of the confusion matrix, and what is read in its cells."""
+    return page.evaluate(
+        """() => {
+            const table = document.getElementById("confusion");
+            const body = [...table.tBodies[0].rows];
+            return {
+                columns: [...table.tHead.rows[0].querySelectorAll("th span")]
+                    .map((one) => one.textContent),
+                rows: body.map((row) => row.cells[0].firstChild.textContent.trim()),
+                texts: body.map((row) => [...row.cells].slice(1).map((cell) => cell.innerText)),
+            };
+        }"""
+    )
+
+
+def test_the_confusion_matrix_can_be_read_in_other_ways(page, pages):
+    metrics = json.loads((pages["hard"].parent / "metrics.json").read_text())
+    kept = metrics[metrics["kept"]]["test"]
+    confusion = np.array(kept["confusion"])
+    names = [row["name"] for row in kept["per_class"]]
+    shown = [[str(count) if count else "·" for count in row] for row in confusion]
+    assert cells(page) == {"columns": names, "rows": names, "texts": shown}
+    page.get_by_label("the share of its true class").check()
+    shares = 100 * confusion / confusion.sum(axis=1, keepdims=True)
+    shown = [[f"{share:.0f} %" if share else "·" for share in row] for row in shares]
+    assert cells(page)["texts"] == shown
+    # Rows and columns move together; so does what stands in them.
+    for option in page.locator("select.order option").all()[1:]:
+        order = [int(place) for place in option.get_attribute("value").split()]
+        page.locator("select.order").select_option(label=option.text_content())
+        expected = [names[place] for place in order]
+        moved = [[shown[row][column] for column in order] for row in order]
+        assert cells(page) == {"columns": expected, "rows": expected, "texts": moved}
+
+
+def test_a_cell_leads_to_its_images(page):
+    link = page.locator("#confusion td.wrong a").first
+    shown = page.locator(link.get_attribute("href"))
+    assert not shown.is_visible()
+    link.click()
+    assert shown.is_visible()
+    assert shown.locator("img").first.evaluate("image => image.naturalWidth") > 0
+
+
+def test_a_table_is_ordered_by_a_column(page):
+    table = page.locator("table.sortable").first
+    values = table.locator("tbody tr td.estimate:nth-of-type(3)")  # recall
+    table.get_by_role("button", name="Recall").click()
+    read = [float(one.get_attribute("data-value")) for one in values.all()]
+    assert read == sorted(read)
+    table.get_by_role("button", name="Recall").click()
+    turned = [float(one.get_attribute("data-value")) for one in values.all()]
+    assert turned == sorted(read, reverse=True)
+    assert table.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_a_page_without_scripts_and_on_paper(pages, browser):
+    with browser.new_context(java_script_enabled=False) as context:
+        plain = context.new_page()
+        plain.goto(pages["hard"].as_uri())
+        assert plain.locator("#confusion td.right").count() >= 1
+        assert not plain.locator("select.order").is_visible()  # it would do nothing
+        plain.locator("#confusion td.wrong a").first.click()
+        assert plain.locator("details.images:has(:target) img").first.is_visible()
+        plain.emulate_media(media="print")
+        assert not plain.locator(".choice").is_visible()
+        assert all(one.is_visible() for one in plain.locator("details.images ul").all())
+        assert plain.pdf()[:5] == b"%PDF-"
