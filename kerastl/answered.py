@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kerastl.data.table import label_words
 from kerastl.evaluation.calibration import calibration_metrics
 from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
+from kerastl.evaluation.subgroups import Subgroups, subgroup_metrics
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
 
 
@@ -149,6 +150,29 @@ def measures_of(answered: AnsweredImages, *, seed: int) -> dict[str, Any]:
         metrics = classification_metrics(labels, probabilities, **options).to_dict()
     calibration = calibration_metrics(labels, probabilities, groups=answered.groups, seed=seed)
     return {**metrics, "calibration": calibration.to_dict()}
+
+
+def subgroups_of_answers(
+    answered: AnsweredImages, values: NDArray[Any], *, column: str, seed: int
+) -> Subgroups:
+    """Return how good the answers are subgroup by subgroup.
+
+    Args:
+        answered: The images.
+        values: Of shape (n,): the subgroup of each.
+        column: What they are called together.
+        seed: Of the resamples.
+    """
+    return subgroup_metrics(
+        values,
+        truth=answered.truth,
+        answered=answered.answered,
+        right=answered.right,
+        confidence=answered.confidence,
+        class_names=answered.class_names,
+        column=column,
+        seed=seed,
+    )
 
 
 def answer_rows(answered: AnsweredImages) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.answered import AnsweredImages, measures_of
+from kerastl.answered import AnsweredImages, measures_of, subgroups_of_answers
 from kerastl.data.pixels import Unreadable, encoded_image
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.scan import pixel_digest
@@ -20,7 +20,7 @@ from kerastl.data.stream import in_threads
 from kerastl.data.wording import counted
 from kerastl.errors import DataError, UnreadableImageError
 from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
-from kerastl.evaluation.subgroups import Subgroups, subgroup_metrics
+from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.unknown import UnknownMetrics, unknown_metrics
 from kerastl.features.probe import image_losses
 from kerastl.fresh_answers import answers_to_files, fresh_answers
@@ -143,16 +143,8 @@ def assess_images(
     subgroups = None
     if group_by is not None:
         column, values = group_by
-        found = answered[first]
-        subgroups = subgroup_metrics(
-            values[rows][fresh.rows],
-            truth=found.truth,
-            answered=found.answered,
-            right=found.right,
-            confidence=found.confidence,
-            class_names=found.class_names,
-            column=column,
-            seed=seed,
+        subgroups = subgroups_of_answers(
+            answered[first], values[rows][fresh.rows], column=column, seed=seed
         )
     if all_images:
         untouched = "of which some may have had a part in training"

@@ -125,7 +125,7 @@ def _report(
         notes=assessment.notes,
         untouched=assessment.untouched,
         comparisons=list(assessment.comparisons.items()),
-        subgroups=assessment.subgroups,
+        subgroups=None if assessment.subgroups is None else assessment.subgroups.to_dict(),
         unknown=assessment.unknown,
         cell_images=()
         if table is None

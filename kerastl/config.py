@@ -51,6 +51,10 @@ class FitConfig(TrainingOptions):
     """What that folder may hold, in GiB; beyond it, what was used longest ago is dropped. 0 keeps
     nothing."""
 
+    group_by: Annotated[str | None, Parameter(group=DATA)] = None
+    """Column of the table with what to tell apart: camera, place, age. The report says for which
+    of them the model is worst, and whether by more than chance. It has no part in the splits."""
+
     unreadable_fraction: Annotated[float, Parameter(group=DATA)] = 0.1
     """Part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""

@@ -91,6 +91,7 @@ def report_of(
         environment=_environment_words(environment),
         diagnosis="" if diagnosis is None else diagnosis.words,
         advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
+        subgroups=(metrics["groups"] or {}).get(metrics["kept"]),
         points=metrics["operating_points"],
         cell_images=_cell_images(record, images),
         known_kind=_known_kind(metrics["known_kind"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -62,6 +63,34 @@ def read_table(config: DataOptions) -> ImageTable:
     if config.label_changes is None:
         return table
     return with_label_changes(table, read_label_changes(config.label_changes))
+
+
+def read_images(config: FitConfig, table: ImageTable | None = None) -> ImageTable:
+    """Return the images that a run learns from, with the subgroups to measure apart.
+
+    Args:
+        config: All options.
+        table: Images that are in memory already, in place of `config.data`.
+
+    Raises:
+        ConfigError: There is no column `config.group_by`, or the images in memory have no
+            subgroups.
+    """
+    if table is not None:
+        if config.group_by is not None and table.subgroups is None:
+            raise ConfigError(
+                f"`group_by` is {config.group_by!r}, and the images that came from Python have no "
+                "subgroups. Give them: table_from_arrays(..., subgroups=...)."
+            )
+        return table
+    table = read_table(config)
+    if config.group_by is None:
+        return table
+    try:
+        groups = read_table(dataclasses.replace(config, group_column=config.group_by)).groups
+    except ConfigError as error:  # it speaks of the option that reads such a column elsewhere
+        raise ConfigError(str(error).replace("group_column", "group_by")) from None
+    return dataclasses.replace(table, subgroups=groups)
 
 
 def split_table(table: ImageTable, config: DataOptions) -> NDArray[np.str_]:

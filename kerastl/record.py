@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerastl._version import __version__
-from kerastl.answered import AnsweredImages, measures_of
+from kerastl.answered import AnsweredImages, measures_of, subgroups_of_answers
 from kerastl.config import FitConfig
 from kerastl.data.audit import Audit
 from kerastl.data.imbalance import chosen_by, class_ratio
@@ -29,11 +29,12 @@ from kerastl.data.table import label_text
 from kerastl.evaluation.intervals import share
 from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
+from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.evaluation.unknown import FALSE_ALARMS
 from kerastl.features.novelty import likely_false_alarms
 from kerastl.models.network import Network
-from kerastl.run_folder import DIGEST_LENGTH, PIXELS
+from kerastl.run_folder import DIGEST_LENGTH, PIXELS, SUBGROUP
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.experiment import Experiment
 from kerastl.training.novelty_fit import KnownKind
@@ -152,7 +153,30 @@ def measure(record: Record) -> dict[str, Any]:
     )
     measured["operating_points"] = [one.to_dict() for one in points]
     measured["known_kind"] = known_kind_measures(record)
+    measured["groups"] = {
+        name: found.to_dict() for name, found in subgroups_of(record).items()
+    } or None
     return measured
+
+
+def subgroups_of(record: Record) -> dict[str, Subgroups]:
+    """Return how good each model is subgroup by subgroup on the test images; none where none are.
+
+    Args:
+        record: The run.
+    """
+    values = record.table.subgroups
+    if values is None:
+        return {}
+    return {
+        name: subgroups_of_answers(
+            record.answered("test", name),
+            values[record.rows("test")],
+            column=record.config.group_by or SUBGROUP,
+            seed=record.config.seed,
+        )
+        for name in record.experiment.answers
+    }
 
 
 def known_kind_measures(record: Record) -> dict[str, Any] | None:
@@ -319,6 +343,9 @@ def split_rows_of(record: Record) -> list[dict[str, Any]]:
     if table.groups is not None:
         for row, group in zip(rows, table.groups, strict=True):
             row["group"] = str(group)
+    if table.subgroups is not None:
+        for row, subgroup in zip(rows, table.subgroups, strict=True):
+            row[SUBGROUP] = str(subgroup)
     if record.digests is not None:
         for row, digest in zip(rows, record.digests, strict=True):
             row[PIXELS] = str(digest)[:DIGEST_LENGTH]

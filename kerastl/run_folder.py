@@ -26,6 +26,8 @@ SPLIT = "split.csv"
 # Column of that: the first part of the SHA-256 of the pixels that the run saw, enough to tell
 # images apart.
 PIXELS, DIGEST_LENGTH = "pixels", 16
+# Another: for whom to measure apart.
+SUBGROUP = "subgroup"
 HISTORY = "history.csv"
 PREDICTIONS = "test_predictions.csv"
 QUARANTINE = "quarantine.csv"

@@ -32,6 +32,8 @@ class ImageTable:
         splits: Text of shape (n,), "train", "val" or "test" where the source decides, ""
             where it does not; None when it never does.
         strata: Shape (n,): what to keep in proportion beyond the class; None for nothing.
+        subgroups: Text of shape (n,): for whom to measure apart, such as the camera; has no part
+            in any split. None for nobody.
         before: What was divided before labels were changed, so that all images stay on their side;
             None where none were.
     """
@@ -44,11 +46,12 @@ class ImageTable:
     groups: NDArray[np.str_] | None = None
     splits: NDArray[np.str_] | None = None
     strata: NDArray[Any] | None = None
+    subgroups: NDArray[np.str_] | None = None
     before: TableBefore | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths."""
-        for column in ("labels", "contents", "groups", "splits", "strata"):
+        for column in ("labels", "contents", "groups", "splits", "strata", "subgroups"):
             values = getattr(self, column)
             if values is not None and len(values) != len(self.ids):
                 raise DataError(
@@ -146,6 +149,7 @@ def subset(table: ImageTable, rows: ArrayLike) -> ImageTable:
         groups=None if table.groups is None else table.groups[chosen],
         splits=None if table.splits is None else table.splits[chosen],
         strata=None if table.strata is None else table.strata[chosen],
+        subgroups=None if table.subgroups is None else table.subgroups[chosen],
         before=None if table.before is None else table.before.chosen(chosen),
     )
 
@@ -158,6 +162,7 @@ def table_from_arrays(
     groups: ArrayLike | None = None,
     splits: ArrayLike | None = None,
     strata: ArrayLike | None = None,
+    subgroups: ArrayLike | None = None,
     name: str = "arrays",
 ) -> ImageTable:
     """Return the table of images that are in memory already.
@@ -171,6 +176,7 @@ def table_from_arrays(
         groups: Shape (n,): images of one group stay on one side of a split.
         splits: Shape (n,) of "train", "val", "test", or "" where it is free.
         strata: Shape (n,): what to keep in proportion beyond the class.
+        subgroups: Shape (n,): for whom to measure apart.
         name: Short name, for run folders.
 
     Raises:
@@ -197,6 +203,7 @@ def table_from_arrays(
         groups=None if groups is None else np.asarray(groups).astype(np.str_),
         splits=None if splits is None else np.asarray(splits).astype(np.str_),
         strata=None if strata is None else np.asarray(strata),
+        subgroups=None if subgroups is None else np.asarray(subgroups).astype(np.str_),
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from kerastl.evaluation.comparison import PairedComparison
 from kerastl.evaluation.confusion_table import CellImages
 from kerastl.evaluation.findings import ShownFinding
-from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.unknown import UnknownMetrics
 
 
@@ -114,7 +113,8 @@ class Report:
         recipe: Every number of the training: name, value, source.
         untouched: What the test images are to the models, after "images".
         comparisons: Of models with the first one on the same images: name and comparison.
-        subgroups: How good the kept model is group by group, if groups were named.
+        subgroups: How good the kept model is group by group, from the `to_dict` of
+            `kerastl.evaluation.subgroups.Subgroups`, if groups were named.
         unknown: How well the kept model tells pictures of something else, if such were given.
         sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
         known_kind: How pictures of another kind are told, in sentences; may be empty.
@@ -145,7 +145,7 @@ class Report:
     recipe: Sequence[tuple[str, str, str]] = ()
     untouched: str = "that had no part in training or in any choice"
     comparisons: Sequence[tuple[str, PairedComparison]] = ()
-    subgroups: Subgroups | None = None
+    subgroups: Mapping[str, Any] | None = None
     unknown: UnknownMetrics | None = None
     sets: str = ""
     known_kind: str = ""

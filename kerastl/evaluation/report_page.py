@@ -81,7 +81,7 @@ def render_report(report: Report) -> str:
         totals={split: sum(counts) for split, counts in report.data.counts.items()},
         model_rows=[] if report.model is None else _model_rows(report.model),
         unknown=None if report.unknown is None else report.unknown.to_dict(),
-        by_group=None if report.subgroups is None else report.subgroups.to_dict(),
+        by_group=report.subgroups,
         compared=[_compared(name, one) for name, one in report.comparisons],
         notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
         split_names={"train": "training", "val": "validation", "test": "test"},

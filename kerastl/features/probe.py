@@ -46,7 +46,7 @@ class Probe:
         penalty: The chosen strength of the L2 penalty on standardised features
             (1 / C of scikit-learn).
         path: For each penalty tried, in ascending order: (penalty, mean log-loss of the
-            held-out folds in nats, class-weighted if the fit was).
+            held-out folds in nats, weighted if the fit was).
         out_of_fold: float32 of shape (n, num_classes): probabilities of each training
             row from the model of the chosen penalty that did not see it.
     """
@@ -63,7 +63,7 @@ def fit_probe(
     labels: NDArray[Any],
     *,
     folds: NDArray[np.int64],
-    class_weights: NDArray[np.float32] | None = None,
+    row_weights: NDArray[np.float32] | None = None,
 ) -> Probe:
     """Fit a penalised logistic regression, its penalty chosen by cross-validated log-loss.
 
@@ -73,10 +73,9 @@ def fit_probe(
             (n, num_classes) where an image can have several classes.
         folds: int64 of shape (n,): the fold that each row is held out in. Make them with
             `kerastl.data.splits.fold_rows`, whole groups in one fold if there are groups.
-        class_weights: float32 of shape (num_classes,), for one class per row only: what each
-            row weighs in the fit and in the cross-validated loss, by its class. Their mean
-            over the rows should be 1 (`kerastl.data.imbalance.class_weights`), so that the
-            penalty keeps its meaning.
+        row_weights: float32 of shape (n,), for one class per row only: what each row weighs in
+            the fit and in the cross-validated loss. Their mean should be 1, so that the penalty
+            keeps its meaning.
 
     Returns:
         The probe. With one label per image its probabilities are
@@ -93,7 +92,6 @@ def fit_probe(
     mean, scale = _standardisation(features)
     # In float64 the same solutions take four times as long (measured, 1,300 × 1,280).
     standard = ((features - mean) / scale).astype(np.float32)
-    row_weights = None if class_weights is None else class_weights[labels]
     losses: dict[int, float] = {}
     held_out: dict[int, NDArray[np.float32]] = {}
 
@@ -105,7 +103,9 @@ def fit_probe(
             held_out[index] = _cross_validate(
                 standard, labels, folds, PENALTIES[index], row_weights=row_weights, warm=warm
             )
-            losses[index] = log_loss_nats(labels, held_out[index], class_weights=class_weights)
+            losses[index] = float(
+                np.average(image_losses(labels, held_out[index]), weights=row_weights)
+            )
             advance(1)
             if until_worse and losses[index] > min(losses.values()):
                 break

@@ -107,7 +107,12 @@ def fit_frozen(
         seed=seed,
     )
     # All views of an image are held out together.
-    probe = fit_probe(found, known, folds=np.tile(folds, len(views)), class_weights=class_weights)
+    probe = fit_probe(
+        found,
+        known,
+        folds=np.tile(folds, len(views)),
+        row_weights=None if class_weights is None else class_weights[known],
+    )
     multi_label = labels.ndim == 2
     of_views = functools.partial(
         _features_of_views, features_of, views if tta else {AS_IT_IS: views[AS_IT_IS]}

@@ -32,7 +32,8 @@ def overlapping(sizes, *, seed):
 def fit(features, labels, imbalance="none"):
     weights = loss_weights(labels, num_classes=len(SIZES), imbalance=imbalance)
     folds = fold_rows(labels, num_folds=5, seed=0)
-    return fit_probe(features, labels, folds=folds, class_weights=weights)
+    rows = None if weights is None else weights[labels]
+    return fit_probe(features, labels, folds=folds, row_weights=rows)
 
 
 def balanced_accuracy(answers, labels):
