@@ -25,6 +25,8 @@ from kerastl.training.decision import FINE_TUNED, PROBE
 _MOST = 3
 # Recall of a class below the mean over classes from which it is worth a word.
 _WEAK = 0.1
+# How often chance may make groups differ as much, for a difference to be worth a word.
+_SURE = 0.05
 # One step stronger.
 _STRONGER = {"none": "light", "light": "medium", "medium": "strong", "mirrors": "dihedral"}
 
@@ -92,9 +94,9 @@ def advice_of(
         found = [_try(config, "Fine-tuning", **options)]
     else:
         found = []
-    weak = _weakest(record, metrics)
-    if weak is not None:
-        found.insert(min(len(found), _MOST - 1), weak)
+    for one in (_weakest(record, metrics), _worst_group(record, metrics)):
+        if one is not None:
+            found.insert(min(len(found), _MOST - 1), one)
     if diagnosis is not None and len(found) < _MOST and not config.image_size:
         height, width = record.network.image_size
         size = (round(1.3 * height), round(1.3 * width))
@@ -223,4 +225,21 @@ def _weakest(record: Record, metrics: Mapping[str, Any]) -> Advice | None:
     return Advice(
         f"More images of {name}: on validation {recalls[place]:.0%} of them are found, {mean:.0%} "
         "of a class on average."
+    )
+
+
+def _worst_group(record: Record, metrics: Mapping[str, Any]) -> Advice | None:
+    """Return to balance groups that are further apart than chance makes them; by validation."""
+    config, groups = record.config, metrics["groups"]
+    if groups is None or config.balance_groups or config.imbalance != "none":
+        return None
+    found = groups[metrics["kept"]]["val"]
+    p_values = [found[f"{gap}_p_value"] for gap in ("accuracy", "odds")]
+    if not any(one is not None and one < _SURE for one in p_values) or record.table.multi_label:
+        return None
+    return _try(
+        config,
+        f"Not as good for all by {found['column']}, by more than chance (on validation): a last "
+        "layer to which every class of every group counts the same",
+        balance_groups=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from kerastl.data.table import label_words
 from kerastl.evaluation.calibration import calibration_metrics
+from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
 from kerastl.evaluation.metrics import classification_metrics, multi_label_metrics
 from kerastl.evaluation.subgroups import Subgroups, subgroup_metrics
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, as_thresholds
+from kerastl.features.probe import image_losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,35 @@ def measures_of(answered: AnsweredImages, *, seed: int) -> dict[str, Any]:
         metrics = classification_metrics(labels, probabilities, **options).to_dict()
     calibration = calibration_metrics(labels, probabilities, groups=answered.groups, seed=seed)
     return {**metrics, "calibration": calibration.to_dict()}
+
+
+def comparisons_with_the_first(
+    answered: Mapping[str, AnsweredImages], *, seed: int
+) -> dict[str, PairedComparison]:
+    """Return each model but the first against the first, p-values corrected for their number.
+
+    Args:
+        answered: By model; the same images in the same order.
+        seed: Of the resamples.
+    """
+    (_, first), *others = answered.items()
+    losses = image_losses(first.labels, first.probabilities)
+    found = {
+        name: compare_answers(
+            first.right,
+            other.right,
+            losses=losses,
+            other_losses=image_losses(other.labels, other.probabilities),
+            groups=first.groups,
+            seed=seed,
+        )
+        for name, other in others
+    }
+    known = [one.p_value for one in found.values() if one.p_value is not None]
+    if len(known) < len(found):
+        return found
+    corrected = zip(found.items(), holm(known), strict=True)
+    return {name: dataclasses.replace(one, p_value=value) for (name, one), value in corrected}
 
 
 def subgroups_of_answers(

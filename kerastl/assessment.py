@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastl.answered import AnsweredImages, measures_of, subgroups_of_answers
+from kerastl.answered import (
+    AnsweredImages,
+    comparisons_with_the_first,
+    measures_of,
+    subgroups_of_answers,
+)
 from kerastl.data.pixels import Unreadable, encoded_image
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.scan import pixel_digest
@@ -19,10 +23,9 @@ from kerastl.data.sources import ImageTable, subset
 from kerastl.data.stream import in_threads
 from kerastl.data.wording import counted
 from kerastl.errors import DataError, UnreadableImageError
-from kerastl.evaluation.comparison import PairedComparison, compare_answers, holm
+from kerastl.evaluation.comparison import PairedComparison
 from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.unknown import UnknownMetrics, unknown_metrics
-from kerastl.features.probe import image_losses
 from kerastl.fresh_answers import answers_to_files, fresh_answers
 from kerastl.progress import track
 from kerastl.recorded_answers import (
@@ -96,7 +99,7 @@ def assess_recorded(models: Sequence[Path], *, seed: int = 0) -> Assessment:
         models=named,
         answered=answered,
         metrics={name: measures_of(one, seed=seed) for name, one in answered.items()},
-        comparisons=_comparisons(answered, seed=seed),
+        comparisons=comparisons_with_the_first(answered, seed=seed),
         table=None,
         untouched="that had no part in training or in any choice of these runs",
         notes=tuple(notes),
@@ -157,7 +160,7 @@ def assess_images(
         models=named,
         answered=answered,
         metrics={name: measures_of(one, seed=seed) for name, one in answered.items()},
-        comparisons=_comparisons(answered, seed=seed) if others else {},
+        comparisons=comparisons_with_the_first(answered, seed=seed) if others else {},
         table=subset(asked, fresh.rows),
         untouched=untouched,
         notes=notes,
@@ -276,25 +279,3 @@ def _known_to(path: Path, table: ImageTable) -> NDArray[np.bool_]:
             known[row] = one
             advance(1)
     return known
-
-
-def _comparisons(answered: Mapping[str, AnsweredImages], *, seed: int) -> dict[str, Any]:
-    """Return each model but the first against the first, p-values corrected for their number."""
-    (_, first), *others = answered.items()
-    losses = image_losses(first.labels, first.probabilities)
-    found = {
-        name: compare_answers(
-            first.right,
-            other.right,
-            losses=losses,
-            other_losses=image_losses(other.labels, other.probabilities),
-            groups=first.groups,
-            seed=seed,
-        )
-        for name, other in others
-    }
-    known = [one.p_value for one in found.values() if one.p_value is not None]
-    if len(known) < len(found):
-        return found
-    corrected = zip(found.items(), holm(known), strict=True)
-    return {name: dataclasses.replace(one, p_value=value) for (name, one), value in corrected}

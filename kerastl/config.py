@@ -55,6 +55,12 @@ class FitConfig(TrainingOptions):
     """Column of the table with what to tell apart: camera, place, age. The report says for which
     of them the model is worst, and whether by more than chance. It has no part in the splits."""
 
+    balance_groups: Annotated[bool, Parameter(group=DATA, negative="")] = False
+    """Fit the last layer of the kept model anew, every class of every group of `group_by` counting
+    the same, on images that its features were not trained on: for the groups that it is worst
+    for. Kept if validation says that it helps; the report has both. Not for several labels per
+    image."""
+
     unreadable_fraction: Annotated[float, Parameter(group=DATA)] = 0.1
     """Part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""
@@ -137,6 +143,7 @@ class FitConfig(TrainingOptions):
                 "every epoch. Leave out one of the two."
             )
         _refuse_other_blocks(self)
+        _refuse_other_balance(self)
         super().__post_init__()
         if self.accumulate_steps > 1 and self.batch_norm == "train":
             raise ConfigError(
@@ -174,6 +181,22 @@ def _refuse_other_blocks(config: TrainingOptions) -> None:
         raise ConfigError(
             "`tune` trains its blocks from the start, gradual unfreezing one after the other from "
             f"the top; received tune={config.tune!r} and {received}. Leave out one of the two."
+        )
+
+
+def _refuse_other_balance(config: FitConfig) -> None:
+    """Refuse to balance groups that are not named, or together with another remedy."""
+    if not config.balance_groups:
+        return
+    if config.group_by is None:
+        raise ConfigError(
+            "`balance_groups` needs the column that says which group an image is of; received no "
+            "`group_by`. Type for example: --group-by camera --balance-groups"
+        )
+    if config.imbalance != "none":
+        raise ConfigError(
+            "`balance_groups` makes classes count the same too; received "
+            f"imbalance={config.imbalance!r} with it. Leave out one of the two."
         )
 
 

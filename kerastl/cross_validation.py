@@ -35,7 +35,7 @@ from kerastl.run_folder import (
     write_json,
     write_rows,
 )
-from kerastl.training.decision import FINE_TUNED, PROBE
+from kerastl.training.decision import MODELS
 from kerastl.unfinished_folds import publish_folds, unfinished_folds
 from kerastl.workflow import run
 
@@ -202,7 +202,7 @@ def _results(
 ) -> dict[str, Any]:
     """Return mean and spread over the folds, and the measures of all answers together."""
     models: dict[str, Any] = {}
-    for model in (PROBE, FINE_TUNED, KEPT):
+    for model in (*MODELS, KEPT):
         tests = [
             metrics[metrics["kept"] if model == KEPT else model]["test"]
             for metrics in folds

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kerastl._version import __version__
 from kerastl.advice import advice_of, diagnosis_of
+from kerastl.answered import comparisons_with_the_first
 from kerastl.answered_pictures import cell_images
 from kerastl.config import fit_words
 from kerastl.data.imbalance import (
@@ -28,7 +29,7 @@ from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_words
 from kerastl.data_options import source_words
 from kerastl.errors import DataError
-from kerastl.evaluation.comparison import accuracy_difference
+from kerastl.evaluation.comparison import PairedComparison, accuracy_difference
 from kerastl.evaluation.confusion_table import CellImages
 from kerastl.evaluation.report import DataSummary, ModelSummary, Picture, Report
 from kerastl.evaluation.thresholds import DEFAULT_THRESHOLD, FEWEST_ROWS, few_rows
@@ -36,7 +37,7 @@ from kerastl.evaluation.unknown import known_kind_words
 from kerastl.findings import show_findings
 from kerastl.label_review import decided_note
 from kerastl.record import Record
-from kerastl.training.decision import FINE_TUNED, PROBE
+from kerastl.training.decision import FINE_TUNED, GROUP_BALANCED, PROBE
 from kerastl.training.recipes import augmentation_warning
 
 
@@ -66,7 +67,7 @@ def report_of(
                 probe.right, tuned.right, groups=probe.groups, seed=record.config.seed
             )
         )
-    diagnosis = diagnosis_of(record)
+    diagnosis, groups = diagnosis_of(record), metrics["groups"]
     return Report(
         title=table.name,
         created=datetime.datetime.fromisoformat(environment["finished"]),
@@ -91,7 +92,11 @@ def report_of(
         environment=_environment_words(environment),
         diagnosis="" if diagnosis is None else diagnosis.words,
         advice=[(one.words, one.command) for one in advice_of(record, metrics, diagnosis)],
-        subgroups=(metrics["groups"] or {}).get(metrics["kept"]),
+        comparisons=_comparisons(record),
+        subgroups=None if groups is None else groups[metrics["kept"]]["test"],
+        subgroups_before=groups[record.experiment.base]["test"]["words"]
+        if groups is not None and metrics["kept"] == GROUP_BALANCED
+        else "",
         points=metrics["operating_points"],
         cell_images=_cell_images(record, images),
         known_kind=_known_kind(metrics["known_kind"]),
@@ -99,6 +104,16 @@ def report_of(
         sets="" if metrics["prediction_sets"] is None else metrics["prediction_sets"]["words"],
         recipe=[(name, str(one.value), one.source) for name, one in record.recipe.settings.items()],
     )
+
+
+def _comparisons(record: Record) -> list[tuple[str, PairedComparison]]:
+    """Return the other models against the kept one, where there are more than two in all."""
+    if GROUP_BALANCED not in record.experiment.answers:
+        return []
+    kept = record.experiment.kept
+    names = [kept, *(name for name in record.experiment.answers if name != kept)]
+    answered = {name: record.answered("test", name) for name in names}
+    return list(comparisons_with_the_first(answered, seed=record.config.seed).items())
 
 
 def _cell_images(record: Record, images: Images) -> tuple[CellImages, ...]:

@@ -45,11 +45,12 @@ _PHASE_SETTINGS = (
 )
 
 
-def read_table(config: DataOptions) -> ImageTable:
+def read_table(config: DataOptions, *, to_learn: bool = True) -> ImageTable:
     """Return the images and labels that the options name.
 
     Args:
         config: Options of the data.
+        to_learn: Whether there must be enough images of each class and group to divide them.
     """
     table = load_table(
         config.data,
@@ -59,6 +60,7 @@ def read_table(config: DataOptions) -> ImageTable:
         label_separator=config.label_separator,
         split_column=config.split_column,
         group_column=config.group_column,
+        to_learn=to_learn,
     )
     if config.label_changes is None:
         return table
@@ -87,7 +89,8 @@ def read_images(config: FitConfig, table: ImageTable | None = None) -> ImageTabl
     if config.group_by is None:
         return table
     try:
-        groups = read_table(dataclasses.replace(config, group_column=config.group_by)).groups
+        by = dataclasses.replace(config, group_column=config.group_by)
+        groups = read_table(by, to_learn=False).groups
     except ConfigError as error:  # it speaks of the option that reads such a column elsewhere
         raise ConfigError(str(error).replace("group_column", "group_by")) from None
     return dataclasses.replace(table, subgroups=groups)

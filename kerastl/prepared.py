@@ -15,6 +15,7 @@ from kerastl.data.imbalance import check_imbalance
 from kerastl.data.pixels import Pixels, load_pixels
 from kerastl.data.sources import ImageTable, subset
 from kerastl.deadline import NEVER, Deadline
+from kerastl.errors import ConfigError
 from kerastl.models.network import Network
 from kerastl.plan import find_network, find_phase, find_settings, split_table
 from kerastl.training.phase import Phase
@@ -74,6 +75,11 @@ def prepare(
     """
     find_augmentation(config.augment)
     check_imbalance(config.imbalance, multi_label=table.multi_label)
+    if config.balance_groups and table.multi_label:
+        raise ConfigError(
+            "`balance_groups` needs one class per image; here an image can have several labels. "
+            "Leave out --balance-groups."
+        )
     network = find_network(config, backbone=backbone, preprocessing=preprocessing)
     pixels = load_pixels(
         table,

@@ -9,7 +9,7 @@ import importlib.metadata
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,6 @@ from kerastl.data.table import label_text
 from kerastl.evaluation.intervals import share
 from kerastl.evaluation.operating_points import operating_points
 from kerastl.evaluation.prediction_sets import choose_set_rule, set_metrics
-from kerastl.evaluation.subgroups import Subgroups
 from kerastl.evaluation.thresholds import choose_thresholds
 from kerastl.evaluation.unknown import FALSE_ALARMS
 from kerastl.features.novelty import likely_false_alarms
@@ -37,6 +36,7 @@ from kerastl.models.network import Network
 from kerastl.run_folder import DIGEST_LENGTH, PIXELS, SUBGROUP
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.experiment import Experiment
+from kerastl.training.group_balance import GroupBalance
 from kerastl.training.novelty_fit import KnownKind
 from kerastl.training.phase import Phase
 from kerastl.training.recipes import Recipe
@@ -97,7 +97,7 @@ class Record:
 
         Args:
             split: "val" or "test".
-            model: "probe" or "fine-tuned".
+            model: One of those in `experiment.answers`.
         """
         rows, table, answers = self.rows(split), self.table, self.experiment.answers[model]
         return AnsweredImages(
@@ -135,7 +135,11 @@ def measure(record: Record) -> dict[str, Any]:
     experiment = record.experiment
     measured: dict[str, Any] = {
         "kept": experiment.kept,
-        "kept_because": why_kept(experiment, chosen_by=chosen_by(record.config.imbalance)),
+        "kept_because": why_kept(
+            experiment,
+            chosen_by=chosen_by(record.config.imbalance),
+            class_names=record.table.class_names,
+        ),
         "gain": None if experiment.gain is None else dataclasses.asdict(experiment.gain),
         "imbalance": imbalance_of(record),
     }
@@ -153,28 +157,37 @@ def measure(record: Record) -> dict[str, Any]:
     )
     measured["operating_points"] = [one.to_dict() for one in points]
     measured["known_kind"] = known_kind_measures(record)
-    measured["groups"] = {
-        name: found.to_dict() for name, found in subgroups_of(record).items()
-    } or None
+    measured["groups"] = measure_subgroups(record)
+    balance = experiment.balance
+    measured["balance"] = (
+        dataclasses.asdict(balance) if isinstance(balance, GroupBalance) else balance
+    )
     return measured
 
 
-def subgroups_of(record: Record) -> dict[str, Subgroups]:
-    """Return how good each model is subgroup by subgroup on the test images; none where none are.
+def measure_subgroups(record: Record) -> dict[str, Any] | None:
+    """Return how good each model is subgroup by subgroup on validation and test.
 
     Args:
         record: The run.
+
+    Returns:
+        By model and split, plain values of `kerastl.evaluation.subgroups.Subgroups`; None where
+        there are no subgroups.
     """
     values = record.table.subgroups
     if values is None:
-        return {}
+        return None
     return {
-        name: subgroups_of_answers(
-            record.answered("test", name),
-            values[record.rows("test")],
-            column=record.config.group_by or SUBGROUP,
-            seed=record.config.seed,
-        )
+        name: {
+            split: subgroups_of_answers(
+                record.answered(split, name),
+                values[record.rows(split)],
+                column=record.config.group_by or SUBGROUP,
+                seed=record.config.seed,
+            ).to_dict()
+            for split in ("val", "test")
+        }
         for name in record.experiment.answers
     }
 
@@ -257,25 +270,37 @@ def imbalance_of(record: Record) -> dict[str, Any] | None:
     }
 
 
-def why_kept(experiment: Experiment, *, chosen_by: str = "log-loss") -> str:
-    """Return the reason for the choice in one sentence.
+def why_kept(
+    experiment: Experiment, *, chosen_by: str = "log-loss", class_names: Sequence[str] = ()
+) -> str:
+    """Return the reason for the choice in a sentence, and in another what balancing did.
 
     Args:
-        experiment: Both models' answers.
+        experiment: The models' answers.
         chosen_by: Which loss they were compared by.
+        class_names: One for each class.
     """
-    gain = experiment.gain
+    reason, balance = _why_base(experiment, chosen_by=chosen_by), experiment.balance
+    if balance is None or isinstance(balance, str):
+        return f"{reason} {balance or ''}".strip()
+    kept = "" if balance.helps else " So it is not kept."
+    return f"{reason} {balance.words(class_names)}{kept}"
+
+
+def _why_base(experiment: Experiment, *, chosen_by: str) -> str:
+    """Return why the probe or the fine-tuned model was chosen."""
+    gain, base = experiment.gain, experiment.base
     if gain is None:
         return experiment.left_out or "Only the probe was fitted."
     losses = {name: answers.validation_loss for name, answers in experiment.answers.items()}
-    other = PROBE if experiment.kept == FINE_TUNED else FINE_TUNED
+    other = PROBE if base == FINE_TUNED else FINE_TUNED
     has = f"has the smaller {chosen_by} on validation"
-    if experiment.kept == PROBE:
+    if base == PROBE:
         has = f"has surely the smaller {chosen_by} on validation"
     elif gain.value <= 0:
         has = f"stays: its {chosen_by} on validation is not surely above that of the probe"
     return (
-        f"The {experiment.kept} model {has}: {losses[experiment.kept]:.3f} against "
+        f"The {base} model {has}: {losses[base]:.3f} against "
         f"{losses[other]:.3f} of the {other} model (difference {gain.words})."
     )
 

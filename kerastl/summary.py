@@ -1,4 +1,4 @@
-"""The last lines that a run writes to a terminal: at most ten."""
+"""The last lines that a run writes to a terminal: at most twelve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kerastl.deploy.savedmodel import ExportResult
 from kerastl.evaluation.measure_words import measure_words
 from kerastl.record import Record
 from kerastl.run_folder import QUARANTINE, REPORT
-from kerastl.training.decision import FINE_TUNED, PROBE
+from kerastl.training.decision import MODELS
 
 
 def summary_lines(
@@ -24,7 +24,7 @@ def summary_lines(
     export: ExportResult | None,
     seconds: float,
 ) -> tuple[str, ...]:
-    """Return what a terminal shows at the end, at most ten lines.
+    """Return what a terminal shows at the end, at most twelve lines.
 
     Args:
         record: The run.
@@ -40,12 +40,14 @@ def summary_lines(
     if record.unreadable:
         left_out = counted(len(record.unreadable), "unreadable image was", "unreadable images were")
         lines.append(f"{left_out} left out: {QUARANTINE}.")
-    for name in (PROBE, FINE_TUNED):
-        if name in metrics:
-            mark = "  <- kept" if name == metrics["kept"] else ""
-            measures = measure_words(metrics[name]["test"], uneven=uneven)
-            lines.append(f"{name:<10}  {measures}{mark}")
+    names = [name for name in MODELS if name in metrics]
+    for name in names:
+        mark = "  <- kept" if name == metrics["kept"] else ""
+        measures = measure_words(metrics[name]["test"], uneven=uneven)
+        lines.append(f"{name:<{max(map(len, names))}}  {measures}{mark}")
     lines.append(metrics["kept_because"])
+    if metrics["groups"] is not None:
+        lines.append(metrics["groups"][metrics["kept"]]["test"]["words"])
     if uneven and facts["remedy"] == NONE:
         lines.append(
             f"The largest class has {facts['class_ratio']:.1f} times as many images as the "

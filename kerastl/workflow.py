@@ -58,10 +58,10 @@ class RunResult:
         path: The run folder.
         model: The classifier that was kept: raw RGB 0..255 in, probabilities out.
         class_names: In the order of the probabilities.
-        kept: "probe" or "fine-tuned".
+        kept: "probe", "fine-tuned" or "group-balanced".
         metrics: What metrics.json holds.
         export: What was exported, if anything.
-        summary_lines: At most ten lines for a terminal.
+        summary_lines: At most twelve lines for a terminal.
     """
 
     path: Path
@@ -182,7 +182,7 @@ def known_kind_of(
         job.pixels.images,
         job.table.labels,
         splits=job.splits,
-        store=store if experiment.kept == PROBE else None,
+        store=store if experiment.base == PROBE else None,
         batch_size=job.recipe.value("batch_size"),
         seed=seed,
     )
@@ -313,6 +313,7 @@ def train(
         job.table.labels,
         splits=job.splits,
         groups=job.table.groups,
+        subgroups=job.table.subgroups if config.balance_groups else None,
         border=job.network.border,
         all_borders=job.network.borders,
         phase=as_interrupted(job.phase, checkpoint),

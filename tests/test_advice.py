@@ -92,7 +92,7 @@ def test_where_nothing_is_wrong_mirror_images_and_a_search_are_left(options, exp
         recipe=find_recipe("default", job),
         own_parts=False,
     )
-    metrics = {"kept": "probe", "probe": {"val": {}}}
+    metrics = {"kept": "probe", "groups": None, "probe": {"val": {}}}
     found = advice_of(record, metrics, Diagnosis(FITS, "Nothing is wrong."))
     assert len(found) == len(expected)
     assert all(words in one.command for one, words in zip(found, expected, strict=True))
@@ -110,7 +110,7 @@ def test_after_a_training_that_went_wrong_shorter_steps_are_advised():
         recipe=types.SimpleNamespace(value={"learning_rate": 10.0}.__getitem__),
         own_parts=False,
     )
-    found = advice_of(record, {"kept": "probe", "probe": {"val": {}}}, None)
+    found = advice_of(record, {"kept": "probe", "groups": None, "probe": {"val": {}}}, None)
     start = "python -m kerastl.fit photos --fine-tune-epochs 2 --learning-rate"
     assert [one.command for one in found] == [
         f"{start} 1.0 --optimizer sgd",

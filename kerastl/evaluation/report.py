@@ -115,6 +115,8 @@ class Report:
         comparisons: Of models with the first one on the same images: name and comparison.
         subgroups: How good the kept model is group by group, from the `to_dict` of
             `kerastl.evaluation.subgroups.Subgroups`, if groups were named.
+        subgroups_before: What they say of the model before its last layer was balanced; may be
+            empty.
         unknown: How well the kept model tells pictures of something else, if such were given.
         sets: What sets of classes with a promised coverage are worth, in sentences; may be empty.
         known_kind: How pictures of another kind are told, in sentences; may be empty.
@@ -146,6 +148,7 @@ class Report:
     untouched: str = "that had no part in training or in any choice"
     comparisons: Sequence[tuple[str, PairedComparison]] = ()
     subgroups: Mapping[str, Any] | None = None
+    subgroups_before: str = ""
     unknown: UnknownMetrics | None = None
     sets: str = ""
     known_kind: str = ""

@@ -16,6 +16,8 @@ from kerastl.evaluation.intervals import Estimate, proportion
 
 # Fewer images say nothing of a group: at 20 an interval of an accuracy is still 30 points wide.
 LEAST_IMAGES = 20
+# Of a class in a group.
+_LEAST_OF_A_CLASS = LEAST_IMAGES // 2
 _PERMUTATIONS = 1000
 
 
@@ -25,12 +27,14 @@ class GroupRates:
 
     Attributes:
         class_name: The class.
+        n: The group's images with the class.
         found: Share of the group's images with the class that are answered so (true positive
             rate); None without such images.
         false_alarms: Share of its other images that are (false positive rate); None without such.
     """
 
     class_name: str
+    n: int
     found: Estimate | None
     false_alarms: Estimate | None
 
@@ -168,7 +172,8 @@ def subgroup_metrics(
         accuracy_p,
         odds_gap,
         odds_p,
-        _words(ordered, accuracy_gap, accuracy_p, column=column),
+        _words(ordered, accuracy_gap, accuracy_p, column=column)
+        + _odds_words(ordered, odds_p, column=column),
     )
 
 
@@ -196,6 +201,7 @@ def _measured(
         rates.append(
             GroupRates(
                 str(class_name),
+                int(has.sum()),
                 proportion(float(np.sum(said & has)), float(has.sum())),
                 proportion(float(np.sum(said & ~has)), float(np.sum(~has))),
             )
@@ -221,7 +227,7 @@ def _gaps(member: NDArray[np.intp], columns: list[Any]) -> NDArray[np.float64]:
             rows = member == index
             count = known[rows].sum(axis=0)
             # Of a class of which a group has a handful of images nothing is known there.
-            enough = count >= min(LEAST_IMAGES / 2, len(values))
+            enough = count >= min(_LEAST_OF_A_CLASS, len(values))
             total = np.where(known[rows], values[rows], 0.0).sum(axis=0)
             means.append(np.where(enough, total / np.maximum(count, 1), np.nan))
         table = np.stack(means)
@@ -265,3 +271,28 @@ def _words(
     if p_value < 0.05:
         return f"{said}: more than chance makes of groups of these sizes (p {p_value:.1g}).{left}"
     return f"{said}; chance makes as much of groups of these sizes (p {p_value:.2f}).{left}"
+
+
+def _odds_words(ordered: Sequence[GroupMetrics], p_value: float | None, *, column: str) -> str:
+    """Return for whom which class is found least, where that is more than chance makes; else "".
+
+    Groups can be right equally often and be failed in different classes: who takes every cow on
+    sand for a camel is right on most sand.
+    """
+    if p_value is None or p_value >= 0.05:
+        return ""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for group in ordered:
+        for rates in group.rates:
+            if group.judged and rates.found is not None and rates.n >= _LEAST_OF_A_CLASS:
+                found.setdefault(rates.class_name, []).append((rates.found.value, group.name))
+    if not found:
+        return ""
+    name, values = max(found.items(), key=lambda item: max(item[1])[0] - min(item[1])[0])
+    (least, worst), (most, best) = min(values), max(values)
+    if least == most:
+        return ""
+    return (
+        f" {name} is found in {least:.1%} of its images for {worst} and in {most:.1%} for {best}: "
+        f"more than chance makes (p {p_value:.1g})."
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -26,6 +26,8 @@ from kerastl.training.kept import margin, standard_error
 
 PROBE = "probe"
 FINE_TUNED = "fine-tuned"
+GROUP_BALANCED = "group-balanced"
+MODELS = (PROBE, FINE_TUNED, GROUP_BALANCED)
 
 
 @dataclass(frozen=True)
@@ -56,48 +58,46 @@ class Gain:
         return f"{abs(self.value):.3f} \N{PLUS-MINUS SIGN} {self.standard_error:.3f} over {over}"
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What was decided, and what both models answer.
+def choose(
+    candidates: Mapping[str, Candidate], *, val_groups: NDArray[Any] | None
+) -> tuple[str, Gain | None]:
+    """Return which of probe and fine-tuned model is kept, and the gain of fine-tuning if any.
 
-    Attributes:
-        kept: "probe" or "fine-tuned".
-        gain: Of fine-tuning; None if there is the probe alone.
-        answers: By name of the model.
-        test_rows: int64: the test rows that the answers are of.
+    Args:
+        candidates: By name of the model.
+        val_groups: Of shape (num_val,): validation images of one group are alike; None if none are.
     """
+    if FINE_TUNED not in candidates:
+        return PROBE, None
+    gain = gain_of(candidates[PROBE].losses, candidates[FINE_TUNED].losses, groups=val_groups)
+    return (PROBE if gain.is_lost else FINE_TUNED), gain
 
-    kept: str
-    gain: Gain | None
-    answers: dict[str, Answers] = field(repr=False)
-    test_rows: NDArray[np.int64] = field(repr=False)
 
-
-def decide(
+def read_test(
     classifier: keras.Model,
     candidates: Mapping[str, Candidate],
     images: Images,
     test: NDArray[np.int64],
     *,
-    val_groups: NDArray[Any] | None,
+    kept: str,
     priors_of: NDArray[Any] | None,
-) -> Decision:
-    """Decide by validation, ask all for the test split, give the classifier what is kept, in place.
+) -> tuple[dict[str, Answers], NDArray[np.int64]]:
+    """Ask all models for the test split, give the classifier the kept one's weights, in place.
+
+    From here on nothing is decided any more.
 
     Args:
         classifier: Made by `kerastl.models.classifier.build_classifier`.
         candidates: By name of the model.
         images: uint8 of shape (n, height, width, 3).
         test: int64: the test rows.
-        val_groups: Of shape (num_val,): validation images of one group are alike; None if none are.
+        kept: A name.
         priors_of: int64: labels whose shares the answers are adjusted by after every choice; None
             to leave them.
+
+    Returns:
+        Answers by name of the model, and the test rows that they are of.
     """
-    gain = None
-    if FINE_TUNED in candidates:
-        gain = gain_of(candidates[PROBE].losses, candidates[FINE_TUNED].losses, groups=val_groups)
-    kept = PROBE if gain is None or gain.is_lost else FINE_TUNED
-    # From here on nothing is decided any more; the test split is read.
     tested, test = answers_to_test(classifier, candidates, images, test)
     answers = {
         name: Answers(one.validation, tested[name], one.losses, one.while_training, one.temperature)
@@ -106,7 +106,7 @@ def decide(
     classifier.set_weights(candidates[kept].weights)
     if priors_of is not None:
         answers = _adjusted(classifier, answers, priors_of)
-    return Decision(kept, gain, answers, test)
+    return answers, test
 
 
 def gain_of(

@@ -25,7 +25,7 @@ from kerastl.data.imbalance import (
 )
 from kerastl.data.stream import Images
 from kerastl.deadline import TimeUpError
-from kerastl.errors import DivergedError
+from kerastl.errors import DataError, DivergedError, FrozenPartError
 from kerastl.features.extract import probability_reader
 from kerastl.features.precision import Precision
 from kerastl.features.probe import Probe
@@ -35,9 +35,17 @@ from kerastl.models.blocks import Border
 from kerastl.models.view_mean import mean_answer, mean_over_views
 from kerastl.training.answers import Answers, Candidate, candidate_of
 from kerastl.training.checkpoint import CheckpointFile
-from kerastl.training.decision import FINE_TUNED, PROBE, Gain, decide
+from kerastl.training.decision import (
+    FINE_TUNED,
+    GROUP_BALANCED,
+    PROBE,
+    Gain,
+    choose,
+    read_test,
+)
 from kerastl.training.frozen_fit import Answer, View
 from kerastl.training.frozen_start import fit_and_cut, in_precision
+from kerastl.training.group_balance import GroupBalance, balance_groups
 from kerastl.training.memory_estimate import announce_memory
 from kerastl.training.phase import Phase, PhaseResult
 from kerastl.training.phases import fine_tune
@@ -54,9 +62,10 @@ class Experiment:
 
     Attributes:
         classifier: Holds the weights of the kept model, and answers as it does.
-        kept: "probe" or "fine-tuned".
+        kept: "probe", "fine-tuned", or "group-balanced" for one of these with its last layer
+            balanced.
         gain: Of fine-tuning over the probe, on validation; None if it was not run.
-        answers: By name of the model: "probe", and "fine-tuned" if that was run.
+        answers: By name of the model: "probe", and the others if there are.
         probe: The linear probe, before any temperature and logit adjustment.
         phase: How fine-tuning went, None if it was not run.
         test_rows: int64: the test rows that the answers are of; not those whose file had gone
@@ -64,6 +73,8 @@ class Experiment:
         precision: Of the features that the probe was fitted on.
         class_weights: float32 of shape (num_classes,): of the losses that were trained and
             chosen by; None if they were plain.
+        balance: What balancing the last layer by subgroup gave, or why it could not be; None if it
+            was not asked for.
         answer_views: Names of the views that answers are the mean over; one if they are of the
             image as it is.
         left_out: Why there is no fine-tuned model though one was asked for, in sentences.
@@ -79,7 +90,13 @@ class Experiment:
     precision: Precision
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
+    balance: GroupBalance | str | None = None
     answer_views: tuple[str, ...] = (AS_IT_IS,)
+
+    @property
+    def base(self) -> str:
+        """Which of probe and fine-tuned model is kept, with its own last layer or another."""
+        return PROBE if self.gain is None or self.gain.is_lost else FINE_TUNED
 
     @property
     def diverged(self) -> bool:
@@ -94,6 +111,7 @@ def probe_then_fine_tune(
     *,
     splits: NDArray[np.str_],
     groups: NDArray[np.str_] | None = None,
+    subgroups: NDArray[np.str_] | None = None,
     border: Border | None = None,
     all_borders: Sequence[Border] = (),
     phase: Phase | None = None,
@@ -116,6 +134,8 @@ def probe_then_fine_tune(
         splits: Of shape (n,): "train", "val" or "test".
         groups: Of shape (n,): rows of one group stay in one fold of the probe's
             cross-validation.
+        subgroups: Text of shape (n,): what the last layer of the kept model is balanced by, see
+            `kerastl.training.group_balance`; None to leave it.
         border: Where fine-tuning begins; None for the whole backbone.
         all_borders: Between the blocks of the backbone, see `kerastl.training.phases.fine_tune`.
         phase: How to fine-tune; None for the probe alone.
@@ -155,65 +175,94 @@ def probe_then_fine_tune(
         labels[rows["train"]], num_classes=classifier.output_shape[-1], imbalance=imbalance
     )
     val_groups = None if groups is None else groups[rows["val"]]
+    shared: dict[str, Any] = {
+        "groups": groups,
+        "views": views,
+        "tta": tta,
+        "batch_size": batch_size,
+        "store": store,
+        "seed": seed,
+    }
     candidates, others = _train_both(
         classifier,
         images,
         labels,
-        train=rows["train"],
-        val=rows["val"],
+        rows,
         answering=answering,
-        as_candidate=functools.partial(
-            candidate_of,
-            classifier,
-            labels=labels[rows["val"]],
-            groups=val_groups,
-            class_weights=weights,
-            seed=seed,
-        ),
-        views=views,
         phase=phase,
         balanced=imbalance == SAMPLING,
         all_borders=all_borders,
         callbacks=callbacks,
         checkpoint=checkpoint,
-        tta=tta,
-        batch_size=batch_size,
         precision=precision,
-        seed=seed,
-        groups=groups,
         border=border,
         class_weights=weights,
-        store=store,
+        **shared,
     )
-    decision = decide(
+    kept, gain = choose(candidates, val_groups=val_groups)
+    if subgroups is not None:
+        kept, others["balance"] = _balanced(
+            classifier, images, labels, candidates, kept, rows=rows, subgroups=subgroups, **shared
+        )
+    answers, test_rows = read_test(
         classifier,
         candidates,
         images,
         rows["test"],
-        val_groups=val_groups,
+        kept=kept,
         priors_of=labels[rows["train"]] if imbalance == LOGIT_ADJUST else None,
     )
     return Experiment(
         classifier=answering,
-        kept=decision.kept,
-        gain=decision.gain,
-        answers=decision.answers,
-        test_rows=decision.test_rows,
+        kept=kept,
+        gain=gain,
+        answers=answers,
+        test_rows=test_rows,
         class_weights=weights,
         answer_views=tuple(views) if tta else (AS_IT_IS,),
         **others,
     )
 
 
+def _balanced(
+    classifier: keras.Model,
+    images: Images,
+    labels: NDArray[Any],
+    candidates: dict[str, Candidate],
+    kept: str,
+    *,
+    store: Store,
+    **options: Any,
+) -> tuple[str, GroupBalance | str]:
+    """Add the kept model with its last layer balanced to the candidates, in place.
+
+    Returns:
+        What is kept now, and what balancing gave, or why it could not be.
+    """
+    frozen = kept == PROBE
+    try:
+        candidates[GROUP_BALANCED], balance = balance_groups(
+            classifier,
+            images,
+            labels,
+            candidates[kept],
+            fit_on="train" if frozen else "val",
+            store=store if frozen else NO_STORE,
+            **options,
+        )
+    except (DataError, FrozenPartError) as error:  # no reason to lose hours of training
+        logger.warning("The last layer is not balanced: %s", error)
+        return kept, f"The last layer is not balanced: {error}"
+    return (GROUP_BALANCED if balance.helps else kept), balance
+
+
 def _train_both(
     classifier: keras.Model,
     images: Images,
     labels: NDArray[Any],
+    rows: Mapping[str, NDArray[np.int64]],
     *,
-    train: NDArray[np.int64],
-    val: NDArray[np.int64],
     answering: keras.Model,
-    as_candidate: Callable[..., Candidate],
     views: Mapping[str, View],
     phase: Phase | None,
     balanced: bool,
@@ -227,6 +276,15 @@ def _train_both(
     **shared: Any,
 ) -> tuple[dict[str, Candidate], dict[str, Any]]:
     """Return the probe and, if there is one, the fine-tuned model; and how they were made."""
+    train, val, groups = rows["train"], rows["val"], shared["groups"]
+    as_candidate = functools.partial(
+        candidate_of,
+        classifier,
+        labels=labels[val],
+        groups=None if groups is None else groups[val],
+        class_weights=shared["class_weights"],
+        seed=seed,
+    )
     probe, answer, chosen, cut = fit_and_cut(
         classifier,
         images,

@@ -6,7 +6,7 @@ import pytest
 
 from kerastl.models.classifier import build_classifier
 from kerastl.training.answers import Candidate
-from kerastl.training.decision import FINE_TUNED, PROBE, decide, gain_of
+from kerastl.training.decision import FINE_TUNED, PROBE, choose, gain_of, read_test
 from kerastl.training.temperature import Temperature
 
 NO_GROUPS = None
@@ -41,12 +41,13 @@ def decided(classifier, probe, tuned, *, groups=None):
         if values is not None
     }
     images = np.zeros((3, 4, 4, 3), np.uint8)
-    found = decide(
-        classifier, candidates, images, np.array([0, 2]), val_groups=groups, priors_of=None
+    kept, gain = choose(candidates, val_groups=groups)
+    answers, test_rows = read_test(
+        classifier, candidates, images, np.array([0, 2]), kept=kept, priors_of=None
     )
     moved = float(classifier.get_weights()[0].ravel()[0] - own[0].ravel()[0])
     classifier.set_weights(own)
-    return found, {0.25: PROBE, 0.5: FINE_TUNED}[round(moved, 2)]
+    return (kept, gain, answers, test_rows), {0.25: PROBE, 0.5: FINE_TUNED}[round(moved, 2)]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,13 @@ def decided(classifier, probe, tuned, *, groups=None):
     ids=["better", "worse", "worse over images", "as good over groups", "the probe alone"],
 )
 def test_the_probe_is_kept_where_it_is_surely_better(classifier, probe, tuned, groups, kept):
-    decision, weights_of = decided(classifier, probe, tuned, groups=groups)
-    assert decision.kept == weights_of == kept
-    assert list(decision.test_rows) == [0, 2]
-    assert (decision.gain is None) == (tuned is None)
-    assert decision.answers[kept].validation_loss == pytest.approx(
+    (chosen, gain, answers, test_rows), weights_of = decided(
+        classifier, probe, tuned, groups=groups
+    )
+    assert chosen == weights_of == kept
+    assert list(test_rows) == [0, 2]
+    assert (gain is None) == (tuned is None)
+    assert answers[kept].validation_loss == pytest.approx(
         (probe if kept == PROBE else tuned).mean()
     )
 
