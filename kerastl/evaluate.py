@@ -13,7 +13,7 @@ from cyclopts import App, Group, Parameter
 from kerastl import terminal
 from kerastl.data.image_files import find_images
 from kerastl.errors import ConfigError
-from kerastl.evaluation.measure_words import measure_words
+from kerastl.evaluation.measure_words import measure_words, too_sure_words
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 
 if TYPE_CHECKING:
@@ -222,6 +222,8 @@ def summary_lines(assessment: Assessment, folder: Path) -> list[str]:
     width = max(map(len, assessment.metrics))
     for name, metrics in assessment.metrics.items():
         lines.append(f"{name:<{width}}  {measure_words(metrics)}")
+        if words := too_sure_words(metrics):
+            lines.append(f"{'':<{width}}  {words}")
     if assessment.subgroups is not None:
         lines.append(assessment.subgroups.words)
     if assessment.unknown is not None:

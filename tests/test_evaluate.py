@@ -243,6 +243,45 @@ def test_a_group_that_the_model_fails_is_named(place, tmp_path):
     assert "`group_by` does not go with a folder" in done.stderr
 
 
+def test_a_model_that_is_too_sure_is_named_and_a_fit_cures_it(painter, tmp_path):
+    """Colours that are plain to see, and a quarter of the labels of validation and test wrong."""
+    random = np.random.default_rng(0)
+    folder = painter(tmp_path / "photos", per_class=120, noise=20)
+    rows = []
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):
+        split, label = ("train", "val", "test")[number % 3], path.parent.name
+        if split != "train" and random.random() < 0.25:
+            label = random.choice([name for name in ("1", "2", "10") if name != label])
+        rows.append((path, label, split))
+    frame = pd.DataFrame(rows, columns=["path", "label", "split"])
+    frame.to_csv(tmp_path / "all.csv", index=False)
+    # Who learns from plain labels alone is as sure of the others.
+    plain = frame[frame["split"] == "train"].drop(columns="split")
+    plain.to_csv(tmp_path / "plain.csv", index=False)
+    frame[frame["split"] == "test"].to_csv(tmp_path / "new.csv", index=False)
+    options = {"fine_tune_epochs": 0}
+    own = {"backbone": two_layers(), "preprocessing": "tf"}
+    learnt = FitConfig(str(tmp_path / "plain.csv"), out=str(tmp_path / "run"), **options)
+    kerastl.run(learnt, **own)
+    out = tmp_path / "evaluated"
+    done = evaluate(tmp_path / "run", tmp_path / "new.csv", "--out", out)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((out / "metrics.json").read_text())["metrics"]["run"]
+    gap = metrics["calibration"]["gap"]
+    assert gap["low"] > 0.1
+    named = f"Its answers are {100 * gap['value']:.1f} points surer than they are right"
+    assert named in done.stdout
+    assert named in (out / "report.html").read_text()
+    assert "more than chance makes of a perfectly calibrated" in metrics["calibration"]["words"]
+    # Where validation has such labels, its temperature takes the sureness back.
+    every = FitConfig(str(tmp_path / "all.csv"), out=str(tmp_path / "all"), **options)
+    cured = kerastl.run(every, **own)
+    probe = cured.metrics["probe"]
+    assert probe["temperature"]["value"] > 1.5
+    assert abs(probe["test"]["calibration"]["gap"]["value"]) < gap["value"] / 2
+    assert "surer than they are right" not in (cured.path / "report.html").read_text()
+
+
 def test_pictures_of_something_else(place, tmp_path):
     random = np.random.default_rng(0)
     (tmp_path / "else").mkdir()

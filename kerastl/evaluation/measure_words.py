@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# Mean confidence less accuracy from which it is worth a warning.
+_TOO_SURE = 0.05
+
 
 def measure_words(test: Mapping[str, Any], *, uneven: bool = False) -> str:
     """Return how good a model is on test images, in one line.
@@ -50,3 +53,25 @@ def number(estimate: Mapping[str, float] | None) -> str:
     if estimate is None:
         return "unknown"
     return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def too_sure_words(test: Mapping[str, Any]) -> str:
+    """Return by how much answers are surer than they are right, where that matters; else "".
+
+    Args:
+        test: Metrics with "calibration", from the `to_dict` of
+            `kerastl.evaluation.calibration.Calibration`.
+
+    Example:
+        >>> gap = {"value": 0.2, "low": 0.15, "high": 0.25}
+        >>> too_sure_words({"calibration": {"gap": gap}})[:52]
+        'Its answers are 20.0 points surer than they are righ'
+    """
+    gap = test.get("calibration", {}).get("gap")
+    if gap is None or gap["value"] < _TOO_SURE or gap["low"] <= 0:
+        return ""
+    value, low, high = (100 * gap[key] for key in ("value", "low", "high"))
+    return (
+        f"Its answers are {value:.1f} points surer than they are right ({low:.1f} to {high:.1f}): "
+        "do not take its probabilities for chances."
+    )

@@ -11,6 +11,7 @@ from kerastl.errors import ConfigError, did_you_mean
 from kerastl.evaluation.comparison import PairedComparison
 from kerastl.evaluation.confusion_table import MOST_CLASSES, ConfusionTable, confusion_table
 from kerastl.evaluation.intervals import WILSON_FOR_BOOTSTRAP
+from kerastl.evaluation.measure_words import too_sure_words
 from kerastl.evaluation.metrics import most_confused
 from kerastl.evaluation.report import DataSummary, ModelSummary, Report
 from kerastl.evaluation.shown_measures import MEASURES, formatted, measure_rows
@@ -83,7 +84,7 @@ def render_report(report: Report) -> str:
         unknown=None if report.unknown is None else report.unknown.to_dict(),
         by_group=report.subgroups,
         compared=[_compared(name, one) for name, one in report.comparisons],
-        notes=list(dict.fromkeys([*_data_notes(report), *report.notes, *kept.get("notes", ())])),
+        notes=_notes(report, kept),
         split_names={"train": "training", "val": "validation", "test": "test"},
     )
 
@@ -104,6 +105,13 @@ def _check(report: Report) -> None:
                 f"The picture {picture.title!r} must be a data: URI, so that the page is whole by "
                 f"itself; received {picture.source[:40]!r}. Make it with `figure_data_uri`."
             )
+
+
+def _notes(report: Report, kept: Mapping[str, Any]) -> list[str]:
+    """Return what a reader should know before the numbers, each once."""
+    too_sure = [words] if (words := too_sure_words(kept)) else []
+    notes = [*_data_notes(report), *too_sure, *report.notes, *kept.get("notes", ())]
+    return list(dict.fromkeys(notes))
 
 
 def _confusion(report: Report, kept: Mapping[str, Any]) -> ConfusionTable | None:

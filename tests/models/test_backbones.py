@@ -29,8 +29,8 @@ from kerastl.models.fold import fold_batch_norm
 ROWS = [pytest.param(row, id=row.name) for row in BACKBONES.values()]
 
 # Above it (ConvNeXtBase, Large and XLarge, EfficientNetB7 and V2L, NASNetLarge) the contract
-# checks build, scaling, borders and freezing only: their smaller sisters run the same code, and
-# copies of these would take most of the time and 8 GB.
+# checks build, scaling, borders, explanation and freezing only: their smaller sisters run the same
+# code, and copies of these would take most of the time and 8 GB.
 MAX_PARAMETERS_TO_RUN = 60e6
 
 
@@ -70,10 +70,10 @@ def test_contract(row, calibrate, tmp_path):
         answer = calibrate(backbone, images)
         assert_splits(backbone, cuts, images, answer)
         assert_folds(backbone, images, answer)
-        assert_explained(row, backbone)
         path = tmp_path / "network.keras"
         assert_survives_saving(row, backbone, cuts=cuts, images=images, answer=answer, path=path)
 
+    assert_explained(row, backbone)
     backbone.trainable = False
     assert backbone.trainable_variables == []
     del backbone
