@@ -191,4 +191,6 @@ def test_a_page_without_scripts_and_on_paper(pages, browser):
         plain.emulate_media(media="print")
         assert not plain.locator(".choice").is_visible()
         assert all(one.is_visible() for one in plain.locator("details.images ul").all())
+        widths = plain.locator("img").evaluate_all("images => images.map(one => one.naturalWidth)")
+        assert min(widths) > 0, "a picture waits to be scrolled to, and paper is not scrolled"
         assert plain.pdf()[:5] == b"%PDF-"
