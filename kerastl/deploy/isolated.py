@@ -63,25 +63,36 @@ def _answers(
     ]
     answers: dict[str, NDArray[Any]] = {}
 
-    def ask(signature: str, outputs: Sequence[str], as_name: str, inputs: list[Any]) -> None:
+    def ask(signature: str, as_name: str, inputs: list[Any]) -> None:
         collected = [signatures[signature](**one) for one in inputs]
-        for name in outputs:
+        for name in collected[0]:
             values = np.concatenate([answer[name].numpy() for answer in collected])
             answers[f"{as_name}/{name}"] = values.astype("S") if values.dtype == object else values
 
     def batch(start: int, end: int) -> dict[str, Any]:
         return {"image_bytes": tf.constant(contents[start:end], tf.string, shape=[end - start])}
 
-    outputs = tuple(signatures["serving_default"].structured_outputs)
     starts = range(0, len(contents), BATCH_SIZE)
     batches = [batch(start, min(start + BATCH_SIZE, len(contents))) for start in starts]
-    ask("serving_default", outputs, "bytes", batches)
-    ask("serving_default", outputs, "empty", [batch(0, 0)])
+    ask("serving_default", "bytes", batches)
+    ask("serving_default", "empty", [batch(0, 0)])
+    # Among what cannot be read, in one batch.
+    some = [b"", contents[0], b"no image", contents[0][: len(contents[0]) // 2], contents[-1]]
+    ask("serving_default", "damaged", [{"image_bytes": tf.constant(some)}])
     raw = [questions[name] for name in sorted(questions) if name.startswith("pixels")]
-    ask("pixels", outputs, "pixels", [{"pixels": tf.constant(p[None])} for p in raw])
+    ask("pixels", "pixels", [{"pixels": tf.constant(p[None])} for p in raw])
+    ask("tf_example", "examples", [{"inputs": tf.constant([_example(tf, contents[0]), b"no"])}])
     if "features" in signatures:
-        ask("features", ("features",), "bytes", batches)
+        ask("features", "features", batches)
     return answers
+
+
+def _example(tf: ModuleType, content: bytes) -> bytes:
+    """Return an image as TensorFlow's data sets hold it."""
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
+    features = tf.train.Features(feature={"image/encoded": feature})
+    example: bytes = tf.train.Example(features=features).SerializeToString()
+    return example
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ def prove_parity(
             f"{pixels_difference:.2g} for the same image, more than {TOLERANCE:g}. "
             "The model must not depend on the other images of a batch."
         )
+    _check_damaged(answers)
     if answers["empty/scores"].shape != (0, len(class_names)):
         raise ExportError(
             "A batch of 0 images must give scores of shape "
@@ -278,7 +279,7 @@ def _check_measured(expected: NDArray[np.float32], measured: Sequence[Sequence[f
 
 def _check_features(answers: dict[str, NDArray[Any]], expected: NDArray[np.float32]) -> float:
     """Compare features, relative to the largest, because they have no fixed range."""
-    served = answers.get("bytes/features")
+    served = answers.get("features/features")
     if served is None or served.shape != expected.shape:
         raise ExportError(
             f"The signature `features` must give shape {expected.shape}; received "
@@ -291,6 +292,27 @@ def _check_features(answers: dict[str, NDArray[Any]], expected: NDArray[np.float
             f"largest feature, more than {TOLERANCE:g}."
         )
     return difference
+
+
+def _check_damaged(answers: dict[str, NDArray[Any]]) -> None:
+    """Refuse an export in which an image that cannot be read touches those beside it."""
+    errors, scores = answers["damaged/error"], answers["damaged/scores"]
+    if [bool(error) for error in errors] != [True, False, True, True, False]:
+        raise ExportError(
+            "The exported model must answer the images of a batch that can be read and name those "
+            f"that cannot; it says of five, of which the second and last can: {errors.tolist()}."
+        )
+    whole = answers["bytes/scores"]
+    alone = np.stack([whole[0], whole[-1]])
+    if not _largest(scores[[1, 4]], alone) <= TOLERANCE or scores[[0, 2, 3]].any():
+        raise ExportError(
+            "The exported model answers otherwise where other images of the batch cannot be read."
+        )
+    example, error = answers["examples/scores"], answers["examples/error"]
+    if not _largest(example[:1], whole[:1]) <= TOLERANCE or [*map(bool, error)] != [False, True]:
+        raise ExportError(
+            "The signatures `tf_example` and `serving_default` differ for the same image."
+        )
 
 
 def _check_unknown(

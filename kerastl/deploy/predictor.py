@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.data.decode import decode_error_reason
 from kerastl.data.image_reader import servable_image
 from kerastl.data.preparation import prepare_pixels
 from kerastl.deploy.runs import FinishedRun, load_run
@@ -164,7 +163,7 @@ def _best_first(
 
 
 def _savedmodel_predictor(path: Path) -> Predictor:
-    """Answer with a SavedModel; one bad image fails its whole batch, so then singly.
+    """Answer with a SavedModel.
 
     What the SavedModel cannot decode by itself, such as a TIFF, is handed over as PNG.
     """
@@ -174,30 +173,25 @@ def _savedmodel_predictor(path: Path) -> Predictor:
         found = model.ask(list(contents))
         unknown = found.get("unknown_score"), found.get("is_unknown")
         return [
-            Answer(
-                tuple(map(str, labels)),
+            Answer((), (), str(error))
+            if error
+            else Answer(
+                tuple(map(str, found["classes"][row])),
                 tuple(map(float, found["scores"][row])),
                 unknown_score=None if unknown[0] is None else float(unknown[0][row]),
                 is_unknown=bool(unknown[1][row])
                 if model.has_threshold and unknown[1] is not None
                 else None,
             )
-            for row, labels in enumerate(found["classes"])
+            for row, error in enumerate(found["error"])
         ]
 
     def predict(contents: Sequence[bytes]) -> list[Answer]:
-        try:
-            return answer_all(contents)
-        except tf.errors.InvalidArgumentError as error:
-            if len(contents) > 1:
-                return [answer for content in contents for answer in predict([content])]
-            try:
-                png = servable_image(contents[0])
-            except UnreadableImageError as unreadable:
-                return [Answer((), (), unreadable.reason)]
-            if png == contents[0]:
-                return [Answer((), (), decode_error_reason(error))]
-            return answer_all([png])
+        answers = answer_all(contents)
+        for row, answer in enumerate(answers):
+            if answer.error is not None:
+                answers[row] = _read_otherwise(contents[row], answer.error, answer_all)
+        return answers
 
     return Predictor(
         predict,
@@ -206,6 +200,17 @@ def _savedmodel_predictor(path: Path) -> Predictor:
         thresholds=_by_label(model.class_names, model.thresholds),
         tells_unknown=model.tells_unknown,
     )
+
+
+def _read_otherwise(
+    content: bytes, error: str, answer_all: Callable[[Sequence[bytes]], list[Answer]]
+) -> Answer:
+    """Return the answer to an image that a SavedModel could not decode, or why nobody can."""
+    try:
+        png = servable_image(content)
+    except UnreadableImageError as unreadable:
+        return Answer((), (), unreadable.reason)
+    return Answer((), (), error) if png == content else answer_all([png])[0]
 
 
 def _by_label(class_names: Sequence[str], thresholds: Sequence[float] | None) -> dict[str, float]:

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import shutil
 import time
 import uuid
@@ -26,6 +27,7 @@ import tensorflow as tf
 from kerastl._version import __version__
 from kerastl.data.decode import decode_error_reason
 from kerastl.deploy.parity import Parity, prove_parity
+from kerastl.deploy.serving_files import write_serving_files, write_warmup
 from kerastl.deploy.signatures import (
     DESCRIPTIONS,
     UNKNOWN_DESCRIPTION,
@@ -73,6 +75,8 @@ class ExportResult:
             f"Proven on {parity.num_images} held-out images in a fresh process without Keras: "
             f"largest difference of a probability {parity.max_difference:.1g}, "
             f"{parity.num_top_class_differences} best classes differ.",
+            f"To serve it with TF Serving: cd {shlex.quote(str(self.path.parent))} && docker "
+            "compose up",
         )
 
 
@@ -176,8 +180,15 @@ def export_savedmodel(
                 },
             }
             _write_sidecar(partial, sidecar)
+            write_warmup(
+                partial / "assets.extra",
+                held_out,
+                name=directory.resolve().name,
+                signatures=list(signatures),
+            )
             size_bytes = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
             version = _publish(partial, directory)
+            write_serving_files(directory)
     return ExportResult(
         path=directory / str(version),
         version=version,

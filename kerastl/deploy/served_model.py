@@ -51,11 +51,8 @@ class ServedModel:
             batch_size: Images at a time.
 
         Returns:
-            classes, str of shape (n, num_classes), and scores, float32 of the same shape.
-
-        Raises:
-            tf.errors.InvalidArgumentError: One of the images cannot be read; see
-                `kerastl.data.decode.decode_error_reason`.
+            classes, str of shape (n, num_classes), and scores, float32 of the same shape; labels
+            are "" and scores 0 for images that cannot be read, see `ask`.
         """
         answers = self.ask(images_bytes, batch_size=batch_size)
         return answers["classes"], answers["scores"]
@@ -70,11 +67,9 @@ class ServedModel:
             batch_size: Images at a time.
 
         Returns:
-            classes and scores as `predict`; and where it tells pictures of another kind
-            unknown_score, float32 of shape (n,), and is_unknown, bool of the same shape.
-
-        Raises:
-            tf.errors.InvalidArgumentError: See `predict`.
+            classes and scores as `predict`; error, str of shape (n,): why an image could not be
+            read, or ""; and where it tells pictures of another kind unknown_score, float32 of shape
+            (n,), and is_unknown, bool of the same shape.
         """
         serve = self._root.signatures["serving_default"]
         # An empty batch too, for the shapes of the answers.
@@ -90,6 +85,7 @@ class ServedModel:
         return {
             **answers,
             "classes": np.array(classes, object).reshape(answers["scores"].shape).astype(np.str_),
+            "error": np.array([error.decode() for error in answers["error"]], np.str_),
         }
 
 

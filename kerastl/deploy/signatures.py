@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,23 +11,39 @@ import tensorflow as tf
 
 from kerastl.data.preparation import prepare_image
 from kerastl.data.resize import resize_image
+from kerastl.deploy.batch_decoding import decode_batch, unreadable_words
 from kerastl.features.novelty import Novelty
 from kerastl.models.classifier import answering_with_features
 
-# Images decoded at the same time. 8 gave all of two cores (58 ms for 32 JPEGs of 1280x960,
-# against 117 ms with 1); more cores need more, and each holds one unpacked image.
-PARALLEL_DECODES = 16
+# As TensorFlow's own data sets of images call it.
+EXAMPLE_KEY = "image/encoded"
+_NO_EXAMPLE = f"no tf.train.Example with an image under {EXAMPLE_KEY} that can be read"
+_OF_UNREADABLE: dict[str, Any] = {
+    "classes": "",
+    "scores": 0,
+    "features": 0,
+    "unknown_score": 2,  # one less the smallest cosine
+    "is_unknown": True,
+}
 
 DESCRIPTIONS = {
     "serving_default": (
         "image_bytes: string (n,), contents of JPEG, PNG, GIF, BMP or WebP files -> "
-        "classes: string (n, num_classes) and scores: float32 (n, num_classes), best first"
+        "classes: string (n, num_classes) and scores: float32 (n, num_classes), best first; error: "
+        "string (n,), why an image could not be read, and then classes are empty; else empty"
     ),
     "pixels": (
         "pixels: uint8 (n, any height, any width, 1, 2, 3 or 4), RGB 0..255 -> "
         "classes and scores as serving_default"
     ),
-    "features": "image_bytes as serving_default -> features: float32 (n, num_features), pooled",
+    "tf_example": (
+        f"inputs: string (n,), serialized tf.train.Example with the bytes feature {EXAMPLE_KEY}, "
+        "the contents of an image file -> as serving_default; for Predict and Classify"
+    ),
+    "features": (
+        "image_bytes as serving_default -> features: float32 (n, num_features), pooled; error as "
+        "serving_default"
+    ),
 }
 # What the first two also give where it was learnt which pictures are of a known kind.
 UNKNOWN_DESCRIPTION = (
@@ -105,13 +121,8 @@ def trace_signatures(
     labels = tf.constant(list(class_names), tf.string)
     with_features = None if novelty is None else answering_with_features(model)
 
-    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            lambda one: prepare_image(one, image_size=image_size, resize_mode=resize_mode),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((*image_size, 3), tf.uint8),
-            parallel_iterations=PARALLEL_DECODES,
-        )
+    def from_file(content: tf.Tensor) -> tf.Tensor:
+        return prepare_image(content, image_size=image_size, resize_mode=resize_mode)
 
     def run(network: keras.Model, pixels: tf.Tensor) -> Any:
         # Convolutions on CPUs give an empty batch a wrong shape; so one image for none.
@@ -133,7 +144,19 @@ def trace_signatures(
         return {"classes": tf.gather(labels, order), "scores": scores, **unknown}
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return best_first(decode(image_bytes))
+        pixels, readable = decode_batch(image_bytes, from_file, image_size=image_size)
+        return without_unreadable(best_first(pixels), image_bytes, readable)
+
+    def from_examples(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, readable = decode_batch(
+            inputs, lambda one: from_file(_encoded_image(one)), image_size=image_size
+        )
+        answers = without_unreadable(best_first(pixels), inputs, readable)
+        return {**answers, "error": tf.where(readable, "", _NO_EXAMPLE)}
+
+    def features_of_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, readable = decode_batch(image_bytes, from_file, image_size=image_size)
+        return without_unreadable({"features": run(features, pixels)}, image_bytes, readable)
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return best_first(resize_image(pixels, image_size=image_size, resize_mode=resize_mode))
@@ -143,14 +166,43 @@ def trace_signatures(
     functions: dict[str, tuple[Any, Any]] = {
         "serving_default": (from_bytes, bytes_spec),
         "pixels": (from_pixels, pixels_spec),
+        # TF Serving's Classify calls its one input so.
+        "tf_example": (from_examples, tf.TensorSpec([None], tf.string, name="inputs")),
     }
     if features is not None:
-        functions["features"] = (
-            lambda image_bytes: {"features": run(features, decode(image_bytes))},
-            bytes_spec,
-        )
+        functions["features"] = (features_of_bytes, bytes_spec)
     return {
         # XLA has no DecodeImage, and is slower for small networks on CPUs.
         name: tf.function(function, autograph=False, jit_compile=False).get_concrete_function(spec)
         for name, (function, spec) in functions.items()
     }
+
+
+def without_unreadable(
+    answers: Mapping[str, tf.Tensor], image_bytes: tf.Tensor, readable: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Return answers in which images that could not be read have an error in place of an answer.
+
+    Args:
+        answers: By name, each of shape (n, ...).
+        image_bytes: string of shape (n,).
+        readable: bool of shape (n,).
+
+    Returns:
+        The same, and error: string of shape (n,), "" where there is none. Of the others classes are
+        "", scores and features 0; to be safe they are unknown, as far from what is known as can be.
+    """
+
+    def answered(name: str, values: tf.Tensor) -> tf.Tensor:
+        known = tf.reshape(readable, [-1] + [1] * (values.shape.rank - 1))
+        nothing = tf.constant(_OF_UNREADABLE[name], values.dtype)
+        return tf.where(known, values, nothing)
+
+    kept = {name: answered(name, values) for name, values in answers.items()}
+    return {**kept, "error": unreadable_words(image_bytes, readable)}
+
+
+def _encoded_image(example: tf.Tensor) -> tf.Tensor:
+    """Return the image file that a serialized tf.train.Example holds."""
+    features = {EXAMPLE_KEY: tf.io.FixedLenFeature([], tf.string)}
+    return tf.io.parse_single_example(example, features)[EXAMPLE_KEY]

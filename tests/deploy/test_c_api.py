@@ -75,7 +75,10 @@ def test_encoded_images_get_the_same_labels_and_scores(answered, exported, class
 
 
 def test_a_damaged_image_is_an_error_and_the_session_goes_on(answered):
-    assert "Unknown image file format" in answered["answers"][1]["error"]
+    (error,) = answered["answers"][1]["error"]["values"]
+    assert error.startswith("unknown image file format")
+    assert answered["answers"][1]["scores"]["values"] == [0, 0, 0, 0]
+    assert set(answered["answers"][0]["error"]["values"]) == {""}
     first, alone = answered["answers"][0], answered["answers"][2]
     assert alone["classes"]["values"] == first["classes"]["values"][:4]
 

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastl.data.decode import decode_error_reason
 from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
 from kerastl.deploy import savedmodel as savedmodel_module
+from kerastl.deploy import signatures as signatures_module
+from kerastl.deploy.batch_decoding import decode_batch
 from kerastl.deploy.parity import prove_parity
 from kerastl.deploy.savedmodel import export_savedmodel
 from kerastl.deploy.served_model import load_savedmodel
 from kerastl.errors import ConfigError, ExportError
+
+SERVING_FILES = ("models.config", "batching.config", "docker-compose.yml")
+SIGNATURES = {"serving_default", "pixels", "features", "tf_example"}
 
 
 def export(classifier, directory, model=None, **changes):
@@ -33,7 +37,7 @@ def probabilities(classifier, images_bytes):
 def test_layout_is_what_tensorflow_serving_reads(exported, classifier):
     assert exported.path.name == "1"
     assert exported.version == 1
-    assert os.listdir(exported.path.parent) == ["1"]
+    assert sorted(os.listdir(exported.path.parent)) == sorted(["1", *SERVING_FILES])
     assert {"saved_model.pb", "variables", "assets", "assets.extra"} <= set(
         os.listdir(exported.path)
     )
@@ -56,7 +60,7 @@ def test_sidecar_tells_readers_what_they_need(exported, classifier):
     assert sidecar["resize_mode"] == "crop"
     assert sidecar["multi_label"] is False
     assert sidecar["exported_with"]["tensorflow"] == tf.__version__
-    assert set(sidecar["signatures"]) == {"serving_default", "pixels", "features"}
+    assert set(sidecar["signatures"]) == SIGNATURES
 
 
 def test_it_answers_like_the_model(exported, classifier):
@@ -77,10 +81,10 @@ def test_it_answers_like_the_model(exported, classifier):
 
 def test_signatures(exported, classifier):
     signatures = tf.saved_model.load(exported.path).signatures
-    assert set(signatures) == {"serving_default", "pixels", "features"}
+    assert set(signatures) == SIGNATURES
     # TF Serving's REST API would base64-encode an output with such a name.
     outputs = {name for one in signatures.values() for name in one.structured_outputs}
-    assert outputs == {"classes", "scores", "features"}
+    assert outputs == {"classes", "scores", "features", "error"}
     assert not any(name.endswith("_bytes") for name in outputs)
 
 
@@ -106,11 +110,80 @@ def test_no_images_give_no_answers(exported):
     assert signatures["features"](image_bytes=no_bytes)["features"].shape == (0, 8)
 
 
-def test_an_image_that_cannot_be_read_is_named(exported, classifier):
+def test_an_image_that_cannot_be_read_is_named_and_fails_no_other(exported, classifier):
+    good = classifier.held_out[:3]
+    bad = {
+        b"": "the file is empty",
+        b"text": "unknown image file format",
+        b"x": "unknown image file format",
+        good[0][:200]: "damaged or truncated",
+        good[1][:-40]: "damaged or truncated",
+        b"BM" + bytes(60): "damaged or truncated",
+        b"RIFF\x00\x00\x00\x00WEBP": "damaged or truncated",
+    }
     served = load_savedmodel(exported.path)
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        served.predict([classifier.held_out[0], b"text"])
-    assert decode_error_reason(caught.value).startswith("unknown image file format")
+    mixed = [good[0], *bad, good[1], good[2], good[0]]
+    answers = served.ask(mixed)
+    alone = served.ask(good)
+    right = [0, len(bad) + 1, len(bad) + 2, len(bad) + 3]
+    for name in ("classes", "scores"):
+        np.testing.assert_array_equal(answers[name][right], alone[name][[0, 1, 2, 0]])
+    assert set(answers["error"][right]) == {""}
+    for row, words in enumerate(bad.values(), start=1):
+        assert answers["error"][row].startswith(words), row
+        assert set(answers["classes"][row]) == {""}
+        assert not answers["scores"][row].any()
+    nothing = served.ask(list(bad))
+    assert all(nothing["error"])
+    features = tf.saved_model.load(exported.path).signatures["features"]
+    found = features(image_bytes=tf.constant(mixed))
+    assert not found["features"].numpy()[1 : len(bad) + 1].any()
+    assert found["features"].numpy()[right].any(axis=1).all()
+    np.testing.assert_array_equal(found["error"].numpy() != b"", answers["error"] != "")
+
+
+def example(content, key="image/encoded"):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
+    features = tf.train.Features(feature={key: feature})
+    return tf.train.Example(features=features).SerializeToString()
+
+
+def test_examples_of_data_sets_are_answered_like_files(exported, classifier):
+    serve = tf.saved_model.load(exported.path).signatures["tf_example"]
+    files = classifier.held_out[:3]
+    inputs = [*map(example, files), b"no example", example(files[0], key="other"), example(b"no")]
+    answers = serve(inputs=tf.constant(inputs))
+    expected = load_savedmodel(exported.path).ask(files)
+    np.testing.assert_array_equal(answers["scores"][:3], expected["scores"])
+    errors = answers["error"].numpy()
+    assert (errors[:3] == b"").all()
+    assert all(error.startswith(b"no tf.train.Example") for error in errors[3:])
+    # TF Serving's Classify: one input called inputs, string classes and float scores (n, k).
+    (spec,) = serve.structured_input_signature[1].values()
+    assert (spec.name, spec.dtype, spec.shape.rank) == ("inputs", tf.string, 1)
+
+
+def test_an_export_that_fails_a_batch_for_one_image_is_not_published(
+    classifier, tmp_path, monkeypatch
+):
+    def all_or_nothing(image_bytes, read, *, image_size):
+        pixels = tf.map_fn(
+            read, image_bytes, fn_output_signature=tf.TensorSpec((*image_size, 3), tf.uint8)
+        )
+        return pixels, tf.ones_like(image_bytes, tf.bool)
+
+    monkeypatch.setattr(signatures_module, "decode_batch", all_or_nothing)
+    with pytest.raises(ExportError, match="InvalidArgumentError"):
+        export(classifier, tmp_path / "photos")
+
+    def touched(image_bytes, read, *, image_size):
+        pixels, readable = decode_batch(image_bytes, read, image_size=image_size)
+        return (tf.roll(pixels, 1, axis=0) if len(readable.shape) else pixels), readable
+
+    monkeypatch.setattr(signatures_module, "decode_batch", touched)
+    with pytest.raises(ExportError, match="answer"):
+        export(classifier, tmp_path / "photos")
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_fresh_process_has_neither_keras_nor_kerastl():
@@ -143,7 +216,7 @@ def test_versions_are_added_and_never_touched(classifier, tmp_path):
     assert result.parity.max_measured_difference < 1e-5
     assert result.parity.max_feature_difference is None
     assert (directory / "9" / "saved_model.pb").read_bytes() == b"somebody's"
-    assert sorted(os.listdir(directory)) == ["10", "9", "notes"]
+    assert sorted(os.listdir(directory)) == sorted(["10", "9", "notes", *SERVING_FILES])
     assert load_savedmodel(directory).path == directory / "10"
 
 
