@@ -17,7 +17,12 @@ images as the model does; otherwise nothing is left under its name."""
 
 
 def export(
-    run: Path, /, *, export_dir: Path = Path("saved_models"), name: str | None = None
+    run: Path,
+    /,
+    *,
+    export_dir: Path = Path("saved_models"),
+    name: str | None = None,
+    fold: bool = True,
 ) -> None:
     """Export one run folder.
 
@@ -25,12 +30,13 @@ def export(
         run: The run folder.
         export_dir: Folder of the SavedModels: EXPORT_DIR/NAME/1, then 2 and so on.
         name: Name that TF Serving knows the model by. Default: that of the run folder.
+        fold: Fold BatchNorm into the convolutions: the same answers but for rounding, faster.
     """
     terminal.import_tensorflow_quietly()
     from kerastl.deploy.runs import export_run
 
     with terminal.progress_on_stderr():
-        result = export_run(run, export_dir=export_dir, name=name)
+        result = export_run(run, export_dir=export_dir, name=name, fold=fold)
     terminal.print_lines(result.summary_lines)
 
 

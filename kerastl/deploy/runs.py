@@ -75,7 +75,11 @@ def load_run(path: str | Path) -> FinishedRun:
 
 
 def export_run(
-    path: str | Path, *, export_dir: str | Path = "saved_models", name: str | None = None
+    path: str | Path,
+    *,
+    export_dir: str | Path = "saved_models",
+    name: str | None = None,
+    fold: bool = True,
 ) -> ExportResult:
     """Write the SavedModel of a run folder, proven on the run's held-out images.
 
@@ -86,6 +90,7 @@ def export_run(
         path: The run folder.
         export_dir: The model goes to EXPORT_DIR/NAME/VERSION.
         name: Name of the served model; that of the run folder when not given.
+        fold: Whether BatchNorm layers are folded, see `kerastl.deploy.savedmodel`.
 
     Raises:
         ConfigError: It is not a finished run folder.
@@ -105,6 +110,7 @@ def export_run(
         held_out=contents,
         measured=measured,
         novelty=run.novelty,
+        fold=fold,
     )
 
 

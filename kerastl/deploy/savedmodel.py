@@ -38,6 +38,9 @@ from kerastl.errors import ConfigError, ExportError
 from kerastl.evaluation.thresholds import as_thresholds
 from kerastl.evaluation.unknown import FALSE_ALARMS
 from kerastl.features.novelty import Novelty
+from kerastl.models.classifier import feature_model
+from kerastl.models.fold import fold_batch_norm
+from kerastl.models.folded_classifier import fold_classifier
 
 LABELS_FILE = "labels.txt"
 THRESHOLDS_FILE = "thresholds.txt"
@@ -93,6 +96,7 @@ def export_savedmodel(
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
     novelty: Novelty | None = None,
+    fold: bool = True,
 ) -> ExportResult:
     """Write a model as DIRECTORY/VERSION for TF Serving, once it is proven to answer alike.
 
@@ -116,6 +120,8 @@ def export_savedmodel(
             of its own beside the labels, one per line. Without them, 0.5.
         novelty: What tells pictures of another kind by `features`, for two outputs more; then
             `model` must be one of `kerastl.models.classifier`.
+        fold: Whether BatchNorm layers are folded into the convolutions before them, where they can
+            be: the same answers but for rounding, on CPUs 1.2 to 2.7 times as fast.
 
     Returns:
         Where it is and how alike it answers.
@@ -140,9 +146,11 @@ def export_savedmodel(
     directory = Path(directory)
     with _partial_folder(directory) as partial:
         in_graph = None if novelty is None else NoveltyInGraph(novelty)
+        # Held until they are saved: traced functions hold variables weakly.
+        served, served_features, num_folded = _as_served(model, features, fold=fold)
         signatures = trace_signatures(
-            model,
-            features=features,
+            served,
+            features=served_features,
             class_names=class_names,
             image_size=image_size,
             resize_mode=resize_mode,
@@ -172,6 +180,7 @@ def export_savedmodel(
                 "signatures": {name: DESCRIPTIONS[name] for name in signatures},
                 "unknown": _unknown_note(novelty),
                 "largest_probability_difference": parity.max_difference,
+                "batch_norm_layers_folded": num_folded,
                 # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
                 "exported_with": {
                     "tensorflow": tf.__version__,
@@ -196,6 +205,24 @@ def export_savedmodel(
         size_bytes=size_bytes,
         seconds=time.monotonic() - started,
     )
+
+
+def _as_served(
+    model: keras.Model, features: keras.Model | None, *, fold: bool
+) -> tuple[keras.Model, keras.Model | None, int]:
+    """Return both networks as they are served, and how many BatchNorm layers were folded."""
+    if not fold:
+        return model, features, 0
+    try:
+        served, num_folded = fold_classifier(model)
+        return served, None if features is None else feature_model(served), num_folded
+    except ConfigError:  # a model that kerastl did not build
+        pass
+    try:
+        served, num_folded = fold_batch_norm(model)
+        return served, None if features is None else fold_batch_norm(features)[0], num_folded
+    except ConfigError:  # one without a graph
+        return model, features, 0
 
 
 def _unknown_note(novelty: Novelty | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
@@ -140,6 +141,30 @@ def test_an_image_that_cannot_be_read_is_named_and_fails_no_other(exported, clas
     assert not found["features"].numpy()[1 : len(bad) + 1].any()
     assert found["features"].numpy()[right].any(axis=1).all()
     np.testing.assert_array_equal(found["error"].numpy() != b"", answers["error"] != "")
+
+
+def operations(path):
+    """Names of all operations in a SavedModel, those of its functions too."""
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graph = proto.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    return {node.op for node in nodes}
+
+
+def test_batch_norm_is_folded_unless_told_not_to(classifier, tmp_path):
+    inputs = keras.Input((32, 24, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2)(inputs)
+    x = keras.layers.BatchNormalization(
+        moving_mean_initializer=keras.initializers.RandomNormal(stddev=50.0, seed=2)
+    )(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    model = keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(x))
+    for fold in (True, False):
+        result = export(classifier, tmp_path / "photos", model, fold=fold)
+        found = operations(result.path) & {"Rsqrt", "FusedBatchNormV3"}
+        assert bool(found) != fold, found
+        sidecar = json.loads((result.path / "assets.extra" / "kerastl.json").read_text("utf-8"))
+        assert sidecar["batch_norm_layers_folded"] == int(fold)
 
 
 def example(content, key="image/encoded"):
