@@ -43,7 +43,7 @@ class Probe:
     Attributes:
         kernel: float32 of shape (num_features, num_classes).
         bias: float32 of shape (num_classes,).
-        penalty: The chosen strength of the L2 penalty on standardised features
+        penalty: The chosen strength of the L2 penalty on features of about the same scale
             (1 / C of scikit-learn).
         path: For each penalty tried, in ascending order: (penalty, mean log-loss of the
             held-out folds in nats, weighted if the fit was).
@@ -163,10 +163,18 @@ def probe_probabilities(
 
 
 def _standardisation(features: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return mean and scale of each feature; a constant one keeps the scale 1."""
+    """Return mean and scale of each feature: its deviation, or the median one's if that is larger.
+
+    By its own deviation alone a feature that hardly any of these images has would be made as large
+    as all others, and an image that has it would be answered by it. With 60 and 120 images of
+    digits that is a log-loss on others of 1.70 and 0.94 in place of 0.64 and 0.45, with 1,600 solar
+    cells 0.360 in place of 0.348; and answers of held-out folds look better than they are
+    (means of 4 seeds, `benchmarks/probe_scale.py`).
+    """
     mean = features.mean(axis=0, dtype=np.float64)
-    scale = features.std(axis=0, dtype=np.float64)
-    return mean, np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
+    deviation = features.std(axis=0, dtype=np.float64)
+    varying = deviation[deviation > 1e-6 * max(float(deviation.max()), 1e-12)]
+    return mean, np.maximum(deviation, np.median(varying) if len(varying) else 1.0)
 
 
 def _cross_validate(
