@@ -4,7 +4,9 @@
 
 Discs and crosses, noisy; nearly all discs of training and validation are from a camera with a red
 tint, nearly all crosses from one with a blue tint, so that the tint answers as well as the shape.
-Test images have all four combinations equally often. For probe, fine-tuned model and the kept one
+Half of them are for training, half for validation, so that a balanced last layer of a fine-tuned
+network has seen twice as many labels as the network. Test images have all four combinations equally
+often. For probe, fine-tuned model and the kept one
 with its last layer balanced (`--balance-groups`): accuracy, and how often the class is found in the
 combination where it is found least. Means and standard deviations over seeds, and the paired gain.
 """
@@ -50,7 +52,7 @@ def planted(seed: int, *, common: int, rare: int, tested: int, noise: float) -> 
             images += [picture(kind, camera, rng, noise=noise) for _ in range(known + tested)]
             labels += [label] * (known + tested)
             cameras += [camera] * (known + tested)
-            splits += [("train", "val", "val")[number % 3] for number in range(known)]
+            splits += [("train", "val")[number % 2] for number in range(known)]
             splits += ["test"] * tested
     return table_from_arrays(
         np.stack(images),

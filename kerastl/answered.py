@@ -203,6 +203,7 @@ def subgroups_of_answers(
         confidence=answered.confidence,
         class_names=answered.class_names,
         column=column,
+        units=answered.groups,
         seed=seed,
     )
 

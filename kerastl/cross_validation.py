@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastl.answered import AnsweredImages, subgroups_of_answers
 from kerastl.config import FitConfig
 from kerastl.data.sources import ImageTable
 from kerastl.deadline import deadline_after
@@ -31,6 +32,7 @@ from kerastl.run_folder import (
     METRICS,
     OUT_OF_FOLD,
     PREDICTIONS,
+    SUBGROUP,
     choose_run_folder,
     write_json,
     write_rows,
@@ -120,7 +122,7 @@ def cross_validate(
                 gc.collect()  # the models of one fold are enough
             folds.append(json.loads((place / METRICS).read_text(encoding="utf-8")))
             rows += _answers_of(place, fold=number_of_fold)
-        results = _results(folds, rows, table, seed=config.seed)
+        results = _results(folds, rows, table, column=config.group_by, seed=config.seed)
         write_rows(partial / OUT_OF_FOLD, rows)
         write_json(partial / CROSS_VALIDATION, results)
         folder = publish_folds(partial, folder, overwrite=config.overwrite)
@@ -198,7 +200,12 @@ def _answers_of(run_folder: Path, *, fold: int) -> list[dict[str, Any]]:
 
 
 def _results(
-    folds: list[dict[str, Any]], rows: list[dict[str, Any]], table: ImageTable, *, seed: int
+    folds: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    table: ImageTable,
+    *,
+    column: str | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Return mean and spread over the folds, and the measures of all answers together."""
     models: dict[str, Any] = {}
@@ -215,6 +222,7 @@ def _results(
         "kept": [metrics["kept"] for metrics in folds],
         "models": models,
         "out_of_fold": None if table.multi_label else _together(rows, table, seed=seed),
+        "groups": _groups(rows, table, column=column, seed=seed),
     }
 
 
@@ -245,6 +253,26 @@ def _together(rows: list[dict[str, Any]], table: ImageTable, *, seed: int) -> di
     return measures.to_dict()
 
 
+def _groups(
+    rows: list[dict[str, Any]], table: ImageTable, *, column: str | None, seed: int
+) -> dict[str, Any] | None:
+    """Return for whom all answers together are worst; None without subgroups."""
+    if table.subgroups is None or table.multi_label:
+        return None
+    place = {name: row for row, name in enumerate(table.ids)}
+    known = np.array([place[row["path"]] for row in rows])
+    answered = AnsweredImages(
+        ids=tuple(row["path"] for row in rows),
+        labels=table.labels[known],
+        class_names=table.class_names,
+        probabilities=np.array([[row[f"p({name})"] for name in table.class_names] for row in rows]),
+        groups=None if table.groups is None else table.groups[known],
+    )
+    return subgroups_of_answers(
+        answered, table.subgroups[known], column=column or SUBGROUP, seed=seed
+    ).to_dict()
+
+
 def _lines(results: dict[str, Any], folder: Path) -> tuple[str, ...]:
     """Return what was found, for a terminal."""
     lines = []
@@ -265,5 +293,7 @@ def _lines(results: dict[str, Any], folder: Path) -> tuple[str, ...]:
             f"All {together['n']:,} images, each answered by a model that had not seen it: "
             f"accuracy {percent(together['accuracy'])}, AUROC {number(together['auroc'])}"
         )
+    if results["groups"] is not None:
+        lines.append(results["groups"]["words"])
     lines.append(f"Folder: {folder} ({OUT_OF_FOLD}, {CROSS_VALIDATION}, a run folder per fold)")
     return tuple(lines)

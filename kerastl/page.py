@@ -38,6 +38,7 @@ from kerastl.findings import show_findings
 from kerastl.label_review import decided_note
 from kerastl.record import Record
 from kerastl.training.decision import FINE_TUNED, GROUP_BALANCED, PROBE
+from kerastl.training.group_balance import GroupBalance
 from kerastl.training.recipes import augmentation_warning
 
 
@@ -152,7 +153,7 @@ def _command(record: Record) -> str:
     """Return what to type for the same run, in Python where a part of it came from there."""
     own = record.own_parts
     if not own:
-        return f"python -m kerastl.fit {fit_words(record.config)}"
+        return f"python -m kerastl.fit {fit_words(record.config, resume=None)}"
     given = ", ".join(f"{name}=…" for name in own)
     return f"kerastl.run(kerastl.FitConfig(…), {given})  # Python, your own {' and '.join(own)}"
 
@@ -181,8 +182,25 @@ def _notes(record: Record) -> list[str]:
     too_strong = ""
     if record.phase is not None:
         too_strong = augmentation_warning(record.phase.augment, num_train=len(record.rows("train")))
-    others = (too_strong, decided_note(record), unserved_words(record.unserved))
+    others = (
+        too_strong,
+        decided_note(record),
+        unserved_words(record.unserved),
+        _balance_note(record),
+    )
     return [*of_labels(record), *(note for note in others if note)]
+
+
+def _balance_note(record: Record) -> str:
+    """Return what validation numbers of a model are whose last layer was fitted on validation."""
+    balance = record.experiment.balance
+    if not isinstance(balance, GroupBalance) or balance.fitted_on != "validation":
+        return ""
+    return (
+        f"The last layer of the {GROUP_BALANCED} model was fitted on the validation images: its "
+        "validation numbers are of layers that had not seen the image each is asked about, and its "
+        "test numbers alone are of the layer that is kept."
+    )
 
 
 def _remedy_notes(record: Record) -> list[str]:
@@ -271,6 +289,11 @@ def _model_summary(record: Record) -> ModelSummary:
     if record.config.precision != "float32":
         chosen = experiment.precision
         settings["Features of training images"] = f"{chosen.dtype}: {chosen.reason}"
+    if isinstance(experiment.balance, GroupBalance):
+        found = experiment.balance
+        settings["Penalty of the balanced last layer"] = (
+            f"{found.penalty:.3g}, fitted on {found.num_images:,} {found.fitted_on} images"
+        )
     if len(experiment.answer_views) > 1:
         settings["Answers"] = f"mean over {len(experiment.answer_views)} mirror images of each"
     if phase is not None and recipe is not None:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import shlex
 from pathlib import Path
 
@@ -19,7 +20,12 @@ from kerastl.errors import ConfigError, DataError
 from kerastl.features.shelf import NO_STORE
 from kerastl.models.classifier import build_classifier, feature_model
 from kerastl.recorded_answers import recorded_answers
-from kerastl.training.group_balance import cell_weights, cells_of, fit_balanced_head
+from kerastl.training.group_balance import (
+    GroupBalance,
+    cell_weights,
+    cells_of,
+    fit_balanced_head,
+)
 
 SIZE = 48
 AS_IS = {"as it is": lambda images: images}
@@ -150,6 +156,64 @@ def test_what_is_kept_and_exported_is_what_was_measured(balanced, table):
         np.testing.assert_allclose(found, recorded.probabilities[rows], atol=2e-5)
 
 
+def test_what_does_not_surely_help_is_not_kept():
+    good = GroupBalance("validation", 80, 4, (), 0.5, 0.4, 0.8, 0.85, 0.05, 0.6, 0.7, 1.0)
+    assert good.helps
+    assert not dataclasses.replace(good, standard_error=0.11).helps
+    assert not dataclasses.replace(good, worst_after=0.59).helps
+    assert not dataclasses.replace(good, loss_after=0.51).helps
+
+
+def test_groups_without_meaning_are_balanced_by_hand_and_seldom_kept(table, tmp_path):
+    """A coin for a camera: the report has the layer, and the model stays as it is."""
+    frame = pd.read_csv(table)
+    frame["camera"] = np.random.default_rng(0).permutation(np.arange(len(frame)) % 2)
+    frame["path"] = [str(table.parent / name) for name in frame["path"]]
+    frame = frame[frame["split"] != "test"].drop(columns="split")
+    frame.to_csv(tmp_path / "coin.csv", index=False)
+    kept = []
+    for seed in range(2):
+        config = kerastl.FitConfig(
+            str(tmp_path / "coin.csv"),
+            group_by="camera",
+            balance_groups=True,
+            recipe="probe",
+            tta=True,
+            hidden_units=4,
+            image_size=SIZE,
+            seed=seed,
+            out=str(tmp_path / f"run {seed}"),
+        )
+        result = kerastl.run(config)
+        assert {"probe", "group-balanced"} <= set(result.metrics["groups"])
+        kept.append(result.kept)
+        if result.kept == "probe":
+            assert "So it is not kept." in result.metrics["kept_because"]
+    assert "probe" in kept
+    # One group alone cannot be balanced, and no run is lost for it.
+    frame["camera"] = "only"
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    one = kerastl.run(
+        dataclasses.replace(config, data=str(tmp_path / "one.csv"), out=str(tmp_path / "one"))
+    )
+    assert one.kept == "probe"
+    assert "images of one group alone" in one.metrics["kept_because"]
+
+
+def test_folds_say_together_for_whom_it_is_worst(table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["path"] = [str(table.parent / name) for name in frame["path"]]
+    frame[frame["split"] == "test"].drop(columns="split").to_csv(tmp_path / "t.csv", index=False)
+    config = kerastl.FitConfig(
+        str(tmp_path / "t.csv"), group_by="camera", recipe="probe", image_size=SIZE,
+        out=str(tmp_path / "folds"),
+    )  # fmt: skip
+    result = kerastl.cross_validate(config, 2)
+    groups = json.loads((tmp_path / "folds" / "cross_validation.json").read_text())["groups"]
+    assert [one["n"] for one in groups["groups"]] == [80, 80]
+    assert groups["words"] in result.summary_lines
+
+
 def test_validation_answers_are_of_layers_that_did_not_see_the_image():
     """Random labels: a layer that had seen them would know them, and no other could."""
     random = np.random.default_rng(0)
@@ -191,7 +255,7 @@ def test_validation_answers_are_of_layers_that_did_not_see_the_image():
     np.testing.assert_allclose(head.validation, expected, atol=5e-3)
     # A class that validation lacks cannot be balanced on.
     lacking = {**rows, "val": np.arange(0, 120, 2)}
-    with pytest.raises(DataError, match="No image of 1 class"):
+    with pytest.raises(DataError, match="no image of 1 of the 2 classes"):
         fit_balanced_head(model, images, labels, fit_on="val", **{**options, "rows": lacking})
 
 

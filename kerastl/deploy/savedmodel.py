@@ -45,6 +45,15 @@ from kerastl.models.folded_classifier import fold_classifier
 LABELS_FILE = "labels.txt"
 THRESHOLDS_FILE = "thresholds.txt"
 SIDECAR_FILE = "kerastl.json"
+_MADE_WITH = {
+    "preprocessing": "inside the graph; give encoded images or RGB 0..255",
+    # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
+    "exported_with": {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "kerastl": __version__,
+    },
+}
 ASSETS = {
     LABELS_FILE: "one label per line, in the order of class_names",
     THRESHOLDS_FILE: "the score from which each label counts as answered, in the same order",
@@ -176,25 +185,14 @@ def export_savedmodel(
                 "resize_mode": resize_mode,
                 "multi_label": multi_label,
                 "assets": {name: ASSETS[name] for name in assets},
-                "preprocessing": "inside the graph; give encoded images or RGB 0..255",
                 "signatures": {name: DESCRIPTIONS[name] for name in signatures},
                 "unknown": _unknown_note(novelty),
                 "largest_probability_difference": parity.max_difference,
                 "batch_norm_layers_folded": num_folded,
-                # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
-                "exported_with": {
-                    "tensorflow": tf.__version__,
-                    "keras": keras.__version__,
-                    "kerastl": __version__,
-                },
+                **_MADE_WITH,
             }
             _write_sidecar(partial, sidecar)
-            write_warmup(
-                partial / "assets.extra",
-                held_out,
-                name=directory.resolve().name,
-                signatures=list(signatures),
-            )
+            write_warmup(partial, held_out, name=directory.resolve().name, signatures=signatures)
             size_bytes = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
             version = _publish(partial, directory)
             write_serving_files(directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +31,14 @@ max_enqueued_batches { value: 100 }
 
 
 def write_warmup(
-    folder: Path, contents: Sequence[bytes], *, name: str, signatures: Sequence[str]
+    path: Path, contents: Sequence[bytes], *, name: str, signatures: Collection[str]
 ) -> None:
     """Write requests that make TensorFlow ready before the first client comes.
 
     The first request of a signature, and of a batch size, takes many times as long as later ones.
 
     Args:
-        folder: assets.extra of a SavedModel; it exists.
+        path: The SavedModel, with a folder assets.extra.
         contents: Encoded images, at least one; the smallest files of them are taken.
         name: Of the model.
         signatures: That it has.
@@ -48,7 +48,7 @@ def write_warmup(
 
     inputs = {"serving_default": "image_bytes", "features": "image_bytes"}
     smallest = sorted(contents, key=len)[: max(_WARMUP_SIZES)]
-    with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
+    with tf.io.TFRecordWriter(str(path / "assets.extra" / WARMUP_FILE)) as writer:
         for signature, key in inputs.items():
             if signature not in signatures:
                 continue

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import mean_difference
-from kerastl.evaluation.intervals import Estimate, proportion
+from kerastl.evaluation.intervals import Estimate, share
 
 # Fewer images say nothing of a group: at 20 an interval of an accuracy is still 30 points wide.
 LEAST_IMAGES = 20
@@ -72,7 +72,8 @@ class Subgroups:
         odds_gap: Largest difference between judged groups in how often a class is found or falsely
             said (equalised odds: Hardt et al. 2016, https://arxiv.org/abs/1610.02413); None where
             no class has images in two groups.
-        odds_p_value: How often groups drawn by chance are as far apart.
+        odds_p_value: How often groups drawn by chance within each class are as far apart.
+        found_p_value: The same of how often classes are found alone.
         words: What that means, in sentences.
     """
 
@@ -82,6 +83,7 @@ class Subgroups:
     accuracy_p_value: float | None
     odds_gap: float | None
     odds_p_value: float | None
+    found_p_value: float | None
     words: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,13 +100,15 @@ def subgroup_metrics(
     confidence: NDArray[np.floating[Any]],
     class_names: Sequence[str],
     column: str,
+    units: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> Subgroups:
     """Measure a model group by group.
 
     The largest of many differences is large by chance alone, so each gap stands beside how often
     the same images, put into groups of the same sizes at random, are as far apart (a permutation
-    test, Fisher 1935).
+    test, Fisher 1935). How often classes are found and falsely said is compared within the images
+    of each class: groups with other shares of the classes are no other groups for that.
 
     Args:
         groups: Of shape (n,): what each image is of: a camera, a place, a sex.
@@ -114,6 +118,9 @@ def subgroup_metrics(
         confidence: Float of shape (n,): how sure it is, 0..1.
         class_names: One for each class.
         column: What the groups are called together.
+        units: Of shape (n,): images of one unit are alike, as those of a patient; intervals are
+            then over whole units, and whole units are put into groups at random. Where a unit is
+            in several groups nothing is tested. None if images are independent.
         seed: Of resamples and permutations.
 
     Raises:
@@ -148,22 +155,29 @@ def subgroup_metrics(
             right=right,
             confidence=confidence,
             class_names=class_names,
+            units=units,
             seed=seed,
         )
         for index, name in enumerate(names)
     ]
     judged = [index for index, one in enumerate(found) if one.judged]
-    accuracy_gap = odds_gap = accuracy_p = odds_p = None
+    accuracy_gap = odds_gap = accuracy_p = odds_p = found_p = None
     if len(judged) > 1:
         rows = np.isin(member, judged)
         own = np.unique(member[rows], return_inverse=True)[1]
         columns = [right[rows, None], *_odds_columns(truth[rows], answered[rows])]
         gaps = _gaps(own, columns)
-        chance = _chance_gaps(own, columns, seed=seed)
+        chance = _chance_gaps(
+            own, columns, truth[rows], units=None if units is None else units[rows], seed=seed
+        )
         accuracy_gap = float(gaps[0])
-        accuracy_p = _p_value(gaps[0], chance[:, 0])
-        if not np.isnan(gaps[1]):
-            odds_gap, odds_p = float(gaps[1]), _p_value(gaps[1], chance[:, 1])
+        odds_gap = None if np.isnan(gaps[1:]).all() else float(np.nanmax(gaps[1:]))
+        if chance is not None:
+            accuracy_p = _p_value(gaps[0], chance[:, 0])
+            if odds_gap is not None:
+                odds_p = _p_value(odds_gap, np.fmax(chance[:, 1], chance[:, 2]))
+            if not np.isnan(gaps[1]):
+                found_p = _p_value(gaps[1], chance[:, 1])
     ordered = sorted(found, key=lambda one: (not one.judged, one.accuracy.value, one.name))
     return Subgroups(
         column,
@@ -172,8 +186,8 @@ def subgroup_metrics(
         accuracy_p,
         odds_gap,
         odds_p,
-        _words(ordered, accuracy_gap, accuracy_p, column=column)
-        + _odds_words(ordered, odds_p, column=column),
+        found_p,
+        _words(ordered, accuracy_gap, accuracy_p, column=column) + _found_words(ordered, found_p),
     )
 
 
@@ -186,24 +200,33 @@ def _measured(
     right: NDArray[np.bool_],
     confidence: NDArray[np.floating[Any]],
     class_names: Sequence[str],
+    units: NDArray[Any] | None,
     seed: int,
 ) -> GroupMetrics:
     """Return the measures of one group."""
     count = int(rows.sum())
-    accuracy = proportion(float(right[rows].sum()), count)
+
+    def share_of(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Estimate | None:
+        alike = None if units is None else units[among]
+        return share(hits[among], groups=alike, seed=seed)
+
+    accuracy = share_of(right, rows)
     assert accuracy is not None  # a group has an image
     sureness = mean_difference(
-        right[rows].astype(np.float64), confidence[rows].astype(np.float64), seed=seed
+        right[rows].astype(np.float64),
+        confidence[rows].astype(np.float64),
+        groups=None if units is None else units[rows],
+        seed=seed,
     )
     rates = []
     for index, class_name in enumerate(class_names):
-        has, said = truth[rows, index], answered[rows, index]
+        has, said = truth[:, index], answered[:, index]
         rates.append(
             GroupRates(
                 str(class_name),
-                int(has.sum()),
-                proportion(float(np.sum(said & has)), float(has.sum())),
-                proportion(float(np.sum(said & ~has)), float(np.sum(~has))),
+                int(np.sum(has & rows)),
+                share_of(said, has & rows),
+                share_of(said, ~has & rows),
             )
         )
     return GroupMetrics(name, count, count >= LEAST_IMAGES, accuracy, sureness, tuple(rates))
@@ -218,7 +241,7 @@ def _odds_columns(
 
 
 def _gaps(member: NDArray[np.intp], columns: list[Any]) -> NDArray[np.float64]:
-    """Return the largest difference between groups in accuracy, and in any of the odds."""
+    """Return the largest difference between groups: accuracy, found, falsely said."""
     largest = []
     for values in columns:
         known = ~np.isnan(values)
@@ -234,13 +257,41 @@ def _gaps(member: NDArray[np.intp], columns: list[Any]) -> NDArray[np.float64]:
         both = np.sum(~np.isnan(table), axis=0) > 1
         ranges = [np.nanmax(one) - np.nanmin(one) for one in table.T[both]]
         largest.append(max(ranges, default=np.nan))
-    return np.array([largest[0], np.fmax(largest[1], largest[2])])
+    return np.array(largest)
 
 
-def _chance_gaps(member: NDArray[np.intp], columns: list[Any], *, seed: int) -> NDArray[np.float64]:
-    """Return the same of groups of the same sizes that were drawn at random."""
+def _chance_gaps(
+    member: NDArray[np.intp],
+    columns: list[Any],
+    truth: NDArray[np.bool_],
+    *,
+    units: NDArray[Any] | None,
+    seed: int,
+) -> NDArray[np.float64] | None:
+    """Return the same of groups of the same sizes that were drawn at random.
+
+    None where a unit is in several groups: then groups are no property of units to be drawn.
+    """
     random = np.random.default_rng(seed)
-    return np.stack([_gaps(random.permutation(member), columns) for _ in range(_PERMUTATIONS)])
+    if units is not None:
+        _, place = np.unique(units, return_inverse=True)
+        of_unit = np.zeros(int(place.max()) + 1, member.dtype)
+        of_unit[place] = member
+        if np.any(of_unit[place] != member):
+            return None
+        return np.stack(
+            [_gaps(random.permutation(of_unit)[place], columns) for _ in range(_PERMUTATIONS)]
+        )
+    _, kind = np.unique(truth, axis=0, return_inverse=True)
+    same = [np.flatnonzero(kind == one) for one in range(int(kind.max()) + 1)]
+    found = np.empty((_PERMUTATIONS, len(columns)))
+    for row in found:
+        row[0] = _gaps(random.permutation(member), columns[:1])[0]
+        drawn = member.copy()
+        for rows in same:
+            drawn[rows] = random.permutation(member[rows])
+        row[1:] = _gaps(drawn, columns[1:])
+    return found
 
 
 def _p_value(gap: float, chance: NDArray[np.float64]) -> float:
@@ -259,21 +310,23 @@ def _words(
         if few
         else ""
     )
-    if gap is None or p_value is None:
+    if gap is None:
         return f"Fewer than two groups by {column} have {LEAST_IMAGES} images or more.{left}"
     worst, best = judged[0], judged[-1]
-    if worst.accuracy.value == best.accuracy.value and p_value >= 0.05:
+    if worst.accuracy.value == best.accuracy.value and (p_value is None or p_value >= 0.05):
         return f"By {column} it is right as often everywhere ({best.accuracy.value:.1%}).{left}"
     said = (
         f"By {column} it is best for {best.name} ({best.accuracy.value:.1%}) and worst for "
         f"{worst.name} ({worst.accuracy.value:.1%})"
     )
+    if p_value is None:
+        return f"{said}; not tested, as what belongs together is in several of them.{left}"
     if p_value < 0.05:
         return f"{said}: more than chance makes of groups of these sizes (p {p_value:.1g}).{left}"
     return f"{said}; chance makes as much of groups of these sizes (p {p_value:.2f}).{left}"
 
 
-def _odds_words(ordered: Sequence[GroupMetrics], p_value: float | None, *, column: str) -> str:
+def _found_words(ordered: Sequence[GroupMetrics], p_value: float | None) -> str:
     """Return for whom which class is found least, where that is more than chance makes; else "".
 
     Groups can be right equally often and be failed in different classes: who takes every cow on

@@ -33,6 +33,7 @@ from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.models.view_mean import mean_answer
 from kerastl.training.answers import Candidate, candidate_of
 from kerastl.training.frozen_fit import NUM_FOLDS, View
+from kerastl.training.kept import standard_error
 
 # Images that a combination of class and subgroup weighs as at least: one image must not weigh as
 # much as a hundred others.
@@ -53,6 +54,11 @@ class GroupBalance:
             cross-validation.
         accuracy_before: Share of right answers, 0..1, in the mean over combinations.
         accuracy_after: The same of the new last layer.
+        standard_error: Of the difference of both losses, over images or their groups.
+        worst_before: Share of right answers in the combination where it is least, of those with 5
+            validation images or more.
+        worst_after: The same of the new last layer.
+        penalty: Of the new last layer.
     """
 
     fitted_on: str
@@ -63,11 +69,19 @@ class GroupBalance:
     loss_after: float
     accuracy_before: float
     accuracy_after: float
+    standard_error: float
+    worst_before: float
+    worst_after: float
+    penalty: float
 
     @property
     def helps(self) -> bool:
-        """Whether it is better for the mean over combinations."""
-        return self.loss_after < self.loss_before
+        """Whether it is surely better for the mean over combinations, and no worse for the worst.
+
+        Surely: by more than a standard error, as all that is kept here.
+        """
+        gain = self.loss_before - self.loss_after
+        return gain > self.standard_error and self.worst_after >= self.worst_before
 
     def words(self, class_names: Sequence[str]) -> str:
         """Return what was done and what it gives, in a sentence.
@@ -84,9 +98,10 @@ class GroupBalance:
             done += f" (less with under {_LEAST_IMAGES} images: {', '.join(rare[:3])}"
             done += f" and {len(rare) - 3} more)" if len(rare) > 3 else ")"
         return (
-            f"{done}: on validation, in the mean over these, {self.accuracy_after:.1%} right after "
-            f"{self.accuracy_before:.1%}, log-loss {self.loss_after:.3f} after "
-            f"{self.loss_before:.3f}."
+            f"{done}. On validation, in the mean over these: {self.accuracy_after:.1%} right, "
+            f"before {self.accuracy_before:.1%}; log-loss {self.loss_after:.3f}, before "
+            f"{self.loss_before:.3f} (\N{PLUS-MINUS SIGN} {self.standard_error:.3f}); where fewest "
+            f"are right {self.worst_after:.1%}, before {self.worst_before:.1%}."
         )
 
 
@@ -181,8 +196,14 @@ def fit_balanced_head(
         FrozenPartError: Features are not what the network gives.
     """
     chosen, num_classes = rows[fit_on], classifier.output_shape[-1]
+    where = {"train": "training", "val": "validation"}[fit_on]
     if missing := sorted({*range(num_classes)} - {*labels[chosen].tolist()}):
-        raise DataError(f"No image of {len(missing)} classes is in the split to balance on.")
+        raise DataError(
+            f"The {where} split has no image of {len(missing)} of the {num_classes} classes: there "
+            "is nothing to fit them on."
+        )
+    if len(np.unique(subgroups[chosen])) < 2:
+        raise DataError(f"The {where} split has images of one group alone: there is no balance.")
     read = _last_inputs(classifier, images, chosen, store=store, batch_size=batch_size)
     inputs = [
         read(chosen, f"Features to balance ({number} of {len(views)})", view)
@@ -215,7 +236,7 @@ def fit_balanced_head(
     return BalancedHead(
         probe,
         mean_answer(answers, multi_label=False),
-        {"train": "training", "val": "validation"}[fit_on],
+        where,
         chosen,
     )
 
@@ -228,6 +249,7 @@ def judge_balance(
     subgroups: NDArray[np.str_],
     *,
     val: NDArray[np.int64],
+    groups: NDArray[Any] | None,
 ) -> GroupBalance:
     """Return what a new last layer is worth on validation.
 
@@ -238,19 +260,19 @@ def judge_balance(
         labels: int64 of shape (n,).
         subgroups: Text of shape (n,).
         val: int64: the validation images.
+        groups: Of shape (num_val,): validation images of one group are alike; None if none are.
     """
     cells, names = cells_of(labels[head.rows], subgroups[head.rows])
     counts = np.bincount(cells)
     own, _ = cells_of(labels[val], subgroups[val])
-    weights = 1 / np.bincount(own)[own]
-    found = {}
+    weights = cell_weights(own).astype(np.float64)
+    losses, found = {}, {}
     for name, one in (("before", before), ("after", after)):
-        values = {
-            "loss": image_losses(labels[val], one.validation),
-            "accuracy": one.validation.argmax(axis=1) == labels[val],
-        }
-        for what, of_images in values.items():
-            found[f"{what}_{name}"] = float(np.average(of_images, weights=weights))
+        right = one.validation.argmax(axis=1) == labels[val]
+        losses[name] = weights * image_losses(labels[val], one.validation)
+        found[f"loss_{name}"] = float(losses[name].mean())
+        found[f"accuracy_{name}"] = float(np.average(right, weights=weights))
+        found[f"worst_{name}"] = _worst(right, own)
     return GroupBalance(
         fitted_on=head.fitted_on,
         num_images=len(head.rows),
@@ -258,8 +280,18 @@ def judge_balance(
         rare=tuple(
             cell for cell, count in zip(names, counts, strict=True) if count < _LEAST_IMAGES
         ),
+        standard_error=standard_error(losses["after"] - losses["before"], groups),
+        penalty=head.probe.penalty,
         **found,
     )
+
+
+def _worst(right: NDArray[np.bool_], cells: NDArray[np.int64]) -> float:
+    """Return the share of right answers in the cell where it is least; of all, if all are small."""
+    counts = np.bincount(cells)
+    shares = np.bincount(cells, weights=right) / counts
+    judged = shares[counts >= _LEAST_IMAGES]
+    return float(judged.min() if len(judged) else right.mean())
 
 
 def balance_groups(
@@ -296,17 +328,18 @@ def balance_groups(
     head = fit_balanced_head(classifier, images, labels, **shared, **options)
     parts_of(classifier).output.set_weights([head.probe.kernel, head.probe.bias])
     val = rows["val"]
+    val_groups = None if groups is None else groups[val]
     after = candidate_of(
         classifier,
         before.read,  # it asks the classifier as it is then
         head.validation,
         labels=labels[val],
         while_training=head.validation,
-        groups=None if groups is None else groups[val],
+        groups=val_groups,
         class_weights=None,
         seed=seed,
     )
-    return after, judge_balance(head, before, after, labels, subgroups, val=val)
+    return after, judge_balance(head, before, after, labels, subgroups, val=val, groups=val_groups)
 
 
 def _last_inputs(

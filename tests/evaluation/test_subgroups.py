@@ -95,3 +95,88 @@ def test_few_images_are_not_judged():
     assert alone.to_dict()["groups"][0]["n"] == 100
     with pytest.raises(DataError, match="one value for each"):
         subgroup_metrics(groups[:5], **answers(groups, {"many": 0.9, "some": 0.8, "few": 0.1}))
+
+
+def test_another_share_of_the_classes_is_no_other_treatment():
+    """What is answered depends on the class alone; the groups have more of one or the other."""
+    sure = named = apart = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        groups = np.repeat(["a", "b"], 200)
+        labels = (random.random(400) < np.where(groups == "a", 0.2, 0.8)).astype(int)
+        right = random.random(400) < np.array([0.95, 0.7])[labels]
+        identity = np.eye(2, dtype=bool)
+        result = subgroup_metrics(
+            groups,
+            truth=identity[labels],
+            answered=identity[np.where(right, labels, 1 - labels)],
+            right=right,
+            confidence=np.full(400, 0.9),
+            class_names=["cat", "dog"],
+            column="place",
+            seed=seed,
+        )
+        apart += result.accuracy_p_value < 0.05  # that is real
+        sure += result.odds_p_value < 0.05
+        named += "is found in" in result.words
+    assert apart >= 30
+    assert sure <= 6
+    assert named <= 6
+
+
+def test_a_gap_in_false_alarms_is_not_told_as_one_in_what_is_found():
+    identity = np.eye(3, dtype=bool)
+    groups = np.repeat(["g1", "g2"], 300)
+    labels = np.tile(np.repeat([0, 1, 2], 100), 2)
+    answered = labels.copy()
+    answered[100:140] = 2  # of class 1 in g1, called 2
+    answered[400:440] = 0  # in g2, called 0
+    right = answered == labels
+    result = subgroup_metrics(
+        groups,
+        truth=identity[labels],
+        answered=identity[answered],
+        right=right,
+        confidence=np.full(600, 0.9),
+        class_names=["A", "B", "C"],
+        column="place",
+    )
+    assert result.odds_p_value < 0.01
+    assert result.found_p_value == 1.0
+    assert "is found in" not in result.words
+
+
+def test_images_of_a_patient_are_no_independent_witnesses():
+    """20 patients of 20 images, each of one hospital; patients differ, hospitals do not."""
+    sure = held = 0
+    identity = np.eye(2, dtype=bool)
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(20), 20)
+        hospitals = np.array(["north", "south"])[patients % 2]
+        right = random.random(400) < random.beta(8, 2, 20)[patients]
+        labels = random.integers(2, size=400)
+        result = subgroup_metrics(
+            hospitals,
+            truth=identity[labels],
+            answered=identity[np.where(right, labels, 1 - labels)],
+            right=right,
+            confidence=np.full(400, 0.8),
+            class_names=["ill", "well"],
+            column="hospital",
+            units=patients,
+            seed=seed,
+        )
+        sure += result.accuracy_p_value < 0.05
+        held += all(one.accuracy.low <= 0.8 <= one.accuracy.high for one in result.groups)
+    assert sure <= 6  # images by themselves: 14 or so
+    assert held >= 30  # both of two intervals over 10 patients each; else 18 or so
+
+
+def test_units_in_several_groups_are_not_tested():
+    groups = np.array(["day", "night"])[np.arange(120) % 2]
+    found = answers(groups, {"day": 0.9, "night": 0.6})
+    result = subgroup_metrics(groups, **found, units=np.arange(120) // 4)
+    assert result.accuracy_gap > 0.1
+    assert result.accuracy_p_value is result.odds_p_value is result.found_p_value is None
+    assert "not tested" in result.words
