@@ -37,6 +37,7 @@ def render_report(report: Report) -> str:
         ConfigError: `kept` was not measured, or a picture is no data: URI.
 
     Example:
+        >>> import datetime
         >>> from kerastl.evaluation.metrics import classification_metrics
         >>> metrics = classification_metrics(
         ...     np.array([0, 1]), np.eye(2), class_names=["cat", "dog"]).to_dict()
