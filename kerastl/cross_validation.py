@@ -25,7 +25,7 @@ from kerastl.errors import ConfigError, DataError
 from kerastl.evaluation.measure_words import number, percent
 from kerastl.evaluation.metrics import classification_metrics
 from kerastl.interruption import checkpoint_path, identity_of_folds
-from kerastl.plan import read_images, split_table
+from kerastl.plan import read_run_table, split_table
 from kerastl.run_folder import (
     CROSS_VALIDATION,
     FOLDS_FOLDER,
@@ -85,7 +85,7 @@ def cross_validate(
     _check(config, num_folds)
     deadline = deadline_after(config.max_minutes)
     own_table = table
-    table = read_images(config, table)
+    table = read_run_table(config, table)
     folder = choose_run_folder(
         config.out, name=f"{table.name}-folds", overwrite=config.overwrite, kind=FOLDS_FOLDER
     )

@@ -67,7 +67,7 @@ def read_table(config: DataOptions, *, to_learn: bool = True) -> ImageTable:
     return with_label_changes(table, read_label_changes(config.label_changes))
 
 
-def read_images(config: FitConfig, table: ImageTable | None = None) -> ImageTable:
+def read_run_table(config: FitConfig, table: ImageTable | None = None) -> ImageTable:
     """Return the images that a run learns from, with the subgroups to measure apart.
 
     Args:

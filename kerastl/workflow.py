@@ -30,7 +30,7 @@ from kerastl.features.shelf import NO_STORE
 from kerastl.features.store import Store, find_store
 from kerastl.findings import finding_lines
 from kerastl.interruption import checkpoint_of
-from kerastl.plan import build, read_images
+from kerastl.plan import build, read_run_table
 from kerastl.prepared import Prepared, prepare
 from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
@@ -112,7 +112,7 @@ def run(
         become_deterministic(config)
         store = NO_STORE  # rows of an earlier run come from other batches, and differ in a last bit
     own_table = table is not None
-    table = read_images(config, table)
+    table = read_run_table(config, table)
     folder = choose_run_folder(config.out, name=table.name, overwrite=config.overwrite)
     with new_run_folder(folder) as partial:
         job = prepare(

@@ -130,7 +130,7 @@ def export_savedmodel(
         novelty: What tells pictures of another kind by `features`, for two outputs more; then
             `model` must be one of `kerastl.models.classifier`.
         fold: Whether BatchNorm layers are folded into the convolutions before them, where they can
-            be: the same answers but for rounding, on CPUs 1.2 to 2.7 times as fast.
+            be: the same answers but for rounding, on CPUs faster (`benchmarks/frozen_forward.py`).
 
     Returns:
         Where it is and how alike it answers.

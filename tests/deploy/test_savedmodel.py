@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import resource
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kerastl.data.preparation import prepare_image
@@ -339,3 +341,13 @@ def test_loading_what_is_none(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(ConfigError, match=r"no SavedModel that kerastl exported.*saved_models"):
             load_savedmodel(path)
+
+
+def test_half_of_an_animation_is_no_reason_to_refuse_an_export(classifier, tmp_path):
+    """Its first picture may be whole: the proof must not ask for an error."""
+    random = np.random.default_rng(0)
+    frames = [Image.fromarray(random.integers(0, 256, (40, 40), np.uint8)) for _ in range(4)]
+    content = io.BytesIO()
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
+    held_out = [content.getvalue(), *classifier.held_out[:2]]
+    assert export(classifier, tmp_path / "photos", held_out=held_out).version == 1
