@@ -6,17 +6,13 @@ that TF Serving, TensorFlow's C API and Python without Keras all give the same a
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import logging
 import math
 import os
 import shlex
-import shutil
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,6 @@ import keras
 import tensorflow as tf
 
 from kerastl._version import __version__
-from kerastl.data.decode import decode_error_reason
 from kerastl.deploy.parity import Parity, prove_parity
 from kerastl.deploy.serving_files import write_serving_files, write_warmup
 from kerastl.deploy.signatures import (
@@ -34,7 +29,8 @@ from kerastl.deploy.signatures import (
     NoveltyInGraph,
     trace_signatures,
 )
-from kerastl.errors import ConfigError, ExportError
+from kerastl.deploy.versions import partial_version, publish_version, writing_version
+from kerastl.errors import ConfigError
 from kerastl.evaluation.thresholds import as_thresholds
 from kerastl.evaluation.unknown import FALSE_ALARMS
 from kerastl.features.novelty import Novelty
@@ -153,7 +149,7 @@ def export_savedmodel(
             repr(float(t)) for t in as_thresholds(thresholds, len(class_names))
         ]
     directory = Path(directory)
-    with _partial_folder(directory) as partial:
+    with partial_version(directory) as partial:
         in_graph = None if novelty is None else NoveltyInGraph(novelty)
         # Held until they are saved: traced functions hold variables weakly.
         served, served_features, num_folded = _as_served(model, features, fold=fold)
@@ -165,7 +161,7 @@ def export_savedmodel(
             resize_mode=resize_mode,
             novelty=in_graph,
         )
-        with _writing(directory):
+        with writing_version(directory):
             _save(signatures, partial, assets=assets)
         parity = prove_parity(
             partial,
@@ -178,7 +174,7 @@ def export_savedmodel(
             measured=measured,
             novelty=novelty,
         )
-        with _writing(directory):
+        with writing_version(directory):
             sidecar = {
                 "class_names": list(class_names),
                 "image_size": list(image_size),
@@ -194,7 +190,7 @@ def export_savedmodel(
             _write_sidecar(partial, sidecar)
             write_warmup(partial, held_out, name=directory.resolve().name, signatures=signatures)
             size_bytes = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
-            version = _publish(partial, directory)
+            version = publish_version(partial, directory)
             write_serving_files(directory)
     return ExportResult(
         path=directory / str(version),
@@ -298,57 +294,3 @@ def _write_sidecar(partial: Path, sidecar: dict[str, Any]) -> None:
     extra.mkdir()
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
     (extra / SIDECAR_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Turn what file systems say into one error."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        is_system_error = isinstance(error, OSError)
-        reason = (error.strerror or str(error)) if is_system_error else decode_error_reason(error)
-        raise ExportError(
-            f"The SavedModel could not be written in {str(directory)!r}: {reason}. "
-            "Make room there or choose another folder with --export-dir; nothing was left "
-            "under its name."
-        ) from error
-
-
-@contextlib.contextmanager
-def _partial_folder(directory: Path) -> Iterator[Path]:
-    """Give a folder that TF Serving ignores (its name is no number) and that is gone afterwards."""
-    partial = directory / f".partial-{uuid.uuid4().hex[:12]}"
-    was_there = directory.exists()
-    try:
-        with _writing(directory):
-            partial.mkdir(parents=True)
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not was_there:
-            with contextlib.suppress(OSError):
-                directory.rmdir()  # succeeds only where the first export of a model failed
-
-
-def versions_in(directory: Path) -> list[int]:
-    """Return the versions in a folder, ascending, as TF Serving reads their names.
-
-    Args:
-        directory: EXPORT_DIR/NAME.
-    """
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
-
-def _publish(partial: Path, directory: Path) -> int:
-    """Give the folder the next version as its name; if someone was faster, the one after."""
-    version = max(versions_in(directory), default=0) + 1
-    while True:
-        try:
-            partial.rename(directory / str(version))
-            return version
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            version += 1

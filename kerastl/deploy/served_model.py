@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.deploy.savedmodel import LABELS_FILE, SIDECAR_FILE, THRESHOLDS_FILE, versions_in
+from kerastl.deploy.savedmodel import LABELS_FILE, SIDECAR_FILE, THRESHOLDS_FILE
+from kerastl.deploy.versions import versions_in
 from kerastl.errors import ConfigError
 
 
