@@ -12,9 +12,10 @@ from cyclopts import App, Group, Parameter
 
 from kerastl import terminal
 from kerastl.data.image_files import find_images
+from kerastl.deploy.export_formats import newest_export
 from kerastl.errors import ConfigError
 from kerastl.evaluation.measure_words import measure_words, too_sure_words
-from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
+from kerastl.run_folder import LABELS, REPORT, choose_run_folder, new_run_folder, publish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _HELP = """Measure finished models, on new images or on the test images that they recorded.
 
-MODELS are run folders or SavedModels. With DATA, a source of images as fit takes it, all models
+MODELS are run folders or exports. With DATA, a source of images as fit takes it, all models
 are asked about these images, but for those that a run was trained on or chosen by. Without, two
 runs or more are compared on the test images that they have in common."""
 _EXAMPLES = (
@@ -59,7 +60,7 @@ def evaluate(
     """Measure models.
 
     Args:
-        paths: Run folders or SavedModels, then the images, if they are not the runs' own.
+        paths: Run folders or exports, then the images, if they are not the runs' own.
         data_dir: Where relative paths of a CSV or JSONL file start, or where TFDS keeps its data.
         path_column: Column of the table with the image paths.
         label_column: Column of the table with the labels.
@@ -154,7 +155,7 @@ def split_paths(paths: Sequence[str]) -> tuple[list[Path], str | None]:
     if not models or paths[: len(models)] != models:
         first = next((path for path in paths if path not in models), "")
         raise ConfigError(
-            f"The models come first; {first!r} is no run folder and no SavedModel. Type for "
+            f"The models come first; {first!r} is no run folder and no export. Type for "
             f"example: python -m kerastl.evaluate runs/photos {shlex.quote(first or 'photos/')}"
         )
     if len(others) > 1:
@@ -170,16 +171,12 @@ def split_paths(paths: Sequence[str]) -> tuple[list[Path], str | None]:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a path is a run folder or a SavedModel.
+    """Whether a path is a run folder or an export.
 
     Args:
         path: Anything.
     """
-    from kerastl.run_folder import LABELS
-
-    if (path / LABELS).is_file() or (path / "saved_model.pb").is_file():
-        return True
-    return path.is_dir() and any(path.glob("[0-9]*/saved_model.pb"))
+    return (path / LABELS).is_file() or newest_export(path) is not None
 
 
 def command_of(paths: Sequence[str], given: dict[str, Any], *, all_images: bool, seed: int) -> str:

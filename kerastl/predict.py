@@ -1,4 +1,4 @@
-"""`python -m kerastl.predict MODEL PATHS…`: label images with a run folder or a SavedModel."""
+"""`python -m kerastl.predict MODEL PATHS…`: label images with a run folder or an export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kerastl.errors import ConfigError
 if TYPE_CHECKING:
     from kerastl.deploy.predictor import Answer, Predictor
 
-_HELP = """Label images with a run folder or a SavedModel.
+_HELP = """Label images with a run folder or an export.
 
 A table on a terminal, JSON lines in a pipe, which say too how far an image is from what the model
 was trained on (unknown_score) and whether that is too far (is_unknown). Where an image can have
@@ -47,7 +47,7 @@ def predict(
     """Print the labels of images.
 
     Args:
-        model: A run folder, or a SavedModel (EXPORT_DIR/NAME or one version in it).
+        model: A run folder or an export: saved_models/NAME, saved_models/NAME/onnx, or a version.
         paths: Images, folders (searched to the bottom) and glob patterns.
         top: How many labels for each image, best first.
         output_format: auto is a table on a terminal and JSON lines in a pipe.

@@ -104,6 +104,26 @@ def involved_images(path: Path) -> Involved:
     return Involved(frozenset([*names, *map(os.path.abspath, names)]), frozenset(digests))
 
 
+def recorded_split(path: Path, split: str) -> tuple[list[str], list[str]]:
+    """Return the images of one split of a run.
+
+    Args:
+        path: The run folder.
+        split: "train", "val" or "test".
+
+    Returns:
+        Their names, and of each the first part of the digest of its pixels, "" where the run did
+        not write that down.
+
+    Raises:
+        ConfigError: Its list of images cannot be read.
+    """
+    splits = _table(path / SPLIT)
+    chosen = splits[splits["split"] == split]
+    names = chosen["path"].tolist()
+    return names, chosen[PIXELS].tolist() if PIXELS in chosen else [""] * len(names)
+
+
 def common_images(answered: dict[str, AnsweredImages]) -> dict[str, AnsweredImages]:
     """Return what several models answer to the images that all of them were tested on.
 

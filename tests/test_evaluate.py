@@ -313,7 +313,7 @@ def test_mistakes_are_one_line(place, tmp_path):
         ([photos, run], "The models come first"),
         ([run], "or a second run to compare it with"),
         ([run, photos, "more"], "Name images once"),
-        (["nowhere", photos], "'nowhere' is no run folder and no SavedModel"),
+        (["nowhere", photos], "'nowhere' is no run folder and no export"),
     ):
         with pytest.raises(ConfigError, match=message):
             split_paths(paths)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from kerastl.data.decode import decode_error_reason, decode_image
 from kerastl.data.preparation import prepare_image
 from kerastl.deploy import isolated
+from kerastl.deploy.fresh_process import run_alone
 from kerastl.errors import ExportError
 from kerastl.features.novelty import Novelty
 
@@ -177,7 +175,9 @@ def _ask(path: str | os.PathLike[str], held_out: Sequence[bytes]) -> dict[str, N
     try:
         with tempfile.TemporaryDirectory(prefix="kerastl-") as folder:
             np.savez(Path(folder, "questions.npz"), **questions)
-            _run_isolated(path, Path(folder, "questions.npz"), Path(folder, "answers.npz"))
+            run_alone(
+                isolated.__file__, path, Path(folder, "questions.npz"), Path(folder, "answers.npz")
+            )
             with np.load(Path(folder, "answers.npz"), allow_pickle=False) as answers:
                 return dict(answers)
     except OSError as error:
@@ -186,34 +186,6 @@ def _ask(path: str | os.PathLike[str], held_out: Sequence[bytes]) -> dict[str, N
             f"could not be written: {error.strerror or error}. Make room in "
             f"{tempfile.gettempdir()!r} or point TMPDIR to another folder."
         ) from error
-
-
-def _run_isolated(path: str | os.PathLike[str], questions_path: Path, answers_path: Path) -> None:
-    """Run `kerastl.deploy.isolated` to its end."""
-    process = subprocess.run(
-        # -P: this package's folder must not hide modules of the same name.
-        [sys.executable, "-P", isolated.__file__, path, questions_path, answers_path],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if process.returncode != 0:
-        raise ExportError(
-            "The exported model could not be loaded and asked in a fresh process without "
-            f"Keras (exit code {process.returncode}): {_last_error(process.stderr)}"
-        )
-
-
-def _last_error(stderr: str) -> str:
-    """Return what a traceback ends with: its exception, whose message may have several lines."""
-    lines = stderr.strip().splitlines() or ["no message"]
-    last = next(
-        (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), ""
-    )
-    return (last or lines[-1])[:500]
 
 
 def _by_class(

@@ -1,13 +1,13 @@
-"""Encoded images in, labels out: one face for run folders and SavedModels."""
+"""Encoded images in, labels out: one face for run folders and all exports."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from kerastl.data.image_reader import servable_image
 from kerastl.data.preparation import prepare_pixels
+from kerastl.deploy.export_formats import SAVEDMODEL, SIDECAR, newest_export, require_packages
+from kerastl.deploy.portable_runtime import open_runtime
 from kerastl.deploy.runs import FinishedRun, load_run
 from kerastl.deploy.served_model import load_savedmodel
 from kerastl.errors import ConfigError, UnreadableImageError
@@ -75,10 +77,10 @@ class Predictor:
 
 
 def open_predictor(path: str | Path) -> Predictor:
-    """Open a run folder or a SavedModel.
+    """Open a run folder or an export.
 
     Args:
-        path: A run folder, a folder of SavedModel versions, or one version.
+        path: A run folder, a folder of the versions of an export, or one version.
 
     Raises:
         ConfigError: It is neither.
@@ -86,11 +88,14 @@ def open_predictor(path: str | Path) -> Predictor:
     path = Path(path)
     if not path.is_dir():
         raise ConfigError(
-            f"The model must be a run folder or a SavedModel; {str(path)!r} is no folder. "
-            "Give for example runs/NAME or saved_models/NAME."
+            f"The model must be a run folder or an export; {str(path)!r} is no folder. "
+            "Give for example runs/NAME, saved_models/NAME or saved_models/NAME/onnx."
         )
     if (path / LABELS).is_file():
         return _run_predictor(path)
+    found = newest_export(path)
+    if found is not None and found[1] != SAVEDMODEL:
+        return _portable_predictor(found[0])
     return _savedmodel_predictor(path)
 
 
@@ -99,41 +104,78 @@ def _run_predictor(path: Path) -> Predictor:
     run = load_run(path)
     forward, novelty = halving(_network_of(run), what="predicting"), run.novelty
 
-    def predict(contents: Sequence[bytes]) -> list[Answer]:
-        images: list[Any] = []
-        answers: list[Answer | None] = []
-        for content in contents:
-            try:
-                images.append(
-                    prepare_pixels(content, image_size=run.image_size, resize_mode=run.resize_mode)
-                )
-                answers.append(None)
-            except UnreadableImageError as error:
-                answers.append(Answer((), (), error.reason))
-        if not images:
-            return [answer for answer in answers if answer is not None]
-        pixels = tf.cast(np.stack(images), tf.float32)
-        found = np.asarray(forward(pixels))
-        probabilities = iter(found[:, : len(run.class_names)])
+    def answer_all(pixels: NDArray[np.uint8]) -> list[Answer]:
+        found = np.asarray(forward(tf.cast(pixels, tf.float32)))
         scores: Iterator[float | None] = itertools.repeat(None)
         limit = math.inf
         if novelty is not None:
             scores = iter(novelty.scores(found[:, len(run.class_names) :]).tolist())
             limit = novelty.threshold
         return [
-            _best_first(next(probabilities), run.class_names, score=next(scores), limit=limit)
-            if answer is None
-            else answer
-            for answer in answers
+            _best_first(row, run.class_names, score=next(scores), limit=limit)
+            for row in found[:, : len(run.class_names)]
         ]
 
     return Predictor(
-        predict,
+        _of_readable(answer_all, image_size=run.image_size, resize_mode=run.resize_mode),
         class_names=run.class_names,
         multi_label=run.multi_label,
         thresholds=_by_label(run.class_names, run.thresholds),
         tells_unknown=novelty is not None,
     )
+
+
+def _portable_predictor(path: Path) -> Predictor:
+    """Answer with an export whose runtime takes pixels, brought to it as its run does."""
+    try:
+        sidecar = json.loads((path / SIDECAR).read_text(encoding="utf-8"))
+        names, thresholds = tuple(map(str, sidecar["class_names"])), sidecar["thresholds"]
+        (height, width), mode = map(int, sidecar["image_size"]), str(sidecar["resize_mode"])
+        require_packages([sidecar["format"]])
+        run = open_runtime(path)
+    except ConfigError:
+        raise
+    except Exception as error:  # each runtime has its own
+        raise ConfigError(
+            f"The export {str(path)!r} cannot be opened: {' '.join(str(error).split())[:200]} "
+            "python -m kerastl.export makes another of its run folder."
+        ) from None
+
+    def answer_all(pixels: NDArray[np.uint8]) -> list[Answer]:
+        found = run(pixels.astype(np.float32))
+        return [_best_first(row, names, score=None, limit=math.inf) for row in found]
+
+    return Predictor(
+        _of_readable(answer_all, image_size=(height, width), resize_mode=mode),
+        class_names=names,
+        multi_label=bool(sidecar["multi_label"]),
+        thresholds=_by_label(names, thresholds),
+    )
+
+
+def _of_readable(
+    answer_all: Callable[[NDArray[np.uint8]], list[Answer]],
+    *,
+    image_size: tuple[int, int],
+    resize_mode: str,
+) -> Callable[[Sequence[bytes]], list[Answer]]:
+    """Return what answers encoded images by their pixels, and says which cannot be read."""
+
+    def predict(contents: Sequence[bytes]) -> list[Answer]:
+        images: list[NDArray[np.uint8]] = []
+        answers: list[Answer | None] = []
+        for content in contents:
+            try:
+                images.append(
+                    prepare_pixels(content, image_size=image_size, resize_mode=resize_mode)
+                )
+                answers.append(None)
+            except UnreadableImageError as error:
+                answers.append(Answer((), (), error.reason))
+        found = iter(answer_all(np.stack(images)) if images else ())
+        return [next(found) if answer is None else answer for answer in answers]
+
+    return predict
 
 
 def _network_of(run: FinishedRun) -> Callable[[tf.Tensor], tf.Tensor]:

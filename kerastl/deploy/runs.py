@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kerastl.deploy.judgement import Judgement
 from kerastl.deploy.savedmodel import ExportResult, export_savedmodel
 from kerastl.errors import ConfigError, ExportError
 from kerastl.features.novelty import Novelty, read_novelty
@@ -80,6 +81,7 @@ def export_run(
     export_dir: str | Path = "saved_models",
     name: str | None = None,
     fold: bool = True,
+    judgement: Judgement | None = None,
 ) -> ExportResult:
     """Write the SavedModel of a run folder, proven on the run's held-out images.
 
@@ -91,6 +93,7 @@ def export_run(
         export_dir: The model goes to EXPORT_DIR/NAME/VERSION.
         name: Name of the served model; that of the run folder when not given.
         fold: Whether BatchNorm layers are folded, see `kerastl.deploy.savedmodel`.
+        judgement: Images that it is asked beside the held-out ones, and who decides.
 
     Raises:
         ConfigError: It is not a finished run folder.
@@ -111,6 +114,7 @@ def export_run(
         measured=measured,
         novelty=run.novelty,
         fold=fold,
+        judgement=judgement,
     )
 
 

@@ -21,6 +21,8 @@ import keras
 import tensorflow as tf
 
 from kerastl._version import __version__
+from kerastl.deploy.export_formats import LABELS_FILE, SIDECAR
+from kerastl.deploy.judgement import Judgement
 from kerastl.deploy.parity import Parity, prove_parity
 from kerastl.deploy.serving_files import write_serving_files, write_warmup
 from kerastl.deploy.signatures import (
@@ -38,9 +40,7 @@ from kerastl.models.classifier import feature_model
 from kerastl.models.fold import fold_batch_norm
 from kerastl.models.folded_classifier import fold_classifier
 
-LABELS_FILE = "labels.txt"
 THRESHOLDS_FILE = "thresholds.txt"
-SIDECAR_FILE = "kerastl.json"
 _MADE_WITH = {
     "preprocessing": "inside the graph; give encoded images or RGB 0..255",
     # The decoder is part of TensorFlow: WebP needs 2.21 or later to serve.
@@ -102,6 +102,7 @@ def export_savedmodel(
     thresholds: Sequence[float] | None = None,
     novelty: Novelty | None = None,
     fold: bool = True,
+    judgement: Judgement | None = None,
 ) -> ExportResult:
     """Write a model as DIRECTORY/VERSION for TF Serving, once it is proven to answer alike.
 
@@ -128,6 +129,8 @@ def export_savedmodel(
         fold: Whether BatchNorm layers are folded into the convolutions before them, where they can
             be: the same answers but for rounding, on CPUs faster (`benchmarks/frozen_forward.py`).
 
+        judgement: Images that it is asked beside the held-out ones, and who decides.
+
     Returns:
         Where it is and how alike it answers.
 
@@ -142,7 +145,7 @@ def export_savedmodel(
         classes, scores = load_savedmodel(result.path).predict([path.read_bytes()])
     """
     started = time.monotonic()
-    _check_arguments(model, class_names=class_names, image_size=image_size)
+    check_classifier(model, class_names=class_names, image_size=image_size)
     assets = {LABELS_FILE: class_names}
     if thresholds is not None:
         assets[THRESHOLDS_FILE] = [
@@ -152,7 +155,7 @@ def export_savedmodel(
     with partial_version(directory) as partial:
         in_graph = None if novelty is None else NoveltyInGraph(novelty)
         # Held until they are saved: traced functions hold variables weakly.
-        served, served_features, num_folded = _as_served(model, features, fold=fold)
+        served, served_features, num_folded = folded_or_not(model, features, fold=fold)
         signatures = trace_signatures(
             served,
             features=served_features,
@@ -174,6 +177,7 @@ def export_savedmodel(
             measured=measured,
             novelty=novelty,
         )
+        judged = None if judgement is None else dict(judgement.of(partial))
         with writing_version(directory):
             sidecar = {
                 "class_names": list(class_names),
@@ -184,6 +188,7 @@ def export_savedmodel(
                 "signatures": {name: DESCRIPTIONS[name] for name in signatures},
                 "unknown": _unknown_note(novelty),
                 "largest_probability_difference": parity.max_difference,
+                "parity": judged,
                 "batch_norm_layers_folded": num_folded,
                 **_MADE_WITH,
             }
@@ -201,10 +206,16 @@ def export_savedmodel(
     )
 
 
-def _as_served(
+def folded_or_not(
     model: keras.Model, features: keras.Model | None, *, fold: bool
 ) -> tuple[keras.Model, keras.Model | None, int]:
-    """Return both networks as they are served, and how many BatchNorm layers were folded."""
+    """Return both networks as they are served, and how many BatchNorm layers were folded.
+
+    Args:
+        model: From images to probabilities.
+        features: The same up to its pooled features, if wanted.
+        fold: Whether to fold at all.
+    """
     if not fold:
         return model, features, 0
     try:
@@ -233,10 +244,19 @@ def _unknown_note(novelty: Novelty | None) -> dict[str, Any] | None:
     }
 
 
-def _check_arguments(
+def check_classifier(
     model: keras.Model, *, class_names: Sequence[str], image_size: tuple[int, int]
 ) -> None:
-    """Refuse what cannot fit, before anything is written."""
+    """Refuse what cannot fit, before anything is written.
+
+    Args:
+        model: From images to probabilities.
+        class_names: In the order of the probabilities.
+        image_size: (height, width) in pixels.
+
+    Raises:
+        ConfigError: The shapes do not fit, or a name is no line of text, or is there twice.
+    """
     expected_input, expected_output = (None, *image_size, 3), (None, len(class_names))
     if not (
         _fits(model.input_shape, expected_input) and _fits(model.output_shape, expected_output)
@@ -293,4 +313,4 @@ def _write_sidecar(partial: Path, sidecar: dict[str, Any]) -> None:
     extra = partial / "assets.extra"
     extra.mkdir()
     text = json.dumps(sidecar, indent=2, ensure_ascii=False)
-    (extra / SIDECAR_FILE).write_text(text + "\n", encoding="utf-8")
+    (extra / SIDECAR).write_text(text + "\n", encoding="utf-8")

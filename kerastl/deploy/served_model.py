@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerastl.deploy.savedmodel import LABELS_FILE, SIDECAR_FILE, THRESHOLDS_FILE
-from kerastl.deploy.versions import versions_in
+from kerastl.deploy.export_formats import LABELS_FILE, SIDECAR, versions_in
+from kerastl.deploy.savedmodel import THRESHOLDS_FILE
 from kerastl.errors import ConfigError
 
 
@@ -109,7 +109,7 @@ def load_savedmodel(path: str | os.PathLike[str]) -> ServedModel:
     labels_path = path / "assets" / LABELS_FILE
     try:
         labels = labels_path.read_text(encoding="utf-8")
-        sidecar = json.loads((path / "assets.extra" / SIDECAR_FILE).read_text("utf-8"))
+        sidecar = json.loads((path / "assets.extra" / SIDECAR).read_text("utf-8"))
         multi_label = bool(sidecar["multi_label"])
         thresholds = _read_thresholds(path / "assets" / THRESHOLDS_FILE)
         root = tf.saved_model.load(str(path))

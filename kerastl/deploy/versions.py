@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from kerastl.data.decode import decode_error_reason
+from kerastl.deploy.export_formats import versions_in
 from kerastl.errors import ExportError
 
 
@@ -59,16 +60,6 @@ def partial_version(directory: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             for path in made:
                 path.rmdir()  # succeeds only where the first export of a model failed
-
-
-def versions_in(directory: Path) -> list[int]:
-    """Return the versions in a folder, ascending, as TF Serving reads their names.
-
-    Args:
-        directory: EXPORT_DIR/NAME.
-    """
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def publish_version(partial: Path, directory: Path) -> int:
