@@ -18,7 +18,8 @@ VERBS = {
     "explain": "show where in images the evidence is, and what the layers see",
     "predict": "label images with a run folder or a SavedModel",
     "benchmark": "measure how fast this machine is, stage by stage",
-    "export": "write the SavedModel of a run folder and prove that it answers alike",
+    "export": "write the model of a run folder for others to use, proven to answer alike",
+    "serve": "answer over the network, as TF Serving does, and on a page",
 }
 
 

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from kerastl.errors import ExportError
 
 
-def run_alone(script: str, *arguments: str | os.PathLike[str]) -> None:
+def run_alone(script: str, arguments: Sequence[str | os.PathLike[str]]) -> None:
     """Run a file of Python to its end, on the CPU.
 
     Args:

@@ -76,7 +76,7 @@ def ask_export(path: Path, pixels: NDArray[np.uint8]) -> ExportAnswers:
         with tempfile.TemporaryDirectory(prefix="kerastl-") as place:
             questions, answers = Path(place, "pixels.npy"), Path(place, "answers.npz")
             np.save(questions, pixels)
-            run_alone(portable_runtime.__file__, path, questions, answers)
+            run_alone(portable_runtime.__file__, [path, questions, answers])
             with np.load(answers, allow_pickle=False) as found:
                 milliseconds = map(float, found["milliseconds"])
                 return ExportAnswers(

@@ -176,7 +176,8 @@ def _ask(path: str | os.PathLike[str], held_out: Sequence[bytes]) -> dict[str, N
         with tempfile.TemporaryDirectory(prefix="kerastl-") as folder:
             np.savez(Path(folder, "questions.npz"), **questions)
             run_alone(
-                isolated.__file__, path, Path(folder, "questions.npz"), Path(folder, "answers.npz")
+                isolated.__file__,
+                [path, Path(folder, "questions.npz"), Path(folder, "answers.npz")],
             )
             with np.load(Path(folder, "answers.npz"), allow_pickle=False) as answers:
                 return dict(answers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,12 @@ class ServedModel:
     thresholds: tuple[float, ...] | None
     has_threshold: bool
     _root: Any = field(repr=False)
+
+    @property
+    def functions(self) -> Mapping[str, Any]:
+        """What it can be asked, by the name of the signature: functions of tensors by name."""
+        functions: Mapping[str, Any] = self._root.signatures
+        return functions
 
     @property
     def tells_unknown(self) -> bool:

@@ -132,7 +132,7 @@ def occlusion(
 
     found = []
     for image, wanted in zip(images, chosen, strict=True):
-        pictures = _covered(image, places)
+        pictures = covered_pictures(image, places)
         batches = range(0, len(pictures), _BATCH_SIZE)
         logits = tf.concat([ask(pictures[at : at + _BATCH_SIZE]) for at in batches], axis=0)
         about = int(tf.argmax(logits[-1])) if wanted < 0 else int(wanted)
@@ -143,8 +143,16 @@ def occlusion(
     return np.asarray(maps, np.float32)
 
 
-def _covered(image: NDArray[np.uint8], places: int) -> NDArray[np.float32]:
-    """Return an image with each square covered in turn, and at last as it is."""
+def covered_pictures(image: NDArray[np.uint8], places: int) -> NDArray[np.float32]:
+    """Return an image with each square covered in turn, and at last as it is.
+
+    Args:
+        image: uint8 of shape (height, width, 3).
+        places: Squares along each side.
+
+    Returns:
+        float32 of shape (places² + 1, height, width, 3); squares have the mean colour.
+    """
     height, width = image.shape[:2]
     rows = np.linspace(0, height, places + 1).round().astype(int)
     columns = np.linspace(0, width, places + 1).round().astype(int)

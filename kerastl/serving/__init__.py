@@ -1,0 +1,1 @@
+"""A model that answers over the network, the way TF Serving does."""

@@ -1,0 +1,190 @@
+"""What keeps one client from taking a server from the others."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Transport
+
+from starlette.requests import ClientDisconnect, Request
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class RefusedError(Exception):
+    """A request that is not answered.
+
+    Attributes:
+        status: Of HTTP.
+        message: For the client.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class BodyReader:
+    """Reads the bodies of requests, no more than there is room for and no slower than may be.
+
+    Args:
+        max_bytes: Of one body.
+        max_bytes_together: Of all bodies that are read or answered at the same time.
+        timeout_seconds: In which a body must have come.
+    """
+
+    def __init__(self, *, max_bytes: int, max_bytes_together: int, timeout_seconds: float) -> None:
+        self._max_bytes, self._left = max_bytes, max_bytes_together
+        self._timeout_seconds = timeout_seconds
+
+    async def read(self, request: Request) -> Lease:
+        """Return the body, which holds its room until it is given back.
+
+        Args:
+            request: The request.
+
+        Raises:
+            RefusedError: It is too large, too slow, compressed, or there is no room now.
+        """
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise RefusedError(415, "Compressed bodies are not read; send it as it is.")
+        declared = request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared[:18]) > self._max_bytes:
+            raise self._too_large()
+        lease = Lease(self)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                async for chunk in request.stream():
+                    lease.take(chunk)
+        except TimeoutError:
+            lease.give_back()
+            raise RefusedError(
+                408, f"The body did not come in {self._timeout_seconds:g} s."
+            ) from None
+        except (RefusedError, ClientDisconnect, asyncio.CancelledError):
+            lease.give_back()
+            raise
+        return lease
+
+    def reserve(self, size: int, total: int) -> None:
+        """Take room for some bytes more.
+
+        Args:
+            size: Bytes that came.
+            total: All of this body.
+
+        Raises:
+            RefusedError: It is too large, or there is no room.
+        """
+        if total > self._max_bytes:
+            raise self._too_large()
+        if size > self._left:
+            raise RefusedError(
+                503, "The server is reading as much as it can hold; come again later."
+            )
+        self._left -= size
+
+    def release(self, size: int) -> None:
+        """Give room back.
+
+        Args:
+            size: Bytes.
+        """
+        self._left += size
+
+    def _too_large(self) -> RefusedError:
+        return RefusedError(
+            413, f"A request may have {self._max_bytes / 2**20:g} MiB at most (--max-request-mib)."
+        )
+
+
+class Lease:
+    """A body and its room.
+
+    Args:
+        reader: Where the room is from.
+    """
+
+    def __init__(self, reader: BodyReader) -> None:
+        self._reader, self._chunks, self._size = reader, [], 0
+
+    _chunks: list[bytes]
+
+    def take(self, chunk: bytes) -> None:
+        """Add what came.
+
+        Args:
+            chunk: Some bytes.
+        """
+        self._reader.reserve(len(chunk), self._size + len(chunk))
+        self._size += len(chunk)
+        self._chunks.append(chunk)
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(self._chunks)
+
+    def give_back(self) -> None:
+        """End the lease; a second time does nothing."""
+        self._reader.release(self._size)
+        self._size, self._chunks = 0, []
+
+
+class ImpatientProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol, that closes connections whose request does not come.
+
+    Uvicorn itself waits without end for headers, and keeps as many as come.
+
+    Attributes:
+        header_timeout_seconds: From the connection, and from the first byte of each later request,
+            to the end of the headers.
+    """
+
+    header_timeout_seconds = 10.0
+    _timer: asyncio.TimerHandle | None = None
+    _num_header_bytes = 0
+    _has_headers = False
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Start to wait."""
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before the headers are complete."""
+        if self._timer is None and not self._has_headers:
+            self._expect_headers()
+        super().data_received(data)
+        if not self._has_headers:
+            self._num_header_bytes += len(data)
+            if self._num_header_bytes > _MAX_HEADER_BYTES:
+                self._give_up()
+
+    def on_headers_complete(self) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        self._has_headers = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Know that what comes next are headers."""
+        self._has_headers, self._num_header_bytes = False, 0
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _expect_headers(self) -> None:
+        self._timer = self.loop.call_later(self.header_timeout_seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
