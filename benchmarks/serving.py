@@ -33,12 +33,14 @@ arguments = parser.parse_args()
 
 
 def request_of(picture: Path, name: str) -> bytes:
+    """Return a whole request for one picture."""
     body = json.dumps({"instances": [{"b64": base64.b64encode(picture.read_bytes()).decode()}]})
     head = f"POST /v1/models/{name}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
     return f"{head}{len(body)}\r\n\r\n{body}".encode()
 
 
 async def client(port: int, request: bytes, until: float, found: list) -> None:
+    """Ask again and again, and note status and seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
     while time.perf_counter() < until:
         started = time.perf_counter()
@@ -53,6 +55,7 @@ async def client(port: int, request: bytes, until: float, found: list) -> None:
 
 
 async def ask(port: int, name: str, clients: int) -> None:
+    """Be all clients, and print what they found."""
     request, found = request_of(arguments.picture, name), []
     warm: list = []
     await asyncio.gather(
