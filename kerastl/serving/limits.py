@@ -156,7 +156,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self._timer is None and not self._has_headers:
             self._expect_headers()
         super().data_received(data)
-        if not self._has_headers:
+        if self._timer is not None:  # they are still not complete
             self._num_header_bytes += len(data)
             if self._num_header_bytes > _MAX_HEADER_BYTES:
                 self._give_up()

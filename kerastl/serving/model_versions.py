@@ -31,7 +31,7 @@ class ModelVersions:
     def __init__(self, path: Path, *, name: str) -> None:
         self.name = name
         self._path = path
-        self._refused: Path | None = None
+        self._refused: tuple[Path, float] | None = None
         newest = self._newest()
         if newest is None:
             raise ConfigError(
@@ -60,16 +60,20 @@ class ModelVersions:
         """Load another version if another is the highest now; return whether one was taken.
 
         It answers its warm-up requests before it is given others. One that cannot be loaded is
-        named in the log once, and the one that is served stays.
+        named in the log, and tried again when its files change, as they do while they are being
+        copied; the one that is served stays.
         """
         newest = self._newest()
-        if newest is None or newest in (self.current.path, self._refused):
+        if newest is None or newest == self.current.path:
+            return False
+        state = newest, _last_change(newest)
+        if state == self._refused:
             return False
         try:
             servable = load_servable(newest)
             servable.warm_up()
         except Exception as error:
-            self._refused = newest
+            self._refused = state
             logger.warning("Version %s is not served: %s", newest, " ".join(str(error).split()))
             return False
         self.current, self._refused = servable, None
@@ -92,3 +96,15 @@ class ModelVersions:
         except OSError:  # gone for a moment
             return None
         return None if found is None else found[0]
+
+
+def _last_change(path: Path) -> float:
+    """Return when a file of a version came or changed, in seconds."""
+    times = [0.0]
+    for file in path.rglob("*"):
+        try:
+            # Not the time of its content, which is copied with it.
+            times.append(file.stat().st_ctime)
+        except OSError:  # gone meanwhile
+            continue
+    return max(times)

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,6 +223,23 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn's server, that ends without ending the process: who started it tidies up."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT stop the server; a second SIGINT does not wait for answers."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
 async def serve(
     versions: ModelVersions,
     options: ServerOptions,
@@ -255,7 +273,7 @@ async def serve(
         # No proxy is trusted to say who a client is.
         proxy_headers=False,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with contextlib.closing(listening):
         async with _grpc_server(state) as grpc_address:
             watching = asyncio.create_task(versions.watch(every_seconds=options.poll_seconds))
