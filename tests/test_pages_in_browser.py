@@ -7,6 +7,8 @@ people from reading a page.
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -194,3 +196,61 @@ def test_a_page_without_scripts_and_on_paper(pages, browser):
         widths = plain.locator("img").evaluate_all("images => images.map(one => one.naturalWidth)")
         assert min(widths) > 0, "a picture waits to be scrolled to, and paper is not scrolled"
         assert plain.pdf()[:5] == b"%PDF-"
+
+
+@pytest.fixture(scope="module")
+def served(pages):
+    """The address of a server of the run."""
+    command = [sys.executable, "-m", "kerastl.serve", str(pages["run"].parent), "--rest-port", "0"]
+    with subprocess.Popen(
+        [*command, "--no-grpc"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_dropped_picture_is_answered_and_explained(served, pages, browser, scheme, width):
+    folder = pages["run"].parents[2] / "photos"
+    said = []
+    with browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+    ) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(served)
+        drop = """async ([name, numbers]) => {
+            const files = new DataTransfer();
+            files.items.add(new File([new Uint8Array(numbers)], name, {type: "image/png"}));
+            window.dispatchEvent(new DragEvent("drop", {dataTransfer: files, cancelable: true}));
+        }"""
+        picture = folder / "10" / "picture 3.png"
+        page.evaluate(drop, [picture.name, list(picture.read_bytes())])
+        evidence = page.locator("#map[src^='blob:']")
+        evidence.wait_for()
+        page.wait_for_function("document.getElementById('map').naturalWidth > 0")
+        assert evidence.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
+        shown = page.locator("#map").get_attribute("src")
+        assert page.locator("#headline").text_content() == "10"
+        assert "Have I seen this before?" in page.locator("#seen").text_content()
+        rows = page.locator("#classes li")
+        assert rows.count() == 3
+        scores = [float(one.split()[0]) for one in rows.locator(".score").all_text_contents()]
+        assert scores == sorted(scores, reverse=True)
+        assert sum(scores) == pytest.approx(100, abs=0.3)
+        # Another class is explained by a click.
+        rows.nth(1).get_by_role("button").click()
+        page.locator(f"#map:not([src='{shown}'])").wait_for()
+        assert rows.nth(1).get_by_role("button").get_attribute("aria-pressed") == "true"
+        beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(beyond) == 0
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        # Not a picture: said, and the old answer is gone.
+        page.evaluate(drop, ["x.png", [1, 2, 3]])
+        page.locator("#status.error").wait_for()
+        assert "cannot be read" in page.locator("#status").text_content()
+        assert not page.locator("#answer").is_visible()
+    assert said == []

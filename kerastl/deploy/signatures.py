@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -124,6 +125,8 @@ def trace_signatures(
     def from_file(content: tf.Tensor) -> tf.Tensor:
         return prepare_image(content, image_size=image_size, resize_mode=resize_mode)
 
+    forward = functools.cache(lambda network: _as_function(network, image_size))
+
     def run(network: keras.Model, pixels: tf.Tensor) -> Any:
         # Convolutions on CPUs give an empty batch a wrong shape; so one image for none.
         count = tf.shape(pixels)[0]
@@ -131,7 +134,7 @@ def trace_signatures(
             count > 0, lambda: pixels, lambda: tf.zeros((1, *image_size, 3), pixels.dtype)
         )
         some = tf.ensure_shape(some, (None, *image_size, 3))
-        answers = network(tf.cast(some, tf.float32), training=False)
+        answers = forward(network)(tf.cast(some, tf.float32))
         return tf.nest.map_structure(lambda one: tf.cast(one, tf.float32)[:count], answers)
 
     def best_first(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -176,6 +179,16 @@ def trace_signatures(
         name: tf.function(function, autograph=False, jit_compile=False).get_concrete_function(spec)
         for name, (function, spec) in functions.items()
     }
+
+
+def _as_function(network: keras.Model, image_size: tuple[int, int]) -> Any:
+    """Return a network as a function: traced once, and in the file once, whatever asks for it."""
+    return tf.function(
+        lambda pixels: network(pixels, training=False),
+        input_signature=[tf.TensorSpec((None, *image_size, 3), tf.float32)],
+        autograph=False,
+        jit_compile=False,
+    )
 
 
 def without_unreadable(
