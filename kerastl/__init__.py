@@ -60,6 +60,7 @@ _PUBLIC = {
     "contact_sheet_figure": "kerastl.evaluation.pictures",
     "learning_curves_figure": "kerastl.evaluation.pictures",
     "export_run": "kerastl.deploy.runs",
+    "export_formats": "kerastl.exports",
     "export_savedmodel": "kerastl.deploy.savedmodel",
     "load_savedmodel": "kerastl.deploy.served_model",
 }

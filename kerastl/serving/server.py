@@ -39,6 +39,8 @@ _GRACE_SECONDS = 10.0
 # Connections that nobody reads from are closed then.
 _KEEP_ALIVE_SECONDS = 75
 _BODIES_TOGETHER = 16
+# Whole messages are in memory before anybody can refuse them.
+_MOST_CALLS = 128
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ async def _grpc_server(state: _State) -> AsyncIterator[str | None]:
     server = grpc.aio.server(
         # One port, one server: another must not take half of the calls.
         options=[size, ("grpc.so_reuseport", 0)],
-        maximum_concurrent_rpcs=options.max_connections,
+        maximum_concurrent_rpcs=min(options.max_connections, _MOST_CALLS),
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         PredictionService(
