@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from kerastl.serving.measures import Measures
-from kerastl.serving.micro_batches import MicroBatches, OverloadedError
+from kerastl.serving.micro_batches import MicroBatches, OverloadedError, TooLargeError
 from kerastl.serving.model_versions import ModelVersions, NotServedError
 from kerastl.serving.rest import error_words
 from kerastl.serving.servable import CLASSIFY_SIGNATURE, DEFAULT_SIGNATURE, Servable
@@ -45,7 +45,7 @@ class _Counted:
             return await answer()
         except NotServedError as error:
             code, words = grpc.StatusCode.NOT_FOUND, str(error)
-        except RequestError as error:
+        except (RequestError, TooLargeError) as error:
             code, words = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except OverloadedError as error:
             code, words = grpc.StatusCode.UNAVAILABLE, f"The server is overloaded: {error}."

@@ -25,6 +25,10 @@ class OverloadedError(Exception):
     """More is queued than may be; the client should come again later."""
 
 
+class TooLargeError(Exception):
+    """One request wants more than may ever wait; to come again would not help."""
+
+
 @dataclass(eq=False)
 class _Item:
     """What one request wants of one signature."""
@@ -76,12 +80,13 @@ class MicroBatches:
 
         Raises:
             OverloadedError: Too much is queued; nothing was done.
+            TooLargeError: This alone is more than may be queued.
             tf.errors.OpError: The model cannot answer this request.
         """
         size = self._max_batch_size or max(len(values), 1)
         if len(values) > self._max_queued:
-            raise OverloadedError(
-                f"a request may have {self._max_queued} images at most; received {len(values)}"
+            raise TooLargeError(
+                f"A request may have {self._max_queued} images at most; received {len(values)}."
             )
         if self.num_queued + len(values) > self._max_queued:
             raise OverloadedError(f"{self.num_queued} images are waiting")

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from kerastl.errors import UnreadableImageError
 from kerastl.serving.limits import BodyReader, RefusedError
 from kerastl.serving.measures import Measures
-from kerastl.serving.micro_batches import MicroBatches, Outputs, OverloadedError
+from kerastl.serving.micro_batches import MicroBatches, Outputs, OverloadedError, TooLargeError
 from kerastl.serving.model_versions import ModelVersions, NotServedError
 from kerastl.serving.servable import CLASSIFY_SIGNATURE, DEFAULT_SIGNATURE, Servable
 from kerastl.serving.tensor_json import (
@@ -36,6 +36,7 @@ _PARSED_AT_ONCE = 2**20
 _JSON = "application/json"
 _STATUS: dict[type[Exception], int] = {
     OverloadedError: 503,
+    TooLargeError: 413,
     NotServedError: 404,
     RequestError: 400,
     UnreadableImageError: 400,

@@ -276,7 +276,8 @@ async def serve(
         proxy_headers=False,
     )
     server = _Server(config)
-    with contextlib.closing(listening):
+    # Closed in this order from the last: what gRPC still answers needs the batches.
+    with contextlib.closing(listening), contextlib.closing(state.batches):
         async with _grpc_server(state) as grpc_address:
             watching = asyncio.create_task(versions.watch(every_seconds=options.poll_seconds))
             telling = asyncio.create_task(_tell(server, state, listening, grpc_address, on_ready))
@@ -286,7 +287,6 @@ async def serve(
                 state.is_ready = False
                 watching.cancel()
                 telling.cancel()
-                state.batches.close()
 
 
 async def _tell(

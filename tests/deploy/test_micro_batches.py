@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from kerastl.serving.micro_batches import MicroBatches, OverloadedError
+from kerastl.serving.micro_batches import MicroBatches, OverloadedError, TooLargeError
 
 
 class Counting:
@@ -115,7 +115,7 @@ def test_too_much_is_refused_and_who_gives_up_makes_room():
         assert batches.num_queued == 3
         with pytest.raises(OverloadedError, match="3 images are waiting"):
             await batches.answer(model, "a", np.array([4, 5]))
-        with pytest.raises(OverloadedError, match="4 images at most; received 5"):
+        with pytest.raises(TooLargeError, match="4 images at most; received 5"):
             await batches.answer(model, "a", np.arange(5))
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
