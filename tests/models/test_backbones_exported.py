@@ -4,7 +4,6 @@ That loader and its kernels are TF Serving's, and no Python takes part. Networks
 weights, their smallest size, and statistics that let their answers depend on the image.
 """
 
-import gc
 import json
 import os
 import subprocess
@@ -79,7 +78,12 @@ def test_an_export_answers_like_the_network(row, calibrate, tmp_path, monkeypatc
         backbone, num_classes=3, preprocessing=row.preprocessing, seed=0, **options
     )
     spread_answers(classifier, pixels)
-    expected = classifier(pixels.astype("float32"), training=False).numpy()
+    # In a graph, as it is served: the deepest random networks blow rounding up so far that the
+    # same network without one (EfficientNetB7) answers otherwise by 0.3 of its deviation.
+    in_graph = tf.function(
+        lambda batch: classifier(batch, training=False), autograph=False, jit_compile=False
+    )
+    expected = in_graph(tf.constant(pixels, tf.float32)).numpy()
     assert np.ptp(expected, axis=0).min() > 0.02
     held_out = [tf.io.encode_png(one).numpy() for one in pixels]
     files = [str(tmp_path / f"{number}.png") for number in range(NUM_IMAGES)]
@@ -98,16 +102,12 @@ def test_an_export_answers_like_the_network(row, calibrate, tmp_path, monkeypatc
         tmp_path / "served",
         class_names=CLASS_NAMES,
         held_out=held_out,
-        # Random networks blow the rounding of a folded BatchNorm up, the deepest beyond all
-        # tolerance (EfficientNetV2L by 0.07); trained ones do not.
-        fold=row.name not in LARGE,
+        fold=row.name not in LARGE,  # for the same reason; folding rounds otherwise
         **options,
     )
     assert proofs[0] < 2e-3, proofs
     for file in result.path.rglob("*"):
         file.unlink() if file.is_file() else None
-    del backbone, classifier
-    gc.collect()
 
 
 def spread_answers(classifier, pixels):
