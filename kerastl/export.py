@@ -126,7 +126,7 @@ def summary_lines(exports: Exports) -> list[str]:
     lines.append("Times are of the network alone, decoding not included.")
     for one in exports.results:
         if one.path is None:
-            lines.append(f"{one.format}: REFUSED. {one.refused}")
+            lines.append(f"{one.format}: NOT EXPORTED. {one.refused}")
             continue
         lines.append(f"{one.format}: {one.path}")
         if one.format == SAVEDMODEL:

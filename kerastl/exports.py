@@ -19,6 +19,7 @@ from kerastl.deploy.export_formats import (
     PORTABLE_FORMATS,
     QUANTIZED_WITH_IMAGES,
     SAVEDMODEL,
+    require_model_name,
     require_packages,
 )
 from kerastl.deploy.judgement import ExportAnswers, Judgement
@@ -128,12 +129,15 @@ def export_formats(
         exports.results[1].agreement
     """
     require_packages(formats)
+    if name is not None:
+        require_model_name(name)
     run = load_run(path)
     measured = _measured_images(run, most=most_images)
     if min_accuracy is not None and not measured.has_labels:
         raise ExportError(
-            "The test images of the run cannot be read again, so no accuracy can be measured. "
-            "Bring them back to where they were, or leave --min-accuracy out."
+            "No accuracy can be measured: the labels of the images that a run keeps are not used, "
+            "and its test images cannot be read again, or --most-images is 0. Bring them back to "
+            "where they were, or leave --min-accuracy out."
         )
     representative = None
     if QUANTIZED_WITH_IMAGES in formats:

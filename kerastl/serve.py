@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import signal
 import sys
 import tempfile
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Group, Parameter
 
 from kerastl import terminal
-from kerastl.deploy.export_formats import SAVEDMODEL, newest_export
+from kerastl.deploy.export_formats import SAVEDMODEL, newest_export, require_model_name
 from kerastl.errors import ConfigError
 from kerastl.option_values import WHOLE
 from kerastl.run_folder import LABELS
@@ -34,6 +36,8 @@ _EXAMPLES = (
 
 _ADDRESS = Group("Address", sort_key=1)
 _LIMITS = Group("Limits", sort_key=2)
+# gRPC counts bytes in 31 bits.
+_MOST_REQUEST_MIB = 1024
 # What the extra `serve` brings.
 _PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")
 
@@ -51,7 +55,7 @@ def serve(
     batching: Annotated[bool, Parameter(group=_LIMITS)] = True,
     max_queued: Annotated[int, WHOLE, Parameter(group=_LIMITS)] = 256,
     max_request_mib: Annotated[int, WHOLE, Parameter(group=_LIMITS)] = 32,
-    max_connections: Annotated[int, WHOLE, Parameter(group=_LIMITS)] = 512,
+    max_requests: Annotated[int, WHOLE, Parameter(group=_LIMITS)] = 512,
     timeout_seconds: Annotated[float, Parameter(group=_LIMITS)] = 30.0,
 ) -> None:
     """Serve one model.
@@ -67,12 +71,12 @@ def serve(
         batching: Answer what waits together. Without, each request by itself.
         max_queued: Images that may wait; more are told to come again (503).
         max_request_mib: Size of a request at most.
-        max_connections: Requests that are read or answered at the same time at most.
+        max_requests: Requests that are read or answered at the same time at most.
         timeout_seconds: In which a request must have come, and in which it must be answered.
     """
     _check(
         {"max_batch_size": max_batch_size, "max_queued": max_queued}
-        | {"max_request_mib": max_request_mib, "max_connections": max_connections},
+        | {"max_request_mib": max_request_mib, "max_requests": max_requests},
         {"rest_port": rest_port, "grpc_port": grpc_port},
         timeout_seconds,
     )
@@ -93,9 +97,13 @@ def serve(
         max_batch_size=max_batch_size if batching else 0,
         max_queued=max_queued,
         max_request_bytes=max_request_mib * 2**20,
-        max_connections=max_connections,
+        max_requests=max_requests,
         timeout_seconds=timeout_seconds,
     )
+    if name is not None:
+        require_model_name(name)
+    # Until the server itself heeds it: what was made for it is tidied up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with _versions_of(model, name) as versions:
         import uvloop
 
@@ -110,6 +118,11 @@ def _check(counts: dict[str, int], ports: dict[str, int], timeout_seconds: float
     for option, count in counts.items():
         if count < 1:
             raise ConfigError(f"`{option}` must be 1 or more; received {option}={count}.")
+    if counts["max_request_mib"] > _MOST_REQUEST_MIB:
+        raise ConfigError(
+            f"`max_request_mib` must be {_MOST_REQUEST_MIB} or less; received "
+            f"max_request_mib={counts['max_request_mib']}."
+        )
     for option, port in ports.items():
         if not 0 <= port < 2**16:
             raise ConfigError(f"`{option}` must be a port, 0 to 65535; received {option}={port}.")
@@ -155,7 +168,7 @@ def _ready_lines(versions: ModelVersions, addresses: Addresses) -> list[str]:
     """Return what a person needs to know."""
     lines = [
         f"{versions.name}, version {versions.current.version}: {addresses.rest}",
-        f"REST: {addresses.rest}/v1/models/{versions.name}:predict",
+        f"REST: {addresses.rest}/v1/models/{urllib.parse.quote(versions.name)}:predict",
     ]
     if addresses.grpc is not None:
         lines.append(f"gRPC: {addresses.grpc}")

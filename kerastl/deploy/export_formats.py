@@ -66,7 +66,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
         ('onnx', 'litert')
     """
     names = [name for part in text.split(",") if (name := part.strip())]
-    if names == ["all"]:
+    if "all" in names:
         return FORMATS
     for name in names:
         if name not in FORMATS:
@@ -77,6 +77,21 @@ def parse_formats(text: str) -> tuple[str, ...]:
     if not names:
         raise ConfigError(f"`format` names none. Choose of {', '.join(FORMATS)}, or all.")
     return tuple(dict.fromkeys(names))
+
+
+def require_model_name(name: str) -> None:
+    """Refuse a name that is no name of one folder.
+
+    Args:
+        name: Of a model.
+
+    Raises:
+        ConfigError: It would lead elsewhere, or could not stand in an address.
+    """
+    if not name or name in (".", "..") or set(name) & set("/\\\0"):
+        raise ConfigError(
+            f"`name` must be the name of one folder, without slashes; received name={name!r}."
+        )
 
 
 def require_packages(formats: Sequence[str]) -> None:

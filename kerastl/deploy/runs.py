@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kerastl.deploy.export_formats import require_model_name
 from kerastl.deploy.judgement import Judgement
 from kerastl.deploy.savedmodel import ExportResult, export_savedmodel
 from kerastl.errors import ConfigError, ExportError
@@ -99,6 +100,8 @@ def export_run(
         ConfigError: It is not a finished run folder.
         ExportError: The answers differ, or nothing can be written.
     """
+    if name is not None:
+        require_model_name(name)
     run = load_run(path)
     contents, measured = read_held_out(run.path)
     return export_savedmodel(

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import any_pb2
 from numpy.typing import NDArray
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -22,14 +23,17 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from kerastl.serving.limits import RefusedError, require_small_images
 from kerastl.serving.measures import Measures
-from kerastl.serving.micro_batches import MicroBatches, OverloadedError, TooLargeError
+from kerastl.serving.micro_batches import MicroBatches, OverloadedError
 from kerastl.serving.model_versions import ModelVersions, NotServedError
 from kerastl.serving.rest import error_words
 from kerastl.serving.servable import CLASSIFY_SIGNATURE, DEFAULT_SIGNATURE, Servable
-from kerastl.serving.tensor_json import RequestError
+from kerastl.serving.tensor_json import RequestError, TooLargeError
 
 logger = logging.getLogger(__name__)
+
+_DATA_TYPES = frozenset(types_pb2.DataType.values())
 
 
 class _Counted:
@@ -45,7 +49,7 @@ class _Counted:
             return await answer()
         except NotServedError as error:
             code, words = grpc.StatusCode.NOT_FOUND, str(error)
-        except (RequestError, TooLargeError) as error:
+        except (RequestError, TooLargeError, RefusedError) as error:
             code, words = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except OverloadedError as error:
             code, words = grpc.StatusCode.UNAVAILABLE, f"The server is overloaded: {error}."
@@ -120,6 +124,7 @@ class PredictionService(_Counted, prediction_service_pb2_grpc.PredictionServiceS
                 f"expected {name!r}; received {sorted(request.inputs)[:5]}"
             )
         values = _array(request.inputs[name], name=name, dtype=dtype, rank=rank)
+        require_small_images(values, signature)
         outputs = servable.signatures[signature].outputs
         wanted = list(request.output_filter) or list(outputs)
         if unknown := [one for one in wanted if one not in outputs]:
@@ -152,6 +157,7 @@ class PredictionService(_Counted, prediction_service_pb2_grpc.PredictionServiceS
             examples[place] = one.SerializeToString()
         if not len(examples):
             raise RequestError("Input is empty.")
+        require_small_images(examples, signature)
         async with asyncio.timeout(self._timeout_seconds):
             answers = await self._batches.answer(servable, signature, examples)
         if errors := [error.decode() for error in answers["error"] if error]:
@@ -206,10 +212,9 @@ class ModelService(_Counted, model_service_pb2_grpc.ModelServiceServicer):
 
 def _array(tensor: Any, *, name: str, dtype: tf.DType, rank: int) -> NDArray[Any]:
     """Return the tensor of a request, if it is what the signature takes."""
-    if tf.as_dtype(tensor.dtype) != dtype:
-        raise RequestError(
-            f"input {name!r} must be {dtype.name}; received {tf.as_dtype(tensor.dtype).name}"
-        )
+    if tensor.dtype != dtype.as_datatype_enum:
+        kind = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in _DATA_TYPES else "none"
+        raise RequestError(f"input {name!r} must be {dtype.name}; received {kind}")
     dims = [dim.size for dim in tensor.tensor_shape.dim]
     # A short message may claim a shape that no memory holds: its values are repeated then.
     count = int(np.prod(dims, dtype=object)) if all(size >= 0 for size in dims) else -1
@@ -221,6 +226,6 @@ def _array(tensor: Any, *, name: str, dtype: tf.DType, rank: int) -> NDArray[Any
         )
     try:
         values = tf.make_ndarray(tensor)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise RequestError(f"input {name!r} cannot be read: {error}") from None
     return np.asarray(values)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import warnings
 from asyncio import Transport
+from typing import Any
 
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from PIL import Image
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from kerastl.deploy.signatures import EXAMPLE_KEY
+from kerastl.serving.servable import CLASSIFY_SIGNATURE
+
 _MAX_HEADER_BYTES = 64 * 1024
+# More than cameras make; 16 of them at once, in each of two batches, take 3 GB.
+MOST_PIXELS = 32_000_000
 
 
 class RefusedError(Exception):
@@ -22,6 +35,50 @@ class RefusedError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
+
+
+def require_small_images(contents: NDArray[Any], signature: str) -> None:
+    """Refuse files of a few bytes that unpack to gigabytes: many are unpacked at the same time.
+
+    Args:
+        contents: Image files or serialized examples of shape (n,); other inputs are left alone.
+        signature: That they are for.
+
+    Raises:
+        RefusedError: An image has more pixels than any is allowed to, by what its header says.
+    """
+    if contents.dtype != object:
+        return
+    for number, content in enumerate(contents):
+        pixels = _num_pixels(_image_of(content) if signature == CLASSIFY_SIGNATURE else content)
+        if pixels > MOST_PIXELS:
+            raise RefusedError(
+                413,
+                f"Image {number} has {pixels / 1e6:.0f} megapixels; this server takes "
+                f"{MOST_PIXELS / 1e6:.0f}. Make it smaller.",
+            )
+
+
+def _image_of(serialized: bytes) -> bytes:
+    """Return the image file of a serialized example, or nothing."""
+    try:
+        values = tf.train.Example.FromString(serialized).features.feature[EXAMPLE_KEY].bytes_list
+    except DecodeError:
+        return b""
+    return values.value[0] if values.value else b""
+
+
+def _num_pixels(content: bytes) -> int:
+    """Return how many pixels a header promises; 0 where it is none that is known."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                return image.width * image.height
+    except Image.DecompressionBombError:
+        return 10 * MOST_PIXELS
+    except Exception:  # the decoder will say what is wrong with it
+        return 0
 
 
 class BodyReader:
@@ -96,6 +153,38 @@ class BodyReader:
         return RefusedError(
             413, f"A request may have {self._max_bytes / 2**20:g} MiB at most (--max-request-mib)."
         )
+
+
+class ActiveRequests:
+    """Middleware that answers so many requests at the same time, and tells others to come again.
+
+    Connections that are idle do not count, nor does who looks whether the server is alive.
+
+    Args:
+        application: What answers.
+        most: Requests at the same time.
+    """
+
+    _always = ("/healthz", "/metrics", "/monitoring/prometheus/metrics")
+
+    def __init__(self, application: Any, *, most: int) -> None:
+        self._application, self._most, self._active = application, most, 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"] in self._always:
+            await self._application(scope, receive, send)
+            return
+        if self._active >= self._most:
+            words = {"error": f"{self._active} requests are being answered; come again later."}
+            refusal = JSONResponse(words, 503, headers={"Retry-After": "1", "Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        self._active += 1
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._active -= 1
 
 
 class Lease:

@@ -17,16 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.serving.servable import Servable, joined, rows_of
+from kerastl.serving.tensor_json import require_few
 
 Outputs = dict[str, NDArray[Any]]
 
 
 class OverloadedError(Exception):
     """More is queued than may be; the client should come again later."""
-
-
-class TooLargeError(Exception):
-    """One request wants more than may ever wait; to come again would not help."""
 
 
 @dataclass(eq=False)
@@ -63,7 +60,7 @@ class MicroBatches:
         observe: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self.num_queued = 0
-        self._max_batch_size, self._max_queued = max_batch_size, max_queued
+        self._max_batch_size, self.max_queued = max_batch_size, max_queued
         self._observe = observe
         self._queue: deque[_Item] = deque()
         self._free = workers
@@ -84,11 +81,8 @@ class MicroBatches:
             tf.errors.OpError: The model cannot answer this request.
         """
         size = self._max_batch_size or max(len(values), 1)
-        if len(values) > self._max_queued:
-            raise TooLargeError(
-                f"A request may have {self._max_queued} images at most; received {len(values)}."
-            )
-        if self.num_queued + len(values) > self._max_queued:
+        require_few(len(values), self.max_queued)
+        if self.num_queued + len(values) > self.max_queued:
             raise OverloadedError(f"{self.num_queued} images are waiting")
         loop = asyncio.get_running_loop()
         items = [

@@ -88,7 +88,10 @@ class ModelVersions:
         """
         while True:
             await asyncio.sleep(every_seconds)
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except OSError as error:  # a folder that vanished while it was looked at
+                logger.warning("Newer versions could not be looked for: %s", error)
 
     def _newest(self) -> Path | None:
         try:

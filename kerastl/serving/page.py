@@ -8,15 +8,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 import kerastl.evaluation
 from kerastl.serving.evidence import evidence_picture
-from kerastl.serving.limits import BodyReader, Lease, RefusedError
+from kerastl.serving.limits import BodyReader, Lease, RefusedError, require_small_images
 from kerastl.serving.model_versions import ModelVersions
 from kerastl.serving.rest import error_response, json_response
+from kerastl.serving.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +80,12 @@ class PageService:
         """Answer a picture with where the evidence is."""
         lease: Lease | None = None
         try:
+            lease = await self._bodies.read(request)
+            require_small_images(np.array([lease.body], object), DEFAULT_SIGNATURE)
             if self._waiting >= _MOST_WAITING:
                 raise RefusedError(503, "Others are waiting for evidence; come again later.")
             self._waiting += 1
             try:
-                lease = await self._bodies.read(request)
                 class_name = request.query_params.get("class")
                 servable, content = self._versions.current, lease.body
                 async with self._one:

@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kerastl.errors import UnreadableImageError
-from kerastl.serving.limits import BodyReader, RefusedError
+from kerastl.serving.limits import BodyReader, RefusedError, require_small_images
 from kerastl.serving.measures import Measures
-from kerastl.serving.micro_batches import MicroBatches, Outputs, OverloadedError, TooLargeError
+from kerastl.serving.micro_batches import MicroBatches, Outputs, OverloadedError
 from kerastl.serving.model_versions import ModelVersions, NotServedError
 from kerastl.serving.servable import CLASSIFY_SIGNATURE, DEFAULT_SIGNATURE, Servable
 from kerastl.serving.tensor_json import (
     RequestError,
+    TooLargeError,
     read_examples,
     read_predict,
     write_classify,
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 # A body of this many bytes is parsed in a thread, so that others are heard meanwhile.
 _PARSED_AT_ONCE = 2**20
 _JSON = "application/json"
+_NOT_FOR_CLIENTS = ("Graph execution", "Detected at", "<stack traces")
 _STATUS: dict[type[Exception], int] = {
     OverloadedError: 503,
     TooLargeError: 413,
@@ -67,7 +69,7 @@ def error_words(error: Exception) -> str:
     """
     text = getattr(error, "message", None) or str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    known = [line for line in lines if not line.startswith(("Graph execution", "Detected at"))]
+    known = [line for line in lines if not line.startswith(_NOT_FOR_CLIENTS)]
     return (known or lines or [type(error).__name__])[0].partition(" [[")[0][:500]
 
 
@@ -146,7 +148,11 @@ class RestService:
         if not isinstance(signature, str) or signature not in servable.signatures:
             raise RequestError(f'Serving signature name: "{signature}" not found in signature def')
         name, dtype, rank = servable.input_of(signature)
-        values, by_row = read_predict(body, input_name=name, dtype=dtype, rank=rank)
+        most = {"most_rows": self._batches.max_queued}
+        values, by_row = await asyncio.to_thread(
+            read_predict, body, input_name=name, dtype=dtype, rank=rank, **most
+        )
+        require_small_images(values, signature)
         answers = await self._answer(servable, signature, values)
         return json_response(write_predict(answers, by_row=by_row))
 
@@ -157,7 +163,9 @@ class RestService:
             raise RequestError(
                 f'Classify takes "{CLASSIFY_SIGNATURE}" as `signature_name`; received "{signature}"'
             )
-        answers = await self._answer(servable, signature, read_examples(body))
+        examples = read_examples(body, most_rows=self._batches.max_queued)
+        require_small_images(examples, signature)
+        answers = await self._answer(servable, signature, examples)
         if errors := [error.decode() for error in answers["error"] if error]:
             # A list of labels and scores has no place for it.
             raise RequestError(errors[0])

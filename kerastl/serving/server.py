@@ -24,7 +24,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from kerastl.errors import ConfigError
 from kerastl.serving.grpc_services import ModelService, PredictionService
-from kerastl.serving.limits import BodyReader, ImpatientProtocol
+from kerastl.serving.limits import ActiveRequests, BodyReader, ImpatientProtocol
 from kerastl.serving.measures import Measures
 from kerastl.serving.micro_batches import MicroBatches
 from kerastl.serving.model_versions import ModelVersions
@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # For what runs when the server is told to stop.
 _GRACE_SECONDS = 10.0
-# Connections that nobody reads from are closed then.
-_KEEP_ALIVE_SECONDS = 75
+# Idle connections are closed then.
+_KEEP_ALIVE_SECONDS = 20
+_MOST_IDLE = 4096
 _BODIES_TOGETHER = 16
 # Whole messages are in memory before anybody can refuse them.
 _MOST_CALLS = 128
@@ -54,7 +55,7 @@ class ServerOptions:
         max_batch_size: Images that are answered together at most; 0 for no batching.
         max_queued: Images that may wait.
         max_request_bytes: Of one request.
-        max_connections: That are answered at the same time.
+        max_requests: That are read or answered at the same time.
         timeout_seconds: In which a request must be answered.
         poll_seconds: Between two looks for a newer version.
         workers: Batches that are answered at the same time.
@@ -66,7 +67,7 @@ class ServerOptions:
     max_batch_size: int = 32
     max_queued: int = 256
     max_request_bytes: int = 32 * 2**20
-    max_connections: int = 512
+    max_requests: int = 512
     timeout_seconds: float = 30.0
     poll_seconds: float = 2.0
     workers: int = 2
@@ -148,7 +149,7 @@ def build_application(state: Any) -> Starlette:
         *rest.routes(),
         *page.routes(),
     ]
-    middleware = []
+    middleware = [Middleware(ActiveRequests, most=options.max_requests)]
     if _is_loopback(options.host):
         # A page of another site whose name points here (DNS rebinding) must not reach the model.
         hosts = [*_LOOPBACK_NAMES, options.host]
@@ -176,7 +177,7 @@ async def _grpc_server(state: _State) -> AsyncIterator[str | None]:
     server = grpc.aio.server(
         # One port, one server: another must not take half of the calls.
         options=[size, ("grpc.so_reuseport", 0)],
-        maximum_concurrent_rpcs=min(options.max_connections, _MOST_CALLS),
+        maximum_concurrent_rpcs=min(options.max_requests, _MOST_CALLS),
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         PredictionService(
@@ -220,6 +221,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(2048)
     except OSError:
         raise _taken(host, port, "--rest-port") from None
     return listening
@@ -250,7 +252,7 @@ async def serve(
 ) -> None:
     """Serve a model until the process is told to stop (SIGTERM, SIGINT).
 
-    What was asked before that is answered, for ten seconds at most.
+    What was asked before that is answered, for ten seconds of REST and ten of gRPC at most.
 
     Args:
         versions: The model.
@@ -268,7 +270,8 @@ async def serve(
         access_log=False,
         lifespan="off",
         http=ImpatientProtocol,
-        limit_concurrency=options.max_connections,
+        # Idle connections count there: only so many that files do not run out.
+        limit_concurrency=options.max_requests + _MOST_IDLE,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(_GRACE_SECONDS),
         server_header=False,

@@ -22,8 +22,12 @@ class RequestError(Exception):
     """A request that cannot be understood."""
 
 
+class TooLargeError(Exception):
+    """One request wants more than may ever be answered; to come again would not help."""
+
+
 def read_predict(
-    body: Any, *, input_name: str, dtype: tf.DType, rank: int
+    body: Any, *, input_name: str, dtype: tf.DType, rank: int, most_rows: int
 ) -> tuple[NDArray[Any], bool]:
     """Return the value of the one input of a signature, and whether rows were given.
 
@@ -32,12 +36,14 @@ def read_predict(
         input_name: Of the signature.
         dtype: Of that input.
         rank: Its number of axes, the batch included.
+        most_rows: That may be given.
 
     Raises:
         RequestError: It is not what the signature takes.
+        TooLargeError: There are more rows.
 
     Example:
-        >>> read_predict({"instances": ["a"]}, input_name="x", dtype=tf.string, rank=1)
+        >>> read_predict({"instances": ["a"]}, input_name="x", dtype=tf.string, rank=1, most_rows=9)
         (array([b'a'], dtype=object), True)
     """
     by_row = "instances" in body
@@ -47,6 +53,7 @@ def read_predict(
         rows = body["instances"]
         if not isinstance(rows, list):
             raise RequestError(f"`instances` must be a list; received {_kind(rows)}")
+        require_few(len(rows), most_rows)
         values = [_of_input(row, input_name) for row in rows]
     else:
         values = _of_input(body["inputs"], input_name)
@@ -54,7 +61,25 @@ def read_predict(
             values = [values] if _is_bytes(values) or isinstance(values, str) else values
     if not isinstance(values, list):
         raise RequestError(f"input {input_name!r} must be a list; received {_kind(values)}")
+    require_few(len(values), most_rows)
     return to_array(values, dtype=dtype, rank=rank, name=input_name), by_row
+
+
+def require_few(num_rows: int, most_rows: int) -> None:
+    """Refuse a request that could never be answered.
+
+    Args:
+        num_rows: That it has.
+        most_rows: That may wait.
+
+    Raises:
+        TooLargeError: They are too many.
+    """
+    if num_rows > most_rows:
+        raise TooLargeError(
+            f"A request may have {most_rows} images at most; received {num_rows} "
+            "(--max-queued). Send them in several."
+        )
 
 
 _BOTH = "Only one of the keys 'inputs' and 'instances' may be given"
@@ -85,20 +110,22 @@ def to_array(values: Sequence[Any], *, dtype: tf.DType, rank: int, name: str) ->
     """
     if dtype == tf.string:
         return _array_of([_as_bytes(one, name) for one in values])
-    try:
-        found = np.array(values)
-    except ValueError:
-        raise RequestError(f"input {name!r} has lists of different lengths") from None
-    if not len(values):
-        found = np.zeros((0,) + (1,) * (rank - 1), dtype.as_numpy_dtype)
-    if found.ndim != rank or found.dtype.kind not in "iu":
-        raise RequestError(
-            f"input {name!r} must have {rank} axes of whole numbers; received "
-            f"{found.ndim} of {found.dtype.name}"
-        )
-    if found.size and not (dtype.min <= found.min() and found.max() <= dtype.max):
+    shape = [len(values)]
+    flat = list(values)
+    # Level by level: NumPy alone would make 40 GB of a million letters beside some lists.
+    for _ in range(rank - 1):
+        lengths = {len(row) if isinstance(row, list) else -1 for row in flat}
+        if -1 in lengths or (len(values) and 0 in lengths):
+            raise RequestError(f"input {name!r} must have {rank} axes of whole numbers")
+        if len(lengths) > 1:
+            raise RequestError(f"input {name!r} has lists of different lengths")
+        shape.append(lengths.pop() if lengths else 1)
+        flat = [one for row in flat for one in row]
+    if not all(type(one) is int for one in flat):
+        raise RequestError(f"input {name!r} must have {rank} axes of whole numbers")
+    if flat and not (dtype.min <= min(flat) and max(flat) <= dtype.max):
         raise RequestError(f"input {name!r} must be {dtype.min} to {dtype.max}; it is not")
-    return found.astype(dtype.as_numpy_dtype)
+    return np.array(flat, dtype.as_numpy_dtype).reshape(shape)
 
 
 def _array_of(contents: Sequence[bytes]) -> NDArray[Any]:
@@ -130,19 +157,22 @@ def _kind(value: Any) -> str:
     return "null" if value is None else kinds.get(type(value), "a number")
 
 
-def read_examples(body: Any) -> NDArray[Any]:
+def read_examples(body: Any, *, most_rows: int) -> NDArray[Any]:
     """Return the examples of a Classify request as serialized `tf.train.Example` messages.
 
     Args:
         body: Of the request, parsed: {"context": {…}, "examples": [{feature: value}, …]}.
+        most_rows: Examples that may be given.
 
     Raises:
         RequestError: It is something else.
+        TooLargeError: There are more examples.
     """
     examples = body.get("examples")
     context = body.get("context", {})
     if not isinstance(examples, list) or not isinstance(context, dict):
         raise RequestError("Missing 'examples' list")
+    require_few(len(examples), most_rows)
     serialized = []
     for one in examples:
         if not isinstance(one, dict):
@@ -174,8 +204,8 @@ def write_predict(answers: Mapping[str, NDArray[Any]], *, by_row: bool) -> dict[
         by_row: Whether rows were given.
 
     Example:
-        >>> write_predict({"a": np.array([1, 2]), "b": np.array([b"x", b"y"])}, by_row=True)
-        {'predictions': [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]}
+        >>> write_predict({"a": np.array([1]), "b": np.array([b"x"], object)}, by_row=True)
+        {'predictions': [{'a': 1, 'b': 'x'}]}
     """
     columns = {name: _plain(values, name) for name, values in answers.items()}
     if not by_row:

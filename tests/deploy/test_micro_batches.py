@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from kerastl.serving.micro_batches import MicroBatches, OverloadedError, TooLargeError
+from kerastl.serving.micro_batches import MicroBatches, OverloadedError
+from kerastl.serving.tensor_json import TooLargeError
 
 
 class Counting:

@@ -233,7 +233,6 @@ def test_int8_without_images_and_networks_that_cannot_be_converted(classifier, p
         ("onx", "Did you mean 'onnx'"),
         ("", "names none"),
         (",", "names none"),
-        ("all,onnx", "'all'"),
     ],
 )
 def test_formats_that_there_are_not(text, message):

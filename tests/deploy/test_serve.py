@@ -79,7 +79,7 @@ def server(exported):
         "--max-request-mib",
         "1",
         "--timeout-seconds",
-        "2",
+        "4",
         "--max-queued",
         "40",
     )
@@ -231,6 +231,21 @@ MISTAKES = [
     (f"{MODEL}:predict", {"signature_name": "pixels", "instances": [[[[1] * 7]]]}, 400, "."),
     (f"{MODEL}:predict", {"signature_name": "pixels", "instances": [[[[10**30] * 3]]]}, 400, "."),
     (f"{MODEL}:predict", {"signature_name": "pixels", "instances": [[]]}, 400, "axes"),
+    (
+        f"{MODEL}:predict",
+        {"signature_name": "pixels", "instances": ["x" * 10**5] + ["a"] * 30},
+        400,
+        "axes",
+    ),
+    (
+        f"{MODEL}:predict",
+        {"signature_name": "pixels", "instances": [[[[1, True, 3]]]]},
+        400,
+        "whole",
+    ),
+    (f"{MODEL}:predict", {"instances": [[]] * 10**5}, 413, "40 images at most; received 100000"),
+    (f"{MODEL}:predict", {"inputs": [[]] * 10**5}, 413, "40 images at most"),
+    (f"{MODEL}:classify", {"examples": [{}] * 41}, 413, "40 images at most"),
     (f"{MODEL}:classify", {}, 400, "Missing 'examples' list"),
     (f"{MODEL}:classify", {"examples": [5]}, 400, "an example must be an object"),
     (f"{MODEL}:classify", {"examples": [{"image/encoded": {"x": 1}}]}, 400, "must be text, bytes"),
@@ -364,13 +379,29 @@ def test_a_corpus_of_hostile_requests_leaves_it_serving(server, classifier, expe
         raw(server, f"{POST}Content-Length: {len(whole)}\r\n\r\n".encode() + whole, close=True)
     jpeg = io.BytesIO()
     Image.new("RGB", (300, 300)).save(jpeg, "JPEG")
-    bad = [png_bomb(), jpeg.getvalue()[:300], b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM" + b"\xff" * 60]
+    flat = io.BytesIO()
+    Image.new("L", (13_000, 13_000)).save(flat, "PNG")  # 164 KB
+    for key, verb in (("instances", "predict"), ("examples", "classify")):
+        rows = [
+            b64(flat.getvalue()) if verb == "predict" else {"image/encoded": b64(flat.getvalue())}
+        ]
+        status, answer = server.ask(f"{MODEL}:{verb}", {key: rows})
+        assert (status, "169 megapixels" in answer["error"]) == (413, True)
+    status, answer = server.ask(f"{MODEL}:predict", {"instances": [b64(png_bomb())]})
+    assert (status, "megapixels" in answer["error"]) == (413, True)
+    bad = [
+        jpeg.getvalue()[:200],
+        jpeg.getvalue()[:300],
+        b"GIF89a",
+        b"RIFF\0\0\0\0WEBP",
+        b"BM" + b"\xff" * 60,
+    ]
     images = [b64(content) for content in [*bad, classifier.held_out[0]]]
     status, answer = server.ask(f"{MODEL}:predict", {"instances": images})
     assert status == 200
     assert [bool(one["error"]) for one in answer["predictions"]] == [True] * 5 + [False]
-    status, answer = server.ask("/evidence", png_bomb())
-    assert status == 400
+    for content in (png_bomb(), flat.getvalue()):
+        assert server.ask("/evidence", content)[0] == 413
     # It still answers, and as before.
     status, answer = server.ask(f"{MODEL}:predict", {"instances": images[-1:]})
     assert_answers(answer["predictions"], expected, slice(0, 1))
@@ -459,6 +490,15 @@ def test_classify_metadata_and_status_by_grpc(channel, classifier, expected):
     assert (state.version, state.state) == (1, get_model_status_pb2.ModelVersionStatus.AVAILABLE)
 
 
+def odd_tensor(dtype, **values):
+    """A tensor that TensorFlow would not make."""
+    tensor = tf.make_tensor_proto(np.zeros((1, 1, 1, 3), np.uint8))
+    tensor.ClearField("tensor_content")
+    tensor.dtype = dtype
+    tensor.int_val.extend(values.get("int_val", ()))
+    return tensor
+
+
 def lying_tensor():
     """A few bytes that claim to be 10**12 strings."""
     tensor = tf.make_tensor_proto([b"x"])
@@ -473,10 +513,16 @@ def lying_tensor():
         (predict_request([b"x"], version=9), "NOT_FOUND", r"Specific\(photos, 9\)"),
         (predict_request([b"x"], signature="x"), "INVALID_ARGUMENT", 'key "x" not found'),
         (predict_request([b"x"], key="image"), "INVALID_ARGUMENT", "does not match signature"),
-        (predict_request(np.ones(3)), "INVALID_ARGUMENT", "must be string; received float64"),
+        (predict_request(np.ones(3)), "INVALID_ARGUMENT", "must be string; received DT_DOUBLE"),
         (predict_request([[b"x"]]), "INVALID_ARGUMENT", "1 axes"),
         (predict_request(b"x"), "INVALID_ARGUMENT", "1 axes"),
         (predict_request(lying_tensor()), "INVALID_ARGUMENT", "a value for each place"),
+        (predict_request(odd_tensor(0)), "INVALID_ARGUMENT", "must be string; received DT_INVALID"),
+        (
+            predict_request(odd_tensor(4, int_val=[300] * 3), key="pixels", signature="pixels"),
+            "INVALID_ARGUMENT",
+            "cannot be read",
+        ),
         (predict_request([b"x" * 2**21]), "RESOURCE_EXHAUSTED", "larger than max"),
         (predict_request([b"x"] * 41), "INVALID_ARGUMENT", "40 images at most"),
     ],
@@ -523,6 +569,26 @@ def test_newer_versions_are_taken_and_broken_ones_are_not(exported, tmp_path, cl
     assert "Version 5 of fresh is served now" in words or "is not served" in words
 
 
+def test_idle_connections_keep_nobody_out(exported, classifier):
+    server = Server(exported.path, "--name", "few", "--max-requests", "2")
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+    try:
+        body = {"instances": [b64(classifier.held_out[0])]}
+        assert server.ask("/v1/models/few:predict", body)[0] == 200
+        # Two that send slowly are two that are being answered.
+        for connection in idle[:2]:
+            connection.sendall(b"POST /v1/models/few:predict HTTP/1.1\r\nHost: localhost\r\n")
+            connection.sendall(b"Content-Length: 9\r\n\r\n")
+        time.sleep(0.5)
+        status, answer = server.ask("/v1/models/few:predict", body)
+        assert (status, "come again" in answer["error"]) == (503, True)
+        assert server.ask("/healthz")[0] == 200
+    finally:
+        for connection in idle:
+            connection.close()
+        server.stop()
+
+
 def test_what_was_asked_is_answered_before_the_end(exported, classifier):
     server = Server(exported.path, "--name", "other")
     body = {"instances": [b64(classifier.held_out[0])] * 200}
@@ -567,7 +633,11 @@ def test_what_cannot_be_served(exported, tmp_path):
         assert "Choose another with --rest-port" in fail(exported.path, "--rest-port", port)
         words = fail(exported.path, "--rest-port", 0, "--grpc-port", port)
         assert "Choose another with --grpc-port" in words
+        same = ("--rest-port", port + 1, "--grpc-port", port + 1)
+        assert "Choose another with --grpc-port" in fail(exported.path, *same)
     assert "not of this machine" in fail(exported.path, "--host", "192.0.2.1")
+    assert "`name` must be the name of one folder" in fail(exported.path, "--name", "a/b")
+    assert "`max_request_mib` must be" in fail(exported.path, "--max-request-mib", "2048")
 
 
 @pytest.mark.parametrize("kind", ["kerastl", "tfs"])
