@@ -135,7 +135,7 @@ def export_formats(
     measured = _measured_images(run, most=most_images)
     if min_accuracy is not None and not measured.has_labels:
         raise ExportError(
-            "No accuracy can be measured: the labels of the images that a run keeps are not used, "
+            "No accuracy can be measured: the images that a run keeps have no labels here, "
             "and its test images cannot be read again, or --most-images is 0. Bring them back to "
             "where they were, or leave --min-accuracy out."
         )

@@ -26,6 +26,8 @@ TENSORFLOW = Path(tf.__file__).parent
 # As `test_backbones.MAX_PARAMETERS_TO_RUN`: the six above it take gigabytes and minutes each.
 LARGE = ("ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetB7", "EfficientNetV2L")
 LARGE = (*LARGE, "NASNetLarge")
+# With random weights; a folded one differs by 0.003 to 0.07.
+CHAOTIC = ("EfficientNetB5", "EfficientNetB6", "EfficientNetV2M", "ResNet152")
 RUN_LARGE = bool(os.environ.get("KERASTL_LARGE_BACKBONES"))
 ROWS = [
     pytest.param(
@@ -102,7 +104,8 @@ def test_an_export_answers_like_the_network(row, calibrate, tmp_path, monkeypatc
         tmp_path / "served",
         class_names=CLASS_NAMES,
         held_out=held_out,
-        fold=row.name not in LARGE,  # for the same reason; folding rounds otherwise
+        # For the same reason: folding rounds otherwise (`test_backbones` holds it in float64).
+        fold=row.name not in (*LARGE, *CHAOTIC),
         **options,
     )
     assert proofs[0] < 2e-3, proofs
