@@ -4,6 +4,7 @@ Skipped where there is no Chromium. What axe finds is what it can find: about ha
 people from reading a page.
 """
 
+import contextlib
 import csv
 import json
 import shutil
@@ -90,25 +91,35 @@ def browser():
         opened.close()
 
 
+@contextlib.contextmanager
+def opened(browser, said, *, width=1280, **options):
+    """A page whose console and errors are heard."""
+    with browser.new_context(viewport={"width": width, "height": 900}, **options) as context:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        yield page
+
+
+def require_readable(page):
+    """Nothing out of the sides, nothing that axe finds."""
+    beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(beyond) == 0
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("kind", ["run", "hard", "evaluate", "explain", "check", "benchmark"])
 def test_a_page_is_whole(pages, browser, kind, width, scheme):
     said = []
     # Pages forbid all scripts but their own; the examiner is another.
-    with browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
-    ) as context:
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+    with opened(browser, said, width=width, color_scheme=scheme, bypass_csp=True) as page:
         page.on("request", lambda request: said.extend([request.url] * (request.url[:4] == "http")))
         page.goto(pages[kind].as_uri())
-        beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(beyond) == 0
-        found = axe.Axe().run(page)
+        require_readable(page)
     assert said == []
-    assert found.violations_count == 0, found.generate_report()
     assert pages[kind].stat().st_size < LARGEST_BYTES
 
 
@@ -116,12 +127,9 @@ def test_a_page_is_whole(pages, browser, kind, width, scheme):
 def page(pages, browser):
     """The report of the run with wrong labels, with its own rules for scripts."""
     said = []
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        opened = context.new_page()
-        opened.on("console", lambda message: said.append(message.text))
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.goto(pages["hard"].as_uri())
-        yield opened
+    with opened(browser, said) as shown:
+        shown.goto(pages["hard"].as_uri())
+        yield shown
     assert said == []
 
 
@@ -214,12 +222,7 @@ def served(pages):
 def test_a_dropped_picture_is_answered_and_explained(served, pages, browser, scheme, width):
     folder = pages["run"].parents[2] / "photos"
     said = []
-    with browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
-    ) as context:
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+    with opened(browser, said, width=width, color_scheme=scheme, bypass_csp=True) as page:
         page.goto(served)
         drop = """async ([name, numbers]) => {
             const files = new DataTransfer();
@@ -244,10 +247,7 @@ def test_a_dropped_picture_is_answered_and_explained(served, pages, browser, sch
         rows.nth(1).get_by_role("button").click()
         page.locator(f"#map:not([src='{shown}'])").wait_for()
         assert rows.nth(1).get_by_role("button").get_attribute("aria-pressed") == "true"
-        beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(beyond) == 0
-        found = axe.Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+        require_readable(page)
         # Not a picture: said, and the old answer is gone.
         page.evaluate(drop, ["x.png", [1, 2, 3]])
         page.locator("#status.error").wait_for()

@@ -60,21 +60,31 @@ def convert_network(
     path = folder / PORTABLE_FORMATS[format_].file
     with tempfile.TemporaryDirectory(prefix="kerastl-") as place, _quiet():
         core = _save_core(network, Path(place), image_size=image_size)
-        try:
-            if format_.startswith("litert"):
+        if format_.startswith("litert"):
+            with _translating(format_):
                 content = _litert(core, kind=format_, pixels=pixels)
-                path.write_bytes(with_metadata(content, class_names=class_names))
-            elif format_ == "onnx":
-                path.write_bytes(_onnx(core, class_names=class_names, image_size=image_size))
-            else:
+            path.write_bytes(with_metadata(content, class_names=class_names))
+        elif format_ == "onnx":
+            with _translating(format_):
+                content = _onnx(core, class_names=class_names, image_size=image_size)
+            path.write_bytes(content)
+        else:
+            with _translating(format_):
                 _write_openvino(core, path, class_names=class_names)
-        except (OSError, tf.errors.ResourceExhaustedError):  # of the disk: its own message
-            raise
-        except Exception as error:
-            raise ExportError(
-                f"The network cannot be written as {format_}: "
-                f"{' '.join(str(error).split())[:300]} Choose another --format."
-            ) from error
+
+
+@contextlib.contextmanager
+def _translating(format_: str) -> Iterator[None]:
+    """Say of a converter's error, of whatever type, what it means; only converters run in here."""
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError):  # of the disk: its own message
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"The network cannot be written as {format_}: "
+            f"{' '.join(str(error).split())[:300]} Choose another --format."
+        ) from error
 
 
 def _save_core(network: keras.Model, folder: Path, *, image_size: tuple[int, int]) -> Path:

@@ -33,8 +33,8 @@ def run_alone(script: str, arguments: Sequence[str | os.PathLike[str]]) -> None:
     )
     if process.returncode != 0:
         raise ExportError(
-            "The exported model could not be loaded and asked in a fresh process without "
-            f"Keras (exit code {process.returncode}): {_last_error(process.stderr)}"
+            "The exported model could not be loaded and asked in a fresh process, "
+            f"outside kerastl (exit code {process.returncode}): {_last_error(process.stderr)}"
         )
 
 

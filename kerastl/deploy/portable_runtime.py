@@ -12,13 +12,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-Runtime = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 # As `kerastl.deploy.export_formats`, which this file cannot import.
 _LITERT, _ONNX, _OPENVINO, _SAVEDMODEL = (
@@ -35,6 +34,28 @@ _ANSWERED_AT_ONCE = 32
 _TIMED_SECONDS, _FEWEST_RUNS, _WARM_RUNS = 0.5, 5, 2
 
 
+def _as_float32(answer: Any) -> NDArray[np.float32]:
+    return np.asarray(answer, np.float32)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An opened model, called with pixels. Not for several threads at the same time.
+
+    Attributes:
+        ask: The runtime's own call, from float32 (n, height, width, 3) to its own answer: what is
+            timed.
+        to_probabilities: From that answer to float32 (n, num_classes), in the order of labels.txt.
+    """
+
+    ask: Callable[[NDArray[np.float32]], Any]
+    to_probabilities: Callable[[Any], NDArray[np.float32]] = _as_float32
+
+    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities of images."""
+        return self.to_probabilities(self.ask(pixels))
+
+
 def open_runtime(path: Path) -> Runtime:
     """Return what answers pixels, from the file of one exported version.
 
@@ -43,7 +64,7 @@ def open_runtime(path: Path) -> Runtime:
 
     Returns:
         From float32 (n, height, width, 3), RGB 0..255, to probabilities (n, num_classes) in the
-        order of labels.txt. Not for several threads at the same time.
+        order of labels.txt.
 
     Raises:
         ImportError: The runtime is not installed.
@@ -74,7 +95,7 @@ def _open_litert(path: Path) -> Runtime:
     answer = interpreter.get_output_details()[0]["index"]
     batch_size = 0
 
-    def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def ask(pixels: NDArray[np.float32]) -> Any:
         nonlocal batch_size
         if len(pixels) != batch_size:
             batch_size = 0  # until it is there: an allocation may fail
@@ -83,9 +104,9 @@ def _open_litert(path: Path) -> Runtime:
             batch_size = len(pixels)
         interpreter.set_tensor(number, pixels)
         interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(answer), np.float32)
+        return interpreter.get_tensor(answer)
 
-    return run
+    return Runtime(ask)
 
 
 def _open_onnx(path: Path) -> Runtime:
@@ -97,7 +118,7 @@ def _open_onnx(path: Path) -> Runtime:
         str(path), options, providers=onnxruntime.get_available_providers()
     )
     name = session.get_inputs()[0].name
-    return lambda pixels: np.asarray(session.run(None, {name: pixels})[0], np.float32)
+    return Runtime(lambda pixels: session.run(None, {name: pixels})[0])
 
 
 def _open_openvino(path: Path) -> Runtime:
@@ -109,40 +130,43 @@ def _open_openvino(path: Path) -> Runtime:
         str(path), "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     )
     output = model.output(0)
-    return lambda pixels: np.array(model([pixels])[output], np.float32)
+    # A copy: the next call writes its answer in the same place.
+    return Runtime(lambda pixels: model([pixels])[output].copy())
 
 
 def _open_savedmodel(path: Path) -> Runtime:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path.parent))
-    ask = model.signatures["pixels"]
+    serve = model.signatures["pixels"]
     labels = (path.parent / "assets" / "labels.txt").read_text("utf-8").splitlines()
     places = {label.encode(): place for place, label in enumerate(labels)}
 
-    def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        answer = ask(pixels=tf.constant(pixels, tf.uint8))
-        classes, scores = answer["classes"].numpy(), answer["scores"].numpy()
+    def ask(pixels: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        answer = serve(pixels=tf.constant(pixels, tf.uint8))
+        return answer["classes"].numpy(), answer["scores"].numpy()
+
+    def to_probabilities(
+        answer: tuple[NDArray[Any], NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        classes, scores = answer
         order = np.array([[places[label] for label in row] for row in classes])
         by_class = np.empty_like(scores)
         np.put_along_axis(by_class, order, scores, axis=1)
         return by_class
 
-    # What turns labels into places is no part of what is served.
-    run.timed = lambda pixels: ask(pixels=tf.constant(pixels, tf.uint8))["scores"].numpy()  # type: ignore[attr-defined]
-    return run
+    return Runtime(ask, to_probabilities)
 
 
-def _milliseconds(run: Any, pixels: NDArray[np.uint8], batch_size: int) -> float:
+def _milliseconds(run: Runtime, pixels: NDArray[np.uint8], batch_size: int) -> float:
     """Return the median time of a batch."""
-    run = getattr(run, "timed", run)
     batch = np.resize(pixels, (batch_size, *pixels.shape[1:])).astype(np.float32)
     for _ in range(_WARM_RUNS):
-        run(batch)
+        run.ask(batch)
     seconds: list[float] = []
     while sum(seconds) < _TIMED_SECONDS or len(seconds) < _FEWEST_RUNS:
         started = time.perf_counter()
-        run(batch)
+        run.ask(batch)
         seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds)
 

@@ -131,15 +131,14 @@ def _portable_predictor(path: Path) -> Predictor:
         sidecar = json.loads((path / SIDECAR).read_text(encoding="utf-8"))
         names, thresholds = tuple(map(str, sidecar["class_names"])), sidecar["thresholds"]
         (height, width), mode = map(int, sidecar["image_size"]), str(sidecar["resize_mode"])
-        require_packages([sidecar["format"]])
+        format_, multi_label = str(sidecar["format"]), bool(sidecar["multi_label"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unopened(path, error) from error
+    require_packages([format_])
+    try:
         run = open_runtime(path)
-    except ConfigError:
-        raise
-    except Exception as error:  # each runtime has its own
-        raise ConfigError(
-            f"The export {str(path)!r} cannot be opened: {' '.join(str(error).split())[:200]} "
-            "python -m kerastl.export makes another of its run folder."
-        ) from None
+    except Exception as error:  # nothing but the runtime runs here, and each has its own errors
+        raise _unopened(path, error) from error
 
     def answer_all(pixels: NDArray[np.uint8]) -> list[Answer]:
         found = run(pixels.astype(np.float32))
@@ -148,8 +147,15 @@ def _portable_predictor(path: Path) -> Predictor:
     return Predictor(
         _of_readable(answer_all, image_size=(height, width), resize_mode=mode),
         class_names=names,
-        multi_label=bool(sidecar["multi_label"]),
+        multi_label=multi_label,
         thresholds=_by_label(names, thresholds),
+    )
+
+
+def _unopened(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"The export {str(path)!r} cannot be opened: {' '.join(str(error).split())[:200]} "
+        "python -m kerastl.export makes another of its run folder."
     )
 
 

@@ -77,7 +77,7 @@ def _num_pixels(content: bytes) -> int:
                 return image.width * image.height
     except Image.DecompressionBombError:
         return 10 * MOST_PIXELS
-    except Exception:  # the decoder will say what is wrong with it
+    except Exception:  # a plugin of Pillow's on hostile bytes: the decoder will say what is wrong
         return 0
 
 
@@ -195,9 +195,8 @@ class Lease:
     """
 
     def __init__(self, reader: BodyReader) -> None:
-        self._reader, self._chunks, self._size = reader, [], 0
-
-    _chunks: list[bytes]
+        self._reader, self._size = reader, 0
+        self._chunks: list[bytes] = []
 
     def take(self, chunk: bytes) -> None:
         """Add what came.
