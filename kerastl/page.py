@@ -280,12 +280,14 @@ def _data_summary(record: Record) -> DataSummary:
 
 def _model_summary(record: Record) -> ModelSummary:
     """Return what the page says of the network."""
-    network, experiment, recipe = record.network, record.experiment, record.phase
+    network, experiment = record.network, record.experiment
     phase = experiment.phase
     settings = {
         "Penalty of the probe": f"{experiment.probe.penalty:.3g}",
         "Temperature": experiment.answers[experiment.kept].temperature.words,
     }
+    if experiment.few is not None:
+        settings["Few images"] = experiment.few.words
     if record.config.precision != "float32":
         chosen = experiment.precision
         settings["Features of training images"] = f"{chosen.dtype}: {chosen.reason}"
@@ -296,24 +298,7 @@ def _model_summary(record: Record) -> ModelSummary:
         )
     if len(experiment.answer_views) > 1:
         settings["Answers"] = f"mean over {len(experiment.answer_views)} mirror images of each"
-    if phase is not None and recipe is not None:
-        if record.config.precision != "float32":
-            settings["Training steps"] = phase.step_precision.words
-        settings |= {
-            "Recipe": record.recipe.name,
-            "Learning rate": f"{recipe.learning_rate:g} ({recipe.schedule}, {recipe.optimizer})",
-            "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),
-            "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
-            "Views": phase.plan.words,
-        }
-        if phase.averaged:
-            settings["Averaged"] = phase.averaged
-        if phase.out_of_memory:
-            settings["Memory"] = phase.out_of_memory
-        if phase.cut_short:
-            settings["Cut short"] = phase.cut_short
-    elif experiment.left_out:
-        settings["Fine-tuning"] = experiment.left_out
+    settings |= _fine_tuning_settings(record)
     return ModelSummary(
         backbone=network.name,
         weights=network.weights,
@@ -325,3 +310,25 @@ def _model_summary(record: Record) -> ModelSummary:
         kept_epoch=None if phase is None else phase.kept_epoch,
         settings=settings,
     )
+
+
+def _fine_tuning_settings(record: Record) -> dict[str, str]:
+    """Return what the page says of the fine-tuning, or why there is none."""
+    experiment, recipe = record.experiment, record.phase
+    phase = experiment.phase
+    if phase is None or recipe is None:
+        return {"Fine-tuning": experiment.left_out} if experiment.left_out else {}
+    settings = {}
+    if record.config.precision != "float32":
+        settings["Training steps"] = phase.step_precision.words
+    settings |= {
+        "Recipe": record.recipe.name,
+        "Learning rate": f"{recipe.learning_rate:g} ({recipe.schedule}, {recipe.optimizer})",
+        "Augmentation": recipe.augment + ("" if recipe.mix == "none" else f" and {recipe.mix}"),
+        "Frozen part": f"proven still on one batch; {phase.num_folded} BatchNorm layers folded",
+        "Views": phase.plan.words,
+        "Averaged": phase.averaged,
+        "Memory": phase.out_of_memory,
+        "Cut short": phase.cut_short,
+    }
+    return {name: words for name, words in settings.items() if words}

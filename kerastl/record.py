@@ -142,6 +142,7 @@ def measure(record: Record) -> dict[str, Any]:
         ),
         "gain": None if experiment.gain is None else dataclasses.asdict(experiment.gain),
         "imbalance": imbalance_of(record),
+        "few_images": few_images_of(experiment),
     }
     for name, answers in experiment.answers.items():
         measured[name] = {"temperature": answers.temperature.to_dict()}
@@ -163,6 +164,26 @@ def measure(record: Record) -> dict[str, Any]:
         dataclasses.asdict(balance) if isinstance(balance, GroupBalance) else balance
     )
     return measured
+
+
+def few_images_of(experiment: Experiment) -> dict[str, Any] | None:
+    """Return what was chosen as the probe where images are few, as metrics.json holds it.
+
+    Args:
+        experiment: Both models.
+    """
+    if (few := experiment.few) is None:
+        return None
+    return {
+        "chosen": "nearest centroids" if few.are_chosen else "logistic regression",
+        "num_images": few.num_images,
+        "largest_class": few.largest_class,
+        "leave_one_out_log_loss": dict(
+            zip(("nearest centroids", "logistic regression"), few.log_losses, strict=True)
+        ),
+        "leave_one_out_accuracy": dataclasses.asdict(few.accuracy),
+        "words": few.words,
+    }
 
 
 def measure_subgroups(record: Record) -> dict[str, Any] | None:

@@ -45,10 +45,12 @@ def summary_lines(
         mark = "  <- kept" if name == metrics["kept"] else ""
         measures = measure_words(metrics[name]["test"], uneven=uneven)
         lines.append(f"{name:<{max(map(len, names))}}  {measures}{mark}")
+    if record.experiment.few is not None:
+        lines.append(record.experiment.few.words)
     lines.append(metrics["kept_because"])
     if metrics["groups"] is not None:
         lines.append(metrics["groups"][metrics["kept"]]["test"]["words"])
-    if uneven and facts["remedy"] == NONE:
+    if uneven and facts["remedy"] == NONE and record.experiment.few is None:
         lines.append(
             f"The largest class has {facts['class_ratio']:.1f} times as many images as the "
             f"smallest: --imbalance {LOGIT_ADJUST} finds more of the rare ones."

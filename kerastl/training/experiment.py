@@ -43,6 +43,7 @@ from kerastl.training.decision import (
     choose,
     read_test,
 )
+from kerastl.training.few_images import FewImages
 from kerastl.training.frozen_fit import Answer, View
 from kerastl.training.frozen_start import fit_and_cut, in_precision
 from kerastl.training.group_balance import GroupBalance, balance_groups
@@ -66,7 +67,7 @@ class Experiment:
             balanced.
         gain: Of fine-tuning over the probe, on validation; None if it was not run.
         answers: By name of the model: "probe", and the others if there are.
-        probe: The linear probe, before any temperature and logit adjustment.
+        probe: The penalised logistic regression, before any temperature and logit adjustment.
         phase: How fine-tuning went, None if it was not run.
         test_rows: int64: the test rows that the answers are of; not those whose file had gone
             or was damaged when it was read for the test.
@@ -75,6 +76,7 @@ class Experiment:
             chosen by; None if they were plain.
         balance: What balancing the last layer by subgroup gave, or why it could not be; None if it
             was not asked for.
+        few: What was chosen as the probe where images are few; None where they are not.
         answer_views: Names of the views that answers are the mean over; one if they are of the
             image as it is.
         left_out: Why there is no fine-tuned model though one was asked for, in sentences.
@@ -91,6 +93,7 @@ class Experiment:
     class_weights: NDArray[np.float32] | None = None
     left_out: str = ""
     balance: GroupBalance | str | None = None
+    few: FewImages | None = None
     answer_views: tuple[str, ...] = (AS_IT_IS,)
 
     @property
@@ -195,6 +198,8 @@ def probe_then_fine_tune(
         callbacks=callbacks,
         checkpoint=checkpoint,
         precision=precision,
+        # Centroids know nothing of how many images a class has, so no remedy for that fits them.
+        centroids=imbalance == NONE,
         border=border,
         class_weights=weights,
         **shared,
@@ -272,6 +277,7 @@ def _train_both(
     tta: bool,
     batch_size: int,
     precision: str,
+    centroids: bool,
     seed: int,
     **shared: Any,
 ) -> tuple[dict[str, Candidate], dict[str, Any]]:
@@ -285,7 +291,7 @@ def _train_both(
         class_weights=shared["class_weights"],
         seed=seed,
     )
-    probe, answer, chosen, cut = fit_and_cut(
+    fitted, chosen, cut = fit_and_cut(
         classifier,
         images,
         labels,
@@ -296,10 +302,12 @@ def _train_both(
         tta=tta,
         batch_size=batch_size,
         precision=precision,
+        centroids=centroids,
         seed=seed,
         **shared,
     )
-    candidates = {PROBE: _probe_candidate(as_candidate, answer, val, several=labels.ndim == 2)}
+    several = labels.ndim == 2
+    candidates = {PROBE: _probe_candidate(as_candidate, fitted.answer, val, several=several)}
     result, left_out = _fine_tuned(
         classifier,
         images,
@@ -317,8 +325,13 @@ def _train_both(
     if result is not None:
         ask = probability_reader(answering, images, batch_size=batch_size)
         candidates[FINE_TUNED] = _fine_tuned_candidate(as_candidate, result, ask, val, tta=tta)
-    made = {"probe": probe, "phase": result, "precision": chosen, "left_out": left_out}
-    return candidates, made
+    return candidates, {
+        "probe": fitted.probe,
+        "few": fitted.few,
+        "phase": result,
+        "precision": chosen,
+        "left_out": left_out,
+    }
 
 
 def _fine_tuned_candidate(

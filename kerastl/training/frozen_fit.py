@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from kerastl.features.stored_features import stored_features
 from kerastl.models.classifier import HIDDEN, feature_model, parts_of
 from kerastl.models.frozen import PROOF_IMAGES
 from kerastl.training.cut import Cut
+from kerastl.training.few_images import FewImages, are_few, choose_head, few_image_folds
 from kerastl.training.head import assign_probe, fit_head
 from kerastl.training.targets import one_hot
 
@@ -30,6 +32,23 @@ Answer = Callable[[NDArray[np.int64], str], list[NDArray[np.float32]]]
 
 # Folds that the probe's penalty is chosen by; fewer would waste training rows, more only time.
 NUM_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenFit:
+    """A head that was fitted on frozen features.
+
+    Attributes:
+        probe: Logistic regression on them.
+        answer: From rows, and a description for the progress bar, to the answers of the
+            classifier's head as it is then, float32 (number of rows, num_classes) for each view,
+            the image as it is first. The features are those of the backbone as it is now.
+        few: What was chosen where images are few; None where they are not, or nobody asked.
+    """
+
+    probe: Probe = field(repr=False)
+    answer: Answer = field(repr=False)
+    few: FewImages | None = None
 
 
 def fit_frozen(
@@ -49,7 +68,8 @@ def fit_frozen(
     store: Store,
     seed: int,
     tta: bool = False,
-) -> tuple[Probe, Answer]:
+    centroids: bool = False,
+) -> FrozenFit:
     """Fit the head in place.
 
     Args:
@@ -69,11 +89,8 @@ def fit_frozen(
         store: Where features are kept for later runs.
         seed: Of the folds and the head.
         tta: Whether it answers to each of these views, not only to the image as it is.
-
-    Returns:
-        The probe, and the function from rows, and a description for the progress bar, to the
-        answers of the classifier's head as it is then, float32 (number of rows, num_classes) for
-        each view, the image as it is first. The features are those of the backbone as it is now.
+        centroids: Whether a handful of images per class may have nearest centroids as their head,
+            see `kerastl.training.few_images`.
 
     Raises:
         FrozenPartError: The frozen part is not what it should be.
@@ -100,29 +117,28 @@ def fit_frozen(
         ]
     )
     known = np.concatenate([labels[train]] * len(views))
-    folds = fold_rows(
-        labels[train],
+    is_linear = not _has_hidden_layer(classifier)
+    probe, few = _fit_linear(
+        *(found, known),
         groups=None if groups is None else groups[train],
-        num_folds=NUM_FOLDS,
+        num_images=len(train),
+        class_weights=class_weights,
+        centroids=centroids and is_linear,
         seed=seed,
     )
-    # All views of an image are held out together.
-    probe = fit_probe(
-        found,
-        known,
-        folds=np.tile(folds, len(views)),
-        row_weights=None if class_weights is None else class_weights[known],
-    )
-    multi_label = labels.ndim == 2
     of_views = functools.partial(
         _features_of_views, features_of, views if tta else {AS_IT_IS: views[AS_IT_IS]}
     )
-    if not _has_hidden_layer(classifier):
-        assign_probe(classifier, probe)
-        return probe, lambda rows, what: [
-            probe_probabilities(_probe_in(classifier, probe), x, multi_label=multi_label)
-            for x in of_views(rows, what)
-        ]
+    if is_linear:
+        assign_probe(classifier, few.centroids if few and few.are_chosen else probe)
+
+        def answer(rows: NDArray[np.int64], what: str) -> list[NDArray[np.float32]]:
+            return [
+                probe_probabilities(_probe_in(classifier, probe), x, multi_label=labels.ndim == 2)
+                for x in of_views(rows, what)
+            ]
+
+        return FrozenFit(probe, answer, few)
     num_classes = classifier.output_shape[-1]
     head = fit_head(
         classifier,
@@ -133,9 +149,51 @@ def fit_frozen(
         seed=seed,
         class_weights=class_weights,
     )
-    return probe, lambda rows, what: [
-        np.asarray(head.predict(x, verbose=0), np.float32) for x in of_views(rows, what)
-    ]
+    return FrozenFit(
+        probe,
+        lambda rows, what: [
+            np.asarray(head.predict(x, verbose=0), np.float32) for x in of_views(rows, what)
+        ],
+    )
+
+
+def _fit_linear(
+    features: NDArray[np.float32],
+    labels: NDArray[Any],
+    *,
+    groups: NDArray[np.str_] | None,
+    num_images: int,
+    class_weights: NDArray[np.float32] | None,
+    centroids: bool,
+    seed: int,
+) -> tuple[Probe, FewImages | None]:
+    """Return the probe on all views of the images, and what takes its place where they are few.
+
+    Args:
+        features: float32 of shape (num_views * num_images, num_features), view by view.
+        labels: Of the same rows.
+        groups: Of shape (num_images,).
+        num_images: Images; all views of one are held out together.
+        class_weights: Of the loss.
+        centroids: Whether nearest centroids may be chosen.
+        seed: Of the folds.
+    """
+    of_images = labels[:num_images]
+    num_views = len(labels) // num_images
+    are_tried = centroids and class_weights is None and are_few(of_images)
+    if are_tried:
+        folds = few_image_folds(of_images, groups=groups, seed=seed)
+    else:
+        folds = fold_rows(of_images, groups=groups, num_folds=NUM_FOLDS, seed=seed)
+    folds = np.tile(folds, num_views)
+    weights = None if class_weights is None else class_weights[labels]
+    probe = fit_probe(features, labels, folds=folds, row_weights=weights)
+    if not are_tried:
+        return probe, None
+    few = choose_head(
+        probe, features, labels, folds=folds, groups=groups, num_images=num_images, seed=seed
+    )
+    return probe, few
 
 
 def _probe_in(classifier: keras.Model, probe: Probe) -> Probe:

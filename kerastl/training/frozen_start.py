@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from kerastl.data.stream import Images
 from kerastl.features.precision import Precision, choose_precision
-from kerastl.features.probe import Probe
 from kerastl.features.store import Store
 from kerastl.models.blocks import Border
 from kerastl.training.cut import Cut, cut_classifier
-from kerastl.training.frozen_fit import Answer, View, fit_frozen
+from kerastl.training.frozen_fit import FrozenFit, View, fit_frozen
 from kerastl.training.phase import Phase
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def fit_and_cut(
     store: Store,
     seed: int,
     **options: Any,
-) -> tuple[Probe, Answer, Precision, Cut | None]:
+) -> tuple[FrozenFit, Precision, Cut | None]:
     """Choose the precision, cut the classifier if there is time to fine-tune, fit the head.
 
     Args:
@@ -56,8 +55,8 @@ def fit_and_cut(
         **options: The other arguments of `kerastl.training.frozen_fit.fit_frozen`.
 
     Returns:
-        The probe, what answers like the fitted head, what features were computed in, and the
-        classifier cut where fine-tuning begins, which is to be released.
+        The fitted head, what features were computed in, and the classifier cut where fine-tuning
+        begins, which is to be released.
     """
     chosen, features = choose_precision(
         classifier,
@@ -81,7 +80,7 @@ def fit_and_cut(
             phase=phase,
             store=store,
         )
-    probe, answer = fit_frozen(
+    fitted = fit_frozen(
         classifier,
         images,
         labels,
@@ -95,7 +94,7 @@ def fit_and_cut(
         seed=seed,
         **options,
     )
-    return probe, answer, chosen, cut
+    return fitted, chosen, cut
 
 
 def in_precision(phase: Phase | None, precision: Precision) -> Phase | None:

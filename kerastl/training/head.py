@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from kerastl.data.batches import prepared_ahead
 from kerastl.errors import ConfigError
+from kerastl.features.centroids import Centroids
 from kerastl.features.probe import Probe
 from kerastl.models.classifier import parts_of
 
 
-def assign_probe(classifier: keras.Model, probe: Probe) -> None:
+def assign_probe(classifier: keras.Model, probe: Probe | Centroids) -> None:
     """Make the probe the last Dense layer of the classifier, in place.
 
     Args:

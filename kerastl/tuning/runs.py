@@ -142,7 +142,7 @@ def find_start(
         num_classes=len(job.table.class_names),
         imbalance=config.imbalance,
     )
-    _, answer, precision, cut = fit_and_cut(
+    fitted, precision, cut = fit_and_cut(
         classifier,
         job.pixels.images,
         labels,
@@ -159,7 +159,7 @@ def find_start(
         store=store,
         seed=config.seed,
     )
-    answers = mean_answer(answer(val, "Validating the probe"), multi_label=labels.ndim == 2)
+    answers = mean_answer(fitted.answer(val, "Validating the probe"), multi_label=labels.ndim == 2)
     probe = judge(
         labels[val],
         answers,
