@@ -12,6 +12,7 @@ from kerastl.errors import did_you_mean
 # Verb, and what it does in one line. The module of the same name is imported when asked for.
 VERBS = {
     "check": "look at images, labels and split before anything is learnt",
+    "compare": "find the backbone that suits these images, before anything is trained",
     "fit": "train, evaluate and keep an image classifier",
     "tune": "search for the numbers of fine-tuning that suit these images",
     "evaluate": "measure finished models on other images, or compare them",

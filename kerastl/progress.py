@@ -7,7 +7,7 @@ installs a listener. Without one nothing is shown: a library does not print.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 Advance = Callable[[int], None]
@@ -49,3 +49,39 @@ def track(description: str, *, total: int) -> Iterator[Advance]:
         return
     with listener(description, total) as advance:
         yield advance
+
+
+@contextmanager
+def checking(check: Callable[[], None]) -> Iterator[None]:
+    """Call a function at every step that is reported inside the `with` block.
+
+    Args:
+        check: Raises to end the work; what was reported is done.
+
+    Example:
+        >>> seen = []
+        >>> with checking(lambda: seen.append("step")), track("Counting", total=2) as advance:
+        ...     advance(1)
+        ...     advance(1)
+        >>> seen
+        ['step', 'step']
+    """
+    listener = _listener.get()
+
+    @contextmanager
+    def checked(description: str, total: int) -> Iterator[Advance]:
+        shown = nullcontext(_ignore) if listener is None else listener(description, total)
+        with shown as advance:
+
+            def step(steps: int) -> None:
+                advance(steps)
+                check()
+
+            yield step
+
+    with listen(checked):
+        yield
+
+
+def _ignore(_steps: int) -> None:
+    """Show nothing."""

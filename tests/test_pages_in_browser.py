@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import kerastl
-from kerastl import benchmark, check, evaluate, explain
+from kerastl import benchmark, check, compare, evaluate, explain
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -71,6 +71,10 @@ def pages(painter, tmp_path_factory):
         benchmark.main, "--backbone", "MobileNet", "--image-size", 32, "--images", 8,
         "--batch-size", 4, "--rounds", 1, "--out", place / "measured",
     )  # fmt: skip
+    command(
+        compare.main, folder, "--backbones", "MobileNet@32=none,VGG16@32=none,VGG16@16",
+        "--most-images", 40, "--out", place / "compared",
+    )  # fmt: skip
     found = {
         "run": run / "report.html",
         "hard": place / "runs" / "hard" / "report.html",
@@ -78,6 +82,7 @@ def pages(painter, tmp_path_factory):
         "explain": place / "explained" / "explanation.html",
         "check": place / "checked" / "check.html",
         "benchmark": place / "measured" / "benchmark.html",
+        "compare": place / "compared" / "comparison.html",
     }
     assert all(path.is_file() for path in found.values()), list(place.glob("*/*.html"))
     return found
@@ -111,7 +116,9 @@ def require_readable(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("kind", ["run", "hard", "evaluate", "explain", "check", "benchmark"])
+@pytest.mark.parametrize(
+    "kind", ["run", "hard", "evaluate", "explain", "check", "benchmark", "compare"]
+)
 def test_a_page_is_whole(pages, browser, kind, width, scheme):
     said = []
     # Pages forbid all scripts but their own; the examiner is another.

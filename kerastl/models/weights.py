@@ -7,9 +7,11 @@ shown to have come from the file, or the backbone stays as it was.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import sys
 import textwrap
 import warnings
 import zipfile
@@ -70,7 +72,9 @@ def fetch_imagenet(build: Callable[[], keras.Model], *, name: str) -> keras.Mode
         kerastl.errors.WeightsError: The ImageNet weights of ResNet50 could not be downloaded ...
     """
     try:
-        return build()
+        # Keras tells of its downloads on standard output, where a command has its result.
+        with contextlib.redirect_stdout(sys.stderr):
+            return build()
     except Exception as error:  # Keras' error has no class of its own; all others pass
         failure = _FETCH_FAILURE.match(str(error)) if type(error) is Exception else None
         if failure is None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerastl.comparing.candidates import SMALL
 from kerastl.errors import ConfigError, WeightsError
 from kerastl.interpretation.attribution import grad_cam
 from kerastl.interpretation.layer_maps import find_layer, map_layers, maps_of
@@ -64,6 +65,7 @@ def test_contract(row, calibrate, tmp_path):
     assert_scaled_once(row, backbone)
     cuts = assert_borders_in_order(row, backbone)
 
+    assert (backbone.count_params() < 7.5e6) == (row.name in SMALL)
     if backbone.count_params() <= MAX_PARAMETERS_TO_RUN:
         pixels = np.random.default_rng(1).uniform(0, 255, (8, *row.smallest_size, 3))
         images = preprocess(tf.constant(pixels, "float32"), row.preprocessing)

@@ -1,0 +1,1 @@
+"""Backbones compared on one's own images: candidates, measurement, verdict, page."""

@@ -1,0 +1,107 @@
+"""Which backbones are compared: names, image sizes, weights. No TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kerastl.errors import ConfigError
+from kerastl.models.backbones import backbone_names, find_backbone
+from kerastl.option_values import parse_image_size
+
+# Fewer than 7.5 million weights without their top, cheapest first by operations of one image.
+SMALL = (
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "MobileNetV2",
+    "EfficientNetLite0",
+    "EfficientNetB0",
+    "MobileNet",
+    "NASNetMobile",
+    "EfficientNetV2B0",
+    "EfficientNetB1",
+    "EfficientNetV2B1",
+    "DenseNet121",
+)
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network that images could be transferred from.
+
+    Attributes:
+        backbone: A known backbone.
+        image_size: (height, width) in pixels.
+        weights: "imagenet", "none" or a file.
+    """
+
+    backbone: str
+    image_size: tuple[int, int]
+    weights: str = IMAGENET
+
+    @property
+    def size_words(self) -> str:
+        """The image size as people say it: one number where it is square."""
+        height, width = self.image_size
+        return str(height) if height == width else f"{height}x{width}"
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables: as it is typed, with its size.
+
+        Example:
+            >>> Candidate("ResNet50", (224, 224)).name
+            'ResNet50@224'
+        """
+        weights = "" if self.weights == IMAGENET else f"={self.weights}"
+        return f"{self.backbone}@{self.size_words}{weights}"
+
+
+def parse_candidates(
+    text: str, *, image_size: tuple[int, int] | None = None
+) -> tuple[Candidate, ...]:
+    """Return the candidates that a user names, each once, smaller images first.
+
+    Args:
+        text: With commas between them: NAME, NAME@SIZE, NAME=WEIGHTS or NAME@SIZE=WEIGHTS; "small"
+            stands for `SMALL`, "all" for every known backbone.
+        image_size: (height, width) of those that name none; each backbone's own when not given.
+
+    Raises:
+        ConfigError: A backbone or a size is unknown, or nothing is named.
+
+    Example:
+        >>> [one.name for one in parse_candidates("resnet50@96=none, EfficientNetLite0")]
+        ['ResNet50@96=none', 'EfficientNetLite0@224']
+    """
+    found = []
+    for word in (stripped for part in text.split(",") if (stripped := part.strip())):
+        if word in ("small", "all"):
+            names = SMALL if word == "small" else backbone_names()
+            found += [_candidate(name, None, IMAGENET, image_size) for name in names]
+            continue
+        network, _, weights = word.partition("=")
+        name, _, size = network.partition("@")
+        found.append(_candidate(name, size or None, weights or IMAGENET, image_size))
+    if not found:
+        raise ConfigError(
+            "`backbones` names none. Type names with commas between them, such as "
+            "--backbones EfficientNetLite0,ResNet50@299, or small, or all."
+        )
+    # One size after the other: images are decoded once for each.
+    unique = dict.fromkeys(found)
+    return tuple(sorted(unique, key=lambda one: one.image_size[0] * one.image_size[1]))
+
+
+def _candidate(
+    name: str, size: str | None, weights: str, image_size: tuple[int, int] | None
+) -> Candidate:
+    """Return one candidate, its names as the table writes them."""
+    try:
+        row = find_backbone(name.strip())
+        wanted = image_size if size is None else parse_image_size(size.strip())
+    except ConfigError as error:
+        raise ConfigError(
+            str(error).replace("`backbone`", "`backbones`").replace("backbone=", "backbones=")
+        ) from None
+    return Candidate(row.name, wanted or row.native_size, weights.strip())

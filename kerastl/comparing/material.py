@@ -1,0 +1,121 @@
+"""The images that networks are compared on: those that a fit would learn from, or some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.comparing.options import CompareOptions
+from kerastl.data.pixels import load_pixels
+from kerastl.data.sources import ImageTable, subset
+from kerastl.data.splits import fold_rows
+from kerastl.data.stream import Images
+from kerastl.plan import split_table
+from kerastl.training.frozen_fit import NUM_FOLDS
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Images to compare networks on, at one size.
+
+    Attributes:
+        table: n images, none of them a test image, all of them readable.
+        folds: int64 of shape (n,): the fold that each is held out in, the same for all networks.
+        num_held_back: Test images, which nobody looks at.
+        images: uint8 of shape (m, height, width, 3), RGB 0..255.
+        rows: int64 of shape (n,): which of them belong to the table.
+    """
+
+    table: ImageTable = field(repr=False)
+    folds: NDArray[np.int64] = field(repr=False)
+    num_held_back: int
+    images: Images = field(repr=False)
+    rows: NDArray[np.int64] = field(repr=False)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+
+def read_material(
+    table: ImageTable,
+    options: CompareOptions,
+    *,
+    image_size: tuple[int, int],
+    directory: Path | None,
+) -> Material:
+    """Read images, divide them as a fit would, and draw some of those that are no test images.
+
+    Args:
+        table: All images.
+        options: How they are divided, and how many are drawn.
+        image_size: (height, width) in pixels to bring them to.
+        directory: Where pixels go that do not fit into memory.
+
+    Raises:
+        KerasTLError: Too few can be read or divided.
+    """
+    pixels = load_pixels(
+        table, image_size=image_size, resize_mode=options.resize_mode, directory=directory
+    )
+    readable = subset(table, pixels.rows)
+    splits = split_table(readable, options)
+    rows = np.flatnonzero(splits != "test")
+    rows = rows[_drawn(subset(readable, rows), most=options.most_images, seed=options.seed)]
+    chosen = subset(readable, rows)
+    folds = fold_rows(
+        chosen.labels,
+        strata=chosen.strata,
+        groups=chosen.groups,
+        num_folds=NUM_FOLDS,
+        seed=options.seed,
+    )
+    return Material(chosen, folds, int(np.sum(splits == "test")), pixels.images, rows)
+
+
+def at_size(
+    material: Material,
+    options: CompareOptions,
+    *,
+    image_size: tuple[int, int],
+    directory: Path | None,
+) -> Material:
+    """Return the same images at another size.
+
+    Args:
+        material: The images.
+        options: How they are fitted.
+        image_size: (height, width) in pixels.
+        directory: Where pixels go that do not fit into memory.
+
+    Raises:
+        DataError: One of them cannot be read any more.
+    """
+    pixels = load_pixels(
+        material.table,
+        image_size=image_size,
+        resize_mode=options.resize_mode,
+        unreadable_fraction=0.0,
+        directory=directory,
+    )
+    rows = np.arange(len(material.table.ids))
+    return Material(material.table, material.folds, material.num_held_back, pixels.images, rows)
+
+
+def _drawn(table: ImageTable, *, most: int, seed: int) -> NDArray[np.int64]:
+    """Return which rows are drawn: every class in proportion, and one for each fold at least."""
+    count = len(table.ids)
+    if count <= most:
+        return np.arange(count)
+    parts = fold_rows(table.labels, strata=table.strata, num_folds=-(-count // most), seed=seed)
+    drawn = parts == 0
+    labels = table.labels if table.multi_label else np.eye(len(table.class_names))[table.labels]
+    for column in labels.T:
+        of_class = np.flatnonzero(column)
+        missing = max(0, NUM_FOLDS - int(drawn[of_class].sum()))
+        drawn[of_class[~drawn[of_class]][:missing]] = True
+    return np.flatnonzero(drawn)

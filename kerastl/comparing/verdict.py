@@ -1,0 +1,94 @@
+"""Which of several networks is better, as far as the images tell, and which is worth its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerastl.answered import comparisons_with_the_first
+from kerastl.comparing.result import CandidateResult, Verdict
+from kerastl.errors import DataError
+from kerastl.evaluation.comparison import PairedComparison
+
+# Of one of them being as good as the best, corrected for how many are compared.
+_SIGNIFICANT = 0.05
+# A tied network is named beside the first from this on.
+_MUCH_FASTER = 1.25
+
+
+def judge_candidates(results: Sequence[CandidateResult], *, seed: int) -> Verdict:
+    """Rank networks by the accuracy of their probes, ties by LogME.
+
+    Tied are those that a paired test on the same images does not show to be worse than the most
+    accurate one: McNemar's exact test, p-values corrected by Holm's method; over groups the
+    bootstrap interval of each difference at 95 %, which is not corrected for their number.
+
+    Args:
+        results: Of all candidates; those that were refused do not count.
+        seed: Of the resamples over groups.
+
+    Raises:
+        DataError: None was measured.
+    """
+    measured = {one.candidate.name: one for one in results if one.answers is not None}
+    if not measured:
+        raise DataError(
+            "No candidate could be measured: "
+            + " ".join(f"{one.candidate.name}: {one.refused}" for one in results)
+        )
+    best = max(measured, key=lambda name: (_accuracy(measured[name]), _evidence(measured[name])))
+    answers = {
+        name: measured[name].answers
+        for name in (best, *(name for name in measured if name != best))
+    }
+    against = comparisons_with_the_first(
+        {name: found for name, found in answers.items() if found is not None}, seed=seed
+    )
+    tied = [best, *(name for name, one in against.items() if not is_worse(one))]
+    tied.sort(key=lambda name: (-_evidence(measured[name]), -_accuracy(measured[name])))
+    rest = [name for name in measured if name not in tied]
+    rest.sort(key=lambda name: (-_accuracy(measured[name]), -_evidence(measured[name])))
+    swift = min(tied, key=lambda name: _latency(measured[name]))
+    gain = _latency(measured[tied[0]]) / _latency(measured[swift])
+    return Verdict(
+        ranked=(*tied, *rest),
+        tied=tuple(tied),
+        against_best=against,
+        efficient=tuple(
+            name
+            for name in (*tied, *rest)
+            if not any(_dominates(measured[other], measured[name]) for other in measured)
+        ),
+        swift=swift if gain >= _MUCH_FASTER else None,
+    )
+
+
+def is_worse(one: PairedComparison) -> bool:
+    """Tell whether a network is shown to be right less often than the most accurate one.
+
+    Args:
+        one: It against that one, the p-value corrected for how many there are.
+    """
+    if one.p_value is not None:
+        return one.accuracy.value < 0 and one.p_value < _SIGNIFICANT
+    return one.accuracy.high < 0
+
+
+def _dominates(other: CandidateResult, one: CandidateResult) -> bool:
+    """Whether another network is at least as accurate and as fast, and one of both more so."""
+    ours = np.array([_accuracy(one), -_latency(one)])
+    theirs = np.array([_accuracy(other), -_latency(other)])
+    return bool(np.all(theirs >= ours) and np.any(theirs > ours))
+
+
+def _accuracy(one: CandidateResult) -> float:
+    return -1.0 if one.accuracy is None else one.accuracy.value
+
+
+def _evidence(one: CandidateResult) -> float:
+    return float("-inf") if one.log_evidence is None else one.log_evidence
+
+
+def _latency(one: CandidateResult) -> float:
+    return float("inf") if one.speed is None else one.speed.latency_ms
