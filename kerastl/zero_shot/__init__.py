@@ -1,0 +1,1 @@
+"""Labels in words instead of training: networks with a tower for images and one for texts."""
