@@ -16,7 +16,7 @@ from kerastl.answer_rows import AnswerRows, write_answers
 from kerastl.data.image_files import find_images
 from kerastl.errors import ConfigError
 from kerastl.zero_shot.labels import Label, labels_from_file, labels_from_text, labels_of_classes
-from kerastl.zero_shot.presets import DEFAULT_PRESET, SOFTMAX, require_keras_hub
+from kerastl.zero_shot.presets import DEFAULT_PRESET, SOFTMAX, require_packages
 from kerastl.zero_shot.prompts import TEMPLATES, check_templates
 
 if TYPE_CHECKING:
@@ -90,14 +90,16 @@ def zeroshot(
         "group_column": group_column,
     }
     _check(images, columns, top=top, output_format=output_format, labelled=labelled)
-    require_keras_hub()
+    require_packages()
     if labelled:
         from kerastl.data.sources import load_table
 
         terminal.import_tensorflow_quietly()
         table = load_table(images[0], to_learn=False, **columns)
         chosen = chosen or labels_of_classes(table.class_names)
-        _measure(table, chosen, templates, preset=preset, data=images[0], as_json=output_format)
+        _measure(
+            table, chosen, templates, preset=preset, data=images[0], output_format=output_format
+        )
         return 0
     files = find_images(images)
     terminal.import_tensorflow_quietly()
@@ -177,7 +179,7 @@ def _measure(
     *,
     preset: str,
     data: str,
-    as_json: str,
+    output_format: str,
 ) -> None:
     """Print how often the answers to labelled images are right."""
     from kerastl.zero_shot.answers import zero_shot_predictor
@@ -191,7 +193,7 @@ def _measure(
         predictor = zero_shot_predictor(towers, labels, templates=templates, score_kind=SOFTMAX)
         measures = measure_zero_shot(predictor, table)
     advice = f"A model that learns from them: python -m kerastl.fit {shlex.quote(data)}"
-    if as_json == "jsonl":
+    if output_format == "jsonl":
         about = {"name": table.name, "preset": preset, "templates": list(templates)}
         terminal.print_lines([json.dumps({**about, **measures.to_dict()}, ensure_ascii=False)])
         sys.stderr.write(f"{advice}\n")

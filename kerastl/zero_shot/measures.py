@@ -126,11 +126,11 @@ def measure_lines(measures: ZeroShotMeasures, *, name: str) -> list[str]:
         f"Zero-shot accuracy {percent(numbers['accuracy'])}, balanced "
         f"{percent(numbers['balanced_accuracy'])}; answering "
         f"{measures.class_names[int(largest.argmax())]!r} to all would be right for "
-        f"{largest.max() / metrics.n:.1%}."
+        f"{100 * largest.max() / metrics.n:.1f} %."
     )
     for mistake in most_confused(metrics.confusion, measures.class_names, limit=_MOST_MISTAKES):
         lines.append(
             f"  {mistake['true']} taken for {mistake['answered']}: {mistake['count']:,} "
-            f"({mistake['share']:.0%} of {mistake['true']})"
+            f"({100 * mistake['share']:.0f} % of {mistake['true']})"
         )
     return lines

@@ -24,6 +24,9 @@ DEFAULT_PRESET = "clip_vit_base_patch32"
 
 SOFTMAX, SIGMOID = "softmax", "sigmoid"
 
+# KerasHub 0.32 means its tokenizers to do without the second, but that of CLIP cannot.
+_PACKAGES = ("keras_hub", "tensorflow_text")
+
 _KAGGLE, _HUGGING_FACE = "kaggle://", "hf://"
 _CONFIG = "config.json"
 # To connect, and to wait for an answer. KerasHub would ask Hugging Face again for 23 s.
@@ -56,15 +59,16 @@ FAMILIES = (
 )
 
 
-def require_keras_hub() -> None:
+def require_packages() -> None:
     """Refuse to begin where KerasHub is not installed. It is looked for, not imported.
 
     Raises:
         ConfigError: It is not.
     """
-    if importlib.util.find_spec("keras_hub") is None:
+    missing = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
         raise ConfigError(
-            "Zero-shot answers need KerasHub, which is not installed. "
+            f"Zero-shot answers need packages that are not installed ({', '.join(missing)}). "
             "Type: pip install 'kerastl[zeroshot]'"
         )
 
@@ -83,7 +87,7 @@ def load_preset(preset: str) -> tuple[Any, Any, Family]:
         ConfigError: KerasHub is missing, or there is no such preset.
         WeightsError: It cannot be downloaded or read, or it is another kind of network.
     """
-    require_keras_hub()
+    require_packages()
     hub = _keras_hub()
     known = _known_presets(hub)
     place = _place_of(preset, known)
@@ -139,9 +143,10 @@ def _place_of(preset: str, known: Mapping[str, Any]) -> str:
         )
     if preset in known or preset.startswith((_KAGGLE, _HUGGING_FACE)):
         return preset
+    near = did_you_mean(preset, known) or f" The names are: {', '.join(known)}."
     raise ConfigError(
-        f"`preset` must be a folder, kaggle://…, hf://… or one of {', '.join(known)}; received "
-        f"preset={preset!r}.{did_you_mean(preset, known)}"
+        "`preset` must be a folder, kaggle://…, hf://… or the name of a CLIP or SigLIP preset of "
+        f"KerasHub; received preset={preset!r}.{near}"
     )
 
 
