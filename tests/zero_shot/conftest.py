@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from kerastl.zero_shot.two_towers import load_towers
+
 SIZE = 32
 TOWER = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "intermediate_dim": 32}
 SENTENCES = ["a photo of a red cat", "a photo of a big green dog", "this is a small blue sky"]
@@ -96,9 +98,9 @@ def presets(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def save_preset():
-    """The function that saves a CLIP."""
-    return save_clip
+def towers(presets):
+    """The same, loaded."""
+    return {name: load_towers(str(folder)) for name, folder in presets.items()}
 
 
 @pytest.fixture

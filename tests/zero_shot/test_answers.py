@@ -1,5 +1,6 @@
 """Answers equal what KerasHub's own networks, called whole, make of the same images and texts."""
 
+import dataclasses
 import io
 import logging
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from kerastl.data.image_reader import read_image
 from kerastl.errors import ConfigError, WeightsError
 from kerastl.zero_shot.answers import label_embeddings, zero_shot_predictor
 from kerastl.zero_shot.labels import labels_from_text
-from kerastl.zero_shot.two_towers import load_towers, towers_of
+from kerastl.zero_shot.two_towers import towers_of
 
 LABELS = labels_from_text("red cat,dog=big green dog,sky")
 SENTENCE = "A photo of a {}."
@@ -42,18 +43,19 @@ def scores_by_label(answer):
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])
-def test_scores_are_those_of_the_whole_network(presets, family):
+def test_scores_are_those_of_the_whole_network(presets, towers, family):
     backbone, preprocessor = parts_of(presets, family)
     contents = [picture(seed, size=(40 + 9 * seed, 90 - 7 * seed)) for seed in range(7)]
     prompts = [SENTENCE.replace("{}", label.words) for label in LABELS]
     logits = []
     for content in contents:
         pixels = read_image(content)[np.newaxis].repeat(len(prompts), axis=0)
-        whole = backbone(preprocessor({"prompts": prompts, "images": pixels}), training=False)
+        both = preprocessor({"prompts": prompts, "images": pixels})
+        whole = backbone({name: both[name] for name in ("images", "token_ids")}, training=False)
         logits.append(np.asarray(whole["vision_logits"])[0])
     expected = (softmax if family == "clip" else lambda x, axis: expit(x))(np.stack(logits), axis=1)
 
-    predictor = zero_shot_predictor(load_towers(presets[family]), LABELS, templates=[SENTENCE])
+    predictor = zero_shot_predictor(towers[family], LABELS, templates=[SENTENCE])
     answers = predictor.predict(contents)
     found = np.stack([scores_by_label(answer) for answer in answers])
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -66,18 +68,16 @@ def test_scores_are_those_of_the_whole_network(presets, family):
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])
-def test_images_reach_the_tower_as_the_presets_own_preprocessor_makes_them(presets, family):
-    backbone, preprocessor = parts_of(presets, family)
-    towers = towers_of(backbone, preprocessor)
+def test_images_reach_the_tower_as_the_presets_own_preprocessor_makes_them(presets, towers, family):
+    _, preprocessor = parts_of(presets, family)
     for seed in range(3):
         pixels = read_image(picture(seed, format_="JPEG"))
         own = preprocessor({"prompts": ["x"], "images": pixels[np.newaxis]})["images"]
-        np.testing.assert_array_equal(towers.prepare(pixels), np.asarray(own)[0])
+        np.testing.assert_array_equal(towers[family].prepare(pixels), np.asarray(own)[0])
 
 
-def test_several_templates_are_the_mean_of_their_unit_vectors(presets):
+def test_several_templates_are_the_mean_of_their_unit_vectors(presets, towers):
     backbone, preprocessor = parts_of(presets, "clip")
-    towers = towers_of(backbone, preprocessor)
     templates = ["a photo of a {}.", "a big {}", "{}"]
     rows = []
     for label in LABELS:
@@ -90,21 +90,36 @@ def test_several_templates_are_the_mean_of_their_unit_vectors(presets):
             vectors.append(vector / np.sqrt((vector**2).sum()))
         mean = np.mean(vectors, axis=0)
         rows.append(mean / np.sqrt((mean**2).sum()))
-    found = label_embeddings(towers, LABELS, templates=templates)
+    found = label_embeddings(towers["clip"], LABELS, templates=templates)
     np.testing.assert_allclose(found, rows, atol=1e-5)
-    assert np.abs(found - label_embeddings(towers, LABELS)).max() > 1e-3
+    assert np.abs(found - label_embeddings(towers["clip"], LABELS)).max() > 1e-3
 
 
-def test_texts_are_embedded_once_and_in_any_number(presets):
-    towers = load_towers(presets["clip"])
+def test_any_number_of_texts(towers):
     sentences = [f"a photo of {number}" for number in range(70)]
-    together = towers.embed_texts(sentences)
+    together = towers["clip"].embed_texts(sentences)
     assert together.shape == (70, 8)
-    np.testing.assert_allclose(towers.embed_texts(sentences[65:66])[0], together[65], atol=1e-5)
+    alone = towers["clip"].embed_texts(sentences[65:66])
+    np.testing.assert_allclose(alone[0], together[65], atol=1e-5)
+    assert not np.allclose(together[65], together[1], atol=1e-3)
 
 
-def test_broken_images_are_answered_with_their_error(presets):
-    predictor = zero_shot_predictor(load_towers(presets["siglip"]), LABELS[:1])
+def test_texts_are_embedded_once(towers):
+    asked = []
+
+    def embed_texts(sentences):
+        asked.append(list(sentences))
+        return towers["clip"].embed_texts(sentences)
+
+    counting = dataclasses.replace(towers["clip"], embed_texts=embed_texts)
+    predictor = zero_shot_predictor(counting, LABELS, templates=["{}", "a {}"])
+    for seed in range(3):
+        predictor.predict([picture(seed)])
+    assert asked == [["red cat", "a red cat", "big green dog", "a big green dog", "sky", "a sky"]]
+
+
+def test_broken_images_are_answered_with_their_error(towers):
+    predictor = zero_shot_predictor(towers["siglip"], LABELS[:1])
     good, bad, also_good = predictor.predict([picture(0), b"no image", picture(1)])
     assert bad.error == "text, not an image"
     assert (good.classes, also_good.classes) == (("red cat",), ("red cat",))
@@ -112,8 +127,8 @@ def test_broken_images_are_answered_with_their_error(presets):
     assert predictor.predict([]) == []
 
 
-def test_images_are_upright(presets):
-    predictor = zero_shot_predictor(load_towers(presets["clip"]), LABELS)
+def test_images_are_upright(towers):
+    predictor = zero_shot_predictor(towers["clip"], LABELS)
     upright = Image.open(io.BytesIO(picture(3)))
     turned, exif = io.BytesIO(), Image.Exif()
     exif[0x112] = 6  # to be turned by 90 degrees clockwise
@@ -131,15 +146,14 @@ def encoded(image):
     return content.getvalue()
 
 
-def test_one_label_is_no_choice_unless_scores_are_of_each_by_itself(presets):
+def test_one_label_is_no_choice_unless_scores_are_of_each_by_itself(towers):
     with pytest.raises(ConfigError, match=r"the score 1 .* \"red cat,something else\""):
-        zero_shot_predictor(load_towers(presets["clip"]), LABELS[:1])
+        zero_shot_predictor(towers["clip"], LABELS[:1])
 
 
-def test_texts_that_are_too_long_are_named(presets, caplog):
-    towers = load_towers(presets["siglip"])
+def test_texts_that_are_too_long_are_named(towers, caplog):
     with caplog.at_level(logging.WARNING, "kerastl"):
-        towers.embed_texts(["red", "small blue sky " * 9])
+        towers["siglip"].embed_texts(["red", "small blue sky " * 9])
     (record,) = caplog.records
     assert "reads 24 tokens" in record.getMessage()
     assert "small blue sky" in record.getMessage()

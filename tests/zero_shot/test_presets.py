@@ -83,6 +83,7 @@ def other_width(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras, before it says more
 @pytest.mark.parametrize(
     "spoil", [spoil_config, take_away_weights, cut_weights, take_away_tokenizer, other_width]
 )
