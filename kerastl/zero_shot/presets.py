@@ -28,8 +28,14 @@ SOFTMAX, SIGMOID = "softmax", "sigmoid"
 _PACKAGES = ("keras_hub", "tensorflow_text")
 
 _KAGGLE, _HUGGING_FACE = "kaggle://", "hf://"
+# How addresses look, and in how many parts.
+_ADDRESSES = (
+    (_KAGGLE, "OWNER/MODEL/keras/VARIATION or the same with /VERSION", (4, 5)),
+    (_HUGGING_FACE, "OWNER/NAME", (2,)),
+)
 _CONFIG = "config.json"
-# To connect, and to wait for an answer. KerasHub would ask Hugging Face again for 23 s.
+_KAGGLE_ENDPOINT = "https://api.kaggle.com"
+# To connect, and to wait for an answer.
 _PATIENCE_SECONDS = (5, 10)
 
 
@@ -94,10 +100,9 @@ def load_preset(preset: str) -> tuple[Any, Any, Family]:
     import requests
 
     try:
-        if place.startswith(_HUGGING_FACE):
-            _ask_hugging_face()
         if not Path(place).is_dir():
             logger.info("Fetching %s%s, unless it is in the cache.", preset, _size(preset, known))
+            _ask_hub(place)
         return _load(hub, place, preset=preset)
     except requests.exceptions.RequestException as error:
         handle = str(known[place]["kaggle_handle"]) if place in known else place
@@ -141,7 +146,13 @@ def _place_of(preset: str, known: Mapping[str, Any]) -> str:
             f"`preset` must be a folder that KerasHub's save_to_preset wrote; {preset!r} has no "
             f"{_CONFIG}. Give the folder of {_CONFIG}, or leave --preset out."
         )
-    if preset in known or preset.startswith((_KAGGLE, _HUGGING_FACE)):
+    for prefix, form, counts in _ADDRESSES:
+        if preset.startswith(prefix):
+            parts = preset.removeprefix(prefix).split("/")
+            if all(parts) and len(parts) in counts:
+                return preset
+            raise ConfigError(f"`preset` must be {prefix}{form}; received preset={preset!r}.")
+    if preset in known:
         return preset
     near = did_you_mean(preset, known) or f" The names are: {', '.join(known)}."
     raise ConfigError(
@@ -175,12 +186,20 @@ def _load(hub: Any, place: str, *, preset: str) -> tuple[Any, Any, Family]:
     )
 
 
-def _ask_hugging_face() -> None:
-    """Raise at once where Hugging Face cannot be reached."""
+def _ask_hub(place: str) -> None:
+    """Raise soon where the hub of an address cannot be reached.
+
+    Kaggle's client waits for a connection as long as the system does, two minutes behind a
+    firewall that swallows it; KerasHub would ask Hugging Face six times, in 23 s.
+    """
     import requests
     from huggingface_hub import constants
+    from kagglesdk.kaggle_env import is_in_kaggle_notebook
 
-    requests.head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
+    if place.startswith(_HUGGING_FACE):
+        requests.head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
+    elif not is_in_kaggle_notebook():  # which attaches models without a network
+        requests.head(_KAGGLE_ENDPOINT, timeout=_PATIENCE_SECONDS)
 
 
 def _copy_in_cache(place: str) -> Path | None:
@@ -198,7 +217,10 @@ def _copy_in_cache(place: str) -> Path | None:
         from kagglehub.cache import get_cached_path
         from kagglehub.handle import parse_model_handle
 
-        folder = Path(get_cached_path(parse_model_handle(place.removeprefix(_KAGGLE))))
+        try:
+            folder = Path(get_cached_path(parse_model_handle(place.removeprefix(_KAGGLE))))
+        except ValueError:  # a version that is no number
+            return None
     # KerasHub fetches the weights before the tokenizer: with the latter, all of it is there.
     needed = (_CONFIG, "tokenizer.json", "image_converter.json")
     return folder if all((folder / name).is_file() for name in needed) else None

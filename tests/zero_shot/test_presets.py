@@ -4,8 +4,10 @@ import builtins
 import importlib.util
 import json
 import shutil
+import socket
 import time
 
+import huggingface_hub
 import keras_hub
 import pytest
 
@@ -23,6 +25,7 @@ from kerastl.zero_shot.presets import load_preset
             "kagglehub.model_download('keras/clip/keras/clip_vit_base_patch32/",
         ),
         ("kaggle://someone/clip/keras/mine", "api.kaggle.com", "('someone/clip/keras/mine')"),
+        ("kaggle://a/b/keras/c/x", "api.kaggle.com", "--preset FOLDER"),
         ("hf://someone/mine", "huggingface.co", "hf download someone/mine --local-dir FOLDER"),
     ],
 )
@@ -35,6 +38,19 @@ def test_without_network_one_line_says_how_to_fetch_the_files(no_network, preset
     assert f"could not be downloaded: {host}: Name or service not known" in message
     assert advice in message
     assert "--preset FOLDER" in message
+
+
+@pytest.mark.parametrize("preset", ["clip_vit_base_patch32", "hf://someone/mine"])
+def test_a_firewall_that_swallows_everything(no_network, monkeypatch, preset):
+    """Connections are made, and nothing ever comes back."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", deaf.getsockname())
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [address])
+        monkeypatch.setattr(module, "_PATIENCE_SECONDS", (0.5, 0.5))
+        started = time.monotonic()
+        with pytest.raises(WeightsError, match=r"could not be downloaded: .*timed out"):
+            load_preset(preset)
+    assert time.monotonic() - started < 5
 
 
 def test_without_network_an_earlier_download_is_used(no_network, presets, caplog):
@@ -50,6 +66,20 @@ def test_without_network_an_earlier_download_is_used(no_network, presets, caplog
     (place / "tokenizer.json").unlink()  # the download had been cut off
     with pytest.raises(WeightsError, match="could not be downloaded"):
         load_preset("clip_vit_base_patch32")
+
+
+def test_without_network_an_earlier_download_from_hugging_face_is_used(
+    no_network, presets, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    place, commit = tmp_path / "cache" / "models--someone--mine", "0" * 40
+    shutil.copytree(presets["clip"], place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    assert load_preset("hf://someone/mine")[0].projection_dim == 8
+    (place / "snapshots" / commit / "tokenizer.json").unlink()
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        load_preset("hf://someone/mine")
 
 
 def test_a_folder_comes_before_a_preset_of_the_same_name(
@@ -116,8 +146,9 @@ def test_what_is_no_preset(tmp_path):
         load_preset("clip-vit-base-patch-32")
     with pytest.raises(ConfigError, match=r"The names are: clip_vit.*, siglip_base_patch16_224"):
         load_preset(str(tmp_path / "nothing here"))
-    with pytest.raises(WeightsError, match="cannot be loaded: Unexpected Kaggle preset"):
-        load_preset("kaggle://x")
+    for preset in ("kaggle://x", "kaggle://a/b/keras/", "hf://x", "hf://a/b/c"):
+        with pytest.raises(ConfigError, match=r"`preset` must be \w+://OWNER"):
+            load_preset(preset)
 
 
 def test_missing_and_broken_packages(monkeypatch):
