@@ -176,8 +176,9 @@ def _load(hub: Any, place: str, *, preset: str) -> tuple[Any, Any, Family]:
         raise
     except (OSError, ValueError, TypeError, LookupError, ImportError, tf.errors.OpError) as error:
         raise WeightsError(
-            f"The preset {preset!r} cannot be loaded: {_short(str(error))} Expected the files "
-            "that KerasHub's save_to_preset writes, of towers and preprocessor both."
+            f"The preset {preset!r} cannot be loaded: {_short(str(error)).rstrip('.')}. Expected "
+            "the files that KerasHub's save_to_preset writes, of towers and preprocessor both; "
+            "CLIP and SigLIP as Hugging Face Transformers keeps them are not read."
         ) from error
     raise WeightsError(
         f"The preset {preset!r} is a {type(backbone).__name__}, which has no tower for texts. "

@@ -125,6 +125,12 @@ def test_a_damaged_preset_is_one_error(presets, tmp_path, spoil):
         load_preset(str(folder))
 
 
+def test_files_of_transformers_are_told_apart(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(WeightsError, match="as Hugging Face Transformers keeps them are not read"):
+        load_preset(str(tmp_path))
+
+
 def test_a_network_without_texts_is_refused(tmp_path):
     backbone = keras_hub.models.ViTBackbone(
         image_shape=(32, 32, 3),
