@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,11 +37,11 @@ class FreshAnswers:
     unreadable: tuple[Unreadable, ...]
 
 
-def fresh_answers(models: dict[str, Path], table: ImageTable) -> FreshAnswers:
+def fresh_answers(models: Mapping[str, Path | Predictor], table: ImageTable) -> FreshAnswers:
     """Ask models, one after the other, about the same images.
 
     Args:
-        models: By name: a run folder or a SavedModel.
+        models: By name: a run folder, a SavedModel, or what answers already.
         table: The images. Classes that it lacks are no fault, others than the model's are.
 
     Raises:
@@ -50,7 +50,7 @@ def fresh_answers(models: dict[str, Path], table: ImageTable) -> FreshAnswers:
     """
     found: dict[str, tuple[AnsweredImages, dict[int, str]]] = {}
     for name, path in models.items():
-        predictor = open_predictor(path)
+        predictor = path if isinstance(path, Predictor) else open_predictor(path)
         labelled = _in_terms_of(predictor, table, model=name)
         found[name] = _answers(predictor, labelled, name=name)
     reasons = {row: why for _, faults in found.values() for row, why in faults.items()}
