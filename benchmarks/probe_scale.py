@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--images", type=int, nargs="+", default=[60, 120, 400, 1600])
     options = parser.parse_args()
-    scales: dict[str, Callable] = {"own": own, "median": probe_module._standardisation}
+    scales: dict[str, Callable] = {"own": own, "median": probe_module.standardisation}
     print("| task | images | divided by | held-out folds | others | accuracy |")
     print("|---|---|---|---|---|---|")
     for name, read in (("digits", digits), ("solar cells", solar_cells)):
@@ -71,7 +71,7 @@ def main() -> None:
             if count + _OTHERS > len(labels):
                 continue
             for scale, function in scales.items():
-                probe_module._standardisation = function
+                probe_module.standardisation = function
                 found = []
                 for seed in range(options.seeds):
                     order = np.random.default_rng(seed).permutation(len(labels))

@@ -14,6 +14,7 @@ VERBS = {
     "check": "look at images, labels and split before anything is learnt",
     "compare": "find the backbone that suits these images, before anything is trained",
     "fit": "train, evaluate and keep an image classifier",
+    "add": "add a class to a finished run in seconds",
     "tune": "search for the numbers of fine-tuning that suit these images",
     "evaluate": "measure finished models on other images, or compare them",
     "explain": "show where in images the evidence is, and what the layers see",

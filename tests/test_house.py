@@ -37,6 +37,7 @@ def test_imports_point_down():
         "import kerastl; kerastl.backbone_names()",
         "import kerastl.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.benchmark as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
+        "import kerastl.add as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.compare as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.check as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.fit as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",

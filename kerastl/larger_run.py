@@ -1,0 +1,189 @@
+"""A run with one class more as files: the folder that other commands take like any run's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastl.answered import AnsweredImages, answer_rows, measures_of
+from kerastl.data.nearest import unit_rows
+from kerastl.data.preparation import prepare_pixels
+from kerastl.deploy.runs import FinishedRun, read_held_out
+from kerastl.evaluation.intervals import Estimate
+from kerastl.features.novelty import write_novelty
+from kerastl.run_folder import (
+    CONFIG,
+    DIGEST_LENGTH,
+    ENVIRONMENT,
+    HELD_OUT,
+    LABELS,
+    METRICS,
+    MODEL,
+    MODEL_CARD,
+    NOVELTY,
+    PIXELS,
+    PREDICTIONS,
+    SPLIT,
+    write_json,
+    write_rows,
+)
+from kerastl.training.decision import PROBE
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAddition:
+    """A run with one class more.
+
+    Attributes:
+        path: The new run folder.
+        class_name: What was added.
+        num_new: Images that it was learnt from.
+        unreadable: Files that were left out, and why.
+        recognised: Share of the new images that were called so by a fit that had not seen them.
+        taken: Share of the old test images that are called so now; None if none could be read.
+        num_asked: These test images.
+        seconds: That it took, TensorFlow's start not included.
+    """
+
+    path: Path
+    class_name: str
+    num_new: int
+    unreadable: tuple[tuple[str, str], ...] = field(repr=False)
+    recognised: Estimate
+    taken: Estimate | None
+    num_asked: int
+    seconds: float
+
+
+def write_larger_run(
+    folder: Path,
+    run: FinishedRun,
+    model: keras.Model,
+    addition: ClassAddition,
+    *,
+    digests: Mapping[str, str],
+    features: NDArray[np.float32],
+    answered: AnsweredImages | None,
+) -> None:
+    """Write all files that other commands read of a run.
+
+    Args:
+        folder: Where to write; it exists and is empty.
+        run: The run before.
+        model: With the new class as its last.
+        addition: What was added.
+        digests: Of the pixels of each new image, by its name.
+        features: float32 of shape (num_new, num_features), of the new images.
+        answered: Test images with what the larger model answers; None without any.
+    """
+    class_names = (*run.class_names, addition.class_name)
+    labels = json.loads((run.path / LABELS).read_text(encoding="utf-8"))
+    write_json(folder / LABELS, {**labels, "class_names": list(class_names)})
+    words = [
+        f"# The run {run.path} with the class {addition.class_name!r} added from "
+        f"{addition.num_new} files (kerastl.add).",
+        "# This file alone makes the run before that.",
+    ]
+    config = (run.path / CONFIG).read_text(encoding="utf-8")
+    (folder / CONFIG).write_text("\n".join([*words, config]), encoding="utf-8")
+    model.save(folder / MODEL)
+    if run.novelty is not None:
+        known = np.concatenate([run.novelty.known, unit_rows(features).astype(np.float16)])
+        write_novelty(folder / NOVELTY, dataclasses.replace(run.novelty, known=known))
+    _write_split(folder, run, addition.class_name, digests=digests, answered=answered)
+    metrics: dict[str, Any] = {"kept": PROBE, "kept_because": "A class was added to a probe."}
+    if answered is not None:
+        write_rows(folder / PREDICTIONS, answer_rows(answered))
+        metrics[PROBE] = {"test": measures_of(answered, seed=0)}
+    metrics["added"] = {
+        "class": addition.class_name,
+        "to": str(run.path),
+        "num_images": addition.num_new,
+        "left_out_recognised": dataclasses.asdict(addition.recognised),
+        "test_images_taken": addition.taken and dataclasses.asdict(addition.taken),
+        "num_test_images_asked": addition.num_asked,
+    }
+    write_json(folder / METRICS, metrics)
+    if (run.path / ENVIRONMENT).is_file():
+        shutil.copy(run.path / ENVIRONMENT, folder / ENVIRONMENT)
+    _write_held_out(folder, run, model)
+    card = ["# " + ", ".join(class_names), "", *addition_lines(addition, base=run.path)]
+    (folder / MODEL_CARD).write_text("\n".join(card) + "\n", encoding="utf-8")
+
+
+def _write_split(
+    folder: Path,
+    run: FinishedRun,
+    class_name: str,
+    *,
+    digests: Mapping[str, str],
+    answered: AnsweredImages | None,
+) -> None:
+    """Write which images the model knows, and which test images it was asked about."""
+    import pandas as pd  # slow
+
+    rows = pd.read_csv(run.path / SPLIT, dtype=str, keep_default_na=False)
+    asked = set() if answered is None else set(answered.ids)
+    rows.loc[(rows["split"] == "test") & ~rows["path"].isin(asked), "split"] = ""
+    added = pd.DataFrame(
+        {
+            "path": list(digests),
+            "label": class_name,
+            "split": "train",
+            PIXELS: [digest[:DIGEST_LENGTH] for digest in digests.values()],
+        }
+    )
+    joined = pd.concat([rows, added[[name for name in added if name in rows]]])
+    joined.fillna("").to_csv(folder / SPLIT, index=False)
+
+
+def _write_held_out(folder: Path, run: FinishedRun, model: keras.Model) -> None:
+    """Keep the run's held-out images with what the larger model answers to them."""
+    contents, _ = read_held_out(run.path)
+    shutil.copytree(run.path / HELD_OUT, folder / HELD_OUT)
+    place = folder / HELD_OUT / "answers.json"
+    rows = json.loads(place.read_text(encoding="utf-8"))
+    images = np.stack(
+        [
+            prepare_pixels(one, image_size=run.image_size, resize_mode=run.resize_mode)
+            for one in contents
+        ]
+    )
+    answers = np.asarray(model(images.astype(np.float32), training=False))
+    for row, answer in zip(rows, answers, strict=True):
+        row["probabilities"] = [float(value) for value in answer]
+    write_json(place, rows)
+
+
+def addition_lines(addition: ClassAddition, *, base: Path) -> list[str]:
+    """Return what was added and what it is worth.
+
+    Args:
+        addition: The run with one class more.
+        base: The run before.
+    """
+    seen = addition.recognised
+    lines = [
+        f"{base}: the class {addition.class_name!r} added from {addition.num_new} images; the "
+        "odds of the other classes against each other are as before.",
+        f"Left out, {100 * seen.value:.0f} % of the new images are recognised "
+        f"({100 * seen.low:.0f} to {100 * seen.high:.0f}).",
+    ]
+    if addition.taken is None:
+        lines.append("No test image of the run can be read: what it takes from others is unknown.")
+    else:
+        taken = addition.taken
+        lines.append(
+            f"Of {addition.num_asked} test images of the other classes {100 * taken.value:.1f} % "
+            f"({100 * taken.low:.1f} to {100 * taken.high:.1f}) are called so now."
+        )
+    return lines

@@ -1,0 +1,199 @@
+"""A class more for a finished run: what stays, what every other command makes of it, misuse."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import kerastl
+from kerastl import evaluate, predict
+from kerastl.add import main
+from kerastl.data.preparation import prepare_pixels
+from kerastl.exports import export_formats
+
+YELLOW = {"yellow": (220, 210, 30)}
+
+
+@pytest.fixture(scope="module")
+def run(painter, tmp_path_factory):
+    """A probe of three colours."""
+    place = tmp_path_factory.mktemp("added")
+    data = painter(place / "photos", per_class=40)
+    config = kerastl.FitConfig(
+        str(data), image_size=(32, 32), fine_tune_epochs=0, out=str(place / "run")
+    )
+    return kerastl.run(config).path
+
+
+@pytest.fixture(scope="module")
+def yellow(painter, tmp_path_factory):
+    """20 pictures of another colour."""
+    return painter(tmp_path_factory.mktemp("new") / "new", per_class=20, colours=YELLOW) / "yellow"
+
+
+@pytest.fixture(scope="module")
+def larger(run, yellow, tmp_path_factory):
+    out = tmp_path_factory.mktemp("larger") / "run"
+    with pytest.raises(SystemExit) as caught:
+        main([str(run), str(yellow), "--class", "yellow", "--out", str(out)])
+    assert caught.value.code == 0
+    return out
+
+
+def run_main(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def probabilities(path, images):
+    model = keras.saving.load_model(path / "model.keras", compile=False)
+    return np.asarray(model(images.astype(np.float32), training=False))
+
+
+def test_odds_of_the_other_classes_stay(run, larger, yellow, tmp_path):
+    files = [
+        *sorted(yellow.glob("*.png"))[:4],
+        *sorted((run.parent / "photos").rglob("*.png"))[:20],
+    ]
+    images = np.stack([prepare_pixels(one.read_bytes(), image_size=(32, 32)) for one in files])
+    before, after = probabilities(run, images), probabilities(larger, images)
+    assert after.shape == (24, 4)
+    odds = [np.log(one[:, 1:3]) - np.log(one[:, :1]) for one in (before, after[:, :3])]
+    assert odds[0] == pytest.approx(odds[1], abs=1e-3)
+    assert (after[:4].argmax(axis=1) == 3).all()
+    assert (after[4:].argmax(axis=1) != 3).all()
+    # No other weight was touched.
+    old, new = (
+        keras.saving.load_model(one / "model.keras", compile=False) for one in (run, larger)
+    )
+    for one, other in zip(old.weights[:-2], new.weights[:-2], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_what_is_said_of_it(larger):
+    added = json.loads((larger / "metrics.json").read_text())["added"]
+    assert added["class"] == "yellow"
+    assert added["num_images"] == 20
+    assert added["left_out_recognised"]["value"] > 0.85
+    assert added["left_out_recognised"]["low"] < 0.9
+    assert added["num_test_images_asked"] == 24
+    assert added["test_images_taken"]["value"] < 0.1
+    card = (larger / "README.md").read_text()
+    assert "the class 'yellow' added from 20 images" in card
+    assert "Left out, " in card
+
+
+def test_other_commands_take_it_like_any_run(capsys, larger, yellow, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        predict.main([str(larger), str(yellow), "--format", "jsonl"])
+    assert caught.value.code == 0
+    labels = [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()]
+    assert labels.count("yellow") >= 18
+    words = [larger, yellow.parent, "--all-images", "--out", tmp_path / "evaluated"]
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main([str(word) for word in words])
+    assert caught.value.code == 0
+    exports = export_formats(larger, ["savedmodel"], export_dir=tmp_path / "saved")
+    assert exports.results[0].refused == ""
+    assert exports.num_images == 24
+
+
+def test_the_new_images_are_known_now(larger, yellow):
+    rows = pd.read_csv(larger / "split.csv", dtype=str)
+    new = rows[rows["label"] == "yellow"]
+    assert sorted(new["path"]) == sorted(map(str, yellow.glob("*.png")))
+    assert set(new["split"]) == {"train"}
+    novelty = np.load(larger / "novelty.npz")
+    assert len(novelty["known"]) == (rows["split"] == "train").sum()
+
+
+def test_one_more_on_top(capsys, larger, painter, tmp_path):
+    purple = painter(tmp_path / "new", per_class=8, colours={"purple": (130, 20, 160)}) / "purple"
+    code, text, err = run_main(
+        capsys, larger, purple, "--class", "purple", "--out", tmp_path / "run"
+    )
+    assert code == 0, err
+    labels = json.loads((tmp_path / "run" / "labels.json").read_text())
+    assert labels["class_names"] == ["1", "2", "10", "yellow", "purple"]
+    assert "8 images" in text
+
+
+def test_the_first_run_is_left_alone(run, larger):
+    assert json.loads((run / "labels.json").read_text())["class_names"] == ["1", "2", "10"]
+    assert "added" not in json.loads((run / "metrics.json").read_text())
+
+
+def test_a_broken_file_is_left_out_and_named(capsys, run, yellow, tmp_path):
+    shutil.copytree(yellow, tmp_path / "new")
+    (tmp_path / "new" / "broken.png").write_bytes(b"no image")
+    shutil.copy(tmp_path / "new" / "picture 0.png", tmp_path / "new" / "again.png")
+    code, text, err = run_main(
+        capsys, run, tmp_path / "new", "--class", "yellow", "--out", tmp_path / "run"
+    )
+    assert code == 0
+    assert "broken.png" in err
+    assert "added from 20 images" in text  # a copy teaches nothing
+
+
+@pytest.fixture
+def places(run, yellow, tmp_path, monkeypatch):
+    """Paths by name; the working directory is empty but for one picture."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(tmp_path / "one.png")
+    own = run.parent / "photos" / "1"
+    return {"run": run, "yellow": yellow, "own": own, "one": "one.png", "here": tmp_path}
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("{run}", "{yellow}", "--class", "10"), "knows the class '10' already"),
+        (("{run}", "{own}", "--class", "crimson"), "the run has the same image as '1'"),
+        (("{run}", "{one}", "--class", "yellow"), "needs 2 images at least; received 1"),
+        (("{run}", "nowhere", "--class", "yellow"), "nowhere"),
+        (("{yellow}", "{yellow}", "--class", "yellow"), "not a finished run folder"),
+        (("{run}", "{yellow}", "--class", "a|b"), "without '|'"),
+        (("{run}", "{yellow}"), "class"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, places, words, advice):
+    code, _, err = run_main(capsys, *(word.format(**places) for word in words))
+    assert code == 2
+    assert advice in err
+    assert "Traceback" not in err
+    assert not [path for path in places["here"].glob("runs/*") if path.is_dir()]
+
+
+def test_a_fine_tuned_model_is_refused(capsys, run, yellow, tmp_path):
+    shutil.copytree(run, tmp_path / "tuned")
+    metrics = json.loads((tmp_path / "tuned" / "metrics.json").read_text())
+    (tmp_path / "tuned" / "metrics.json").write_text(json.dumps({**metrics, "kept": "fine-tuned"}))
+    words = (tmp_path / "tuned", yellow, "--class", "yellow", "--out", tmp_path / "out")
+    code, _, err = run_main(capsys, *words)
+    assert code == 2
+    assert "its kept model is the fine-tuned one" in err
+    assert "--fine-tune-epochs 0" in err
+
+
+def test_nothing_is_overwritten(capsys, run, larger, yellow):
+    code, _, err = run_main(capsys, run, yellow, "--class", "yellow", "--out", larger)
+    assert code == 2
+    assert "exists already" in err
+
+
+def test_without_the_runs_own_images(capsys, run, yellow, tmp_path):
+    config = (run / "config.yaml").read_text()
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text(
+        config.replace(str(run.parent / "photos"), str(tmp_path / "gone"))
+    )
+    words = (tmp_path / "run", yellow, "--class", "yellow", "--out", tmp_path / "out")
+    code, _, err = run_main(capsys, *words)
+    assert code == 2
+    assert "only 0 of them can be read" in " ".join(err.split())
