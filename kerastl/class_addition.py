@@ -32,7 +32,7 @@ from kerastl.training.decision import PROBE
 
 # Training images that the new class is told from, and test images that say what it takes from the
 # others: more would make seconds into minutes.
-_MOST_KNOWN, _MOST_ASKED = 200, 200
+_LEAST_KNOWN, _KNOWN_OF_A_CLASS, _MOST_ASKED = 150, 5, 150
 _FEWEST_NEW, _FEWEST_KNOWN = 2, 10
 _BATCH_SIZE = 32
 
@@ -233,7 +233,8 @@ def _read_known(
     run: FinishedRun, read: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 ) -> _Known:
     """Return features of some training and test images of the run, and its last layer."""
-    names, pixels = recorded_pixels(run.path, "train", most=_MOST_KNOWN)
+    most = max(_LEAST_KNOWN, _KNOWN_OF_A_CLASS * len(run.class_names))
+    names, pixels = recorded_pixels(run.path, "train", most=most)
     if len(names) < min(_FEWEST_KNOWN, 2 * len(run.class_names)):
         raise DataError(
             "The new class is told from the run's own training images, and only "

@@ -13,6 +13,7 @@ from kerastl.data.pixels import encoded_image
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.scan import pixel_digest
 from kerastl.data.sources import ImageTable
+from kerastl.data.stream import in_threads
 from kerastl.errors import DataError, KerasTLError, UnreadableImageError
 from kerastl.plan import read_table
 from kerastl.progress import track
@@ -50,18 +51,22 @@ def recorded_pixels(
     rows = {name: row for row, name in enumerate(table.ids)}
     found: dict[int, NDArray[np.uint8]] = {}
     lost = 0
+
+    def read(index: int) -> NDArray[np.uint8] | None:
+        return _unchanged(
+            table, rows.get(names[index]), digests[index], size=(height, width), mode=mode
+        )
+
     with track(f"Reading {split} images of the run", total=min(most, len(names))) as advance:
-        for index in order:
-            if len(found) == most:
-                break
-            pixels = _unchanged(
-                table, rows.get(names[index]), digests[index], size=(height, width), mode=mode
-            )
-            if pixels is None:
-                lost += 1
-                continue
-            found[int(index)] = pixels
-            advance(1)
+        left = order.tolist()
+        while left and len(found) < most:
+            wanted, left = left[: most - len(found)], left[most - len(found) :]
+            for index, pixels in zip(wanted, in_threads(read, wanted), strict=True):
+                if pixels is None:
+                    lost += 1
+                    continue
+                found[index] = pixels
+                advance(1)
     if lost:
         logger.warning(
             "%d %s images of the run are gone or are other images now; left out.", lost, split

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp
+from threadpoolctl import threadpool_limits
 
 from kerastl.data.splits import fold_rows
 from kerastl.features.probe import standardisation
@@ -77,43 +78,60 @@ def add_class(
         is_new, 1 / (len(new) * (num_classes + 1)), num_classes / (len(known) * (num_classes + 1))
     ) * len(features)
     mean, scale = standardisation(features.astype(np.float32))
-    standard = (features - mean) / scale
+    # Within the span of the images, of which there are fewer than features: an L2 penalty keeps
+    # solutions there, and the steps are as many times shorter.
+    rotated, lengths, axes = np.linalg.svd((features - mean) / scale, full_matrices=False)
+    standard = rotated * lengths
     folds = fold_rows(
         is_new.astype(np.int64), num_folds=min(_NUM_FOLDS, int(is_new.sum())), seed=seed
     )
-    left_out = np.empty((len(PENALTIES), len(features)))
-    for fold in np.unique(folds):
-        inside = folds != fold
-        coefficients = np.zeros(standard.shape[1] + 1)
-        for number, penalty in enumerate(PENALTIES):
-            coefficients = _fit(
-                standard[inside],
-                is_new[inside],
-                offsets[inside],
-                weights=weights[inside],
-                penalty=float(penalty),
-                start=coefficients,
-            )
-            left_out[number, ~inside] = _logits(standard[~inside], offsets[~inside], coefficients)
-    signs = np.where(is_new, 1.0, -1.0)
-    losses = -(log_expit(signs * left_out) * weights).sum(axis=1)
-    best = int(np.argmin(losses))
-    coefficients = _fit(
-        standard,
-        is_new,
-        offsets,
-        weights=weights,
-        penalty=float(PENALTIES[best]),
-        start=np.zeros(standard.shape[1] + 1),
-    )
-    # Normalisation folded in, as in the probe.
-    folded = coefficients[:-1] / scale
+    # Threads of BLAS would wait for each other in products as small as these.
+    with threadpool_limits(1, user_api="blas"):
+        left_out = _held_out(standard, is_new, offsets, weights=weights, folds=folds)
+        losses = -(log_expit(np.where(is_new, left_out, -left_out)) * weights).sum(axis=1)
+        best = int(np.argmin(losses))
+        coefficients = _fit(
+            standard,
+            is_new,
+            offsets,
+            weights=weights,
+            penalty=float(PENALTIES[best]),
+            start=np.zeros(standard.shape[1] + 1),
+        )
+    # Rotation and normalisation folded in, as in the probe.
+    folded = (coefficients[:-1] @ axes) / scale
     return AddedClass(
         kernel=folded.astype(np.float32),
         bias=float(coefficients[-1] - mean @ folded),
         penalty=float(PENALTIES[best]),
         left_out=expit(left_out[best]).astype(np.float32),
     )
+
+
+def _held_out(
+    features: NDArray[np.float64],
+    is_new: NDArray[np.bool_],
+    offsets: NDArray[np.float64],
+    *,
+    weights: NDArray[np.float64],
+    folds: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the log-odds of each row by fits without its fold, of shape (penalties, rows)."""
+    found = np.empty((len(PENALTIES), len(features)))
+    for fold in np.unique(folds):
+        inside = folds != fold
+        coefficients = np.zeros(features.shape[1] + 1)
+        for number, penalty in enumerate(PENALTIES):
+            coefficients = _fit(
+                features[inside],
+                is_new[inside],
+                offsets[inside],
+                weights=weights[inside],
+                penalty=float(penalty),
+                start=coefficients,
+            )
+            found[number, ~inside] = _logits(features[~inside], offsets[~inside], coefficients)
+    return found
 
 
 def _logits(
