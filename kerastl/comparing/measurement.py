@@ -29,11 +29,10 @@ from kerastl.features.log_evidence import log_evidence
 from kerastl.features.probe import Probe, fit_probe, image_losses
 from kerastl.features.store import Store, find_store
 from kerastl.features.stored_features import stored_features
-from kerastl.models.classifier import STAGES, build_classifier, feature_model
+from kerastl.models.classifier import feature_model
 from kerastl.models.folded_classifier import fold_classifier
 from kerastl.models.frozen import PROOF_IMAGES
-from kerastl.models.network import build_network
-from kerastl.plan import read_table
+from kerastl.plan import build, find_network, read_table
 from kerastl.progress import checking
 
 _BATCH_SIZE = 32
@@ -165,23 +164,10 @@ def _first_sentence(error: KerasTLError) -> str:
 
 def _build(candidate: Candidate, material: Material, options: CompareOptions) -> keras.Model:
     """Return a classifier on the candidate, as a fit would build it, with a random head."""
-    keras.utils.set_random_seed(options.seed)
-    network = build_network(
-        candidate.backbone,
-        weights=candidate.weights,
-        image_size=candidate.image_size,
-        unfreeze_blocks=0,
-        stage_features=options.pooling == STAGES,
-    )
-    return build_classifier(
-        network.backbone,
-        num_classes=len(material.table.class_names),
-        image_size=network.image_size,
-        preprocessing=network.preprocessing,
-        pooling=options.pooling,
-        multi_label=material.table.multi_label,
-        seed=options.seed,
-    )
+    config = options.fit_config(candidate)
+    keras.utils.set_random_seed(config.seed)
+    network = find_network(config, backbone=None, preprocessing="identity")
+    return build(network, material.table, config)
 
 
 def _measure_speed(classifier: keras.Model, material: Material) -> Speed:
