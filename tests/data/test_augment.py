@@ -18,7 +18,7 @@ RANDOM_COLOURS = ("medium", "strong")
 def test_options_and_table_are_the_same_set():
     for name in AUGMENTATIONS:
         assert FitConfig("photos", augment=name).augment == name
-    with pytest.raises(ConfigError, match="must be one of none, light, medium, strong,"):
+    with pytest.raises(ConfigError, match="must be one of auto, none, light, medium, strong,"):
         FitConfig("photos", augment="heavy")
     with pytest.raises(ConfigError, match="Did you mean 'dihedral'"):
         find_augmentation("dihedrl")
@@ -89,6 +89,7 @@ def test_light_mirrors_about_half_and_never_upside_down():
         ("mirrors", True, 4),
         ("dihedral", True, 8),
         ("dihedral", False, 4),
+        ("tilt", True, 1),
     ],
 )
 def test_symmetric_views_are_what_the_policy_draws(policy, square, count):
