@@ -155,7 +155,7 @@ class FitConfig(TrainingOptions):
         if self.tta and self.augment in UNMIRRORED:
             raise ConfigError(
                 f"`tta` is the mean over the mirror images of `augment`; augment={self.augment!r} "
-                "has none. Leave out one of the two."
+                "has none. Leave out `tta`, or give another `augment`."
             )
         if isinstance(self.views, int) and self.mix != "none":
             raise ConfigError(

@@ -115,7 +115,7 @@ def find_orientation(
         features[chosen],
         extract(upside_down),
         extract(quarter),
-        table.labels[rows[chosen]],
+        table.labels[rows[chosen]].astype(np.int64),
         seed=seed,
     )
 

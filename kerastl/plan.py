@@ -211,7 +211,9 @@ def _settings_of_domain(config: FitConfig, network: Network) -> dict[str, Settin
         settings[name] = Setting(value, choice.words if value == choice.value else given)
     height, width = network.image_size
     if config.image_size is not None:
-        source = f"given; {row.name} has {row.size_factor.value:g} times the backbone's own"
+        factor = row.size_factor.value
+        times = "" if factor == 1 else f"{factor:g} times "
+        source = f"given; {row.name} has {times}the backbone's own"
     elif network.weights == OWN:
         source = "that of your own backbone"
     else:
