@@ -243,6 +243,24 @@ def fit_words(config: FitConfig, *, also: Collection[str] = (), **changes: Any) 
     return typed_words(config, FitConfig, also=also, **changes)
 
 
+def is_at_default(config: FitConfig, name: str) -> bool:
+    """Tell whether an option has the value that it would have if nobody had given it.
+
+    Args:
+        config: All options.
+        name: Of one.
+
+    Example:
+        >>> config = FitConfig("tiles", domain="satellite", resize_mode="pad")
+        >>> [is_at_default(config, name) for name in ("domain", "augment", "resize_mode")]
+        [False, True, False]
+    """
+    value = getattr(config, name)
+    if name in USUAL:
+        return value == settled_value(name, config.domain)
+    return value == next(one.default for one in dataclasses.fields(FitConfig) if one.name == name)
+
+
 def _default_of(name: str) -> tuple[Any, ...]:
     """Return None for an option that is the recipe's when not given."""
     default = next(one.default for one in dataclasses.fields(FitConfig) if one.name == name)
