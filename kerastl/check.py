@@ -13,6 +13,7 @@ from cyclopts import App, Group, Parameter
 from kerastl import terminal
 from kerastl.config import choices_of_options
 from kerastl.data_options import DataOptions, data_words
+from kerastl.domains import AUTO
 from kerastl.errors import ConfigError, DataError, did_you_mean
 from kerastl.run_folder import CHECK, choose_run_folder, default_folder, new_run_folder, publish
 
@@ -122,7 +123,7 @@ def check_policy(name: str | None) -> None:
     Raises:
         ConfigError: There is no such policy.
     """
-    policies = choices_of_options()["augment"]
+    policies = [name for name in choices_of_options()["augment"] if name != AUTO]
     if name is not None and name not in policies:
         raise ConfigError(
             f"`show_augmentation` must be one of {', '.join(policies)}; received "

@@ -15,11 +15,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from cyclopts import Parameter
 
 from kerastl.data_options import typed_words
+from kerastl.domains import AUTO, USUAL, settled_value
 from kerastl.errors import ConfigError, did_you_mean
 from kerastl.option_values import (
     DATA,
     MODEL,
     OUTPUT,
+    UNMIRRORED,
     WHOLE,
     one_token,
     parse_image_size,
@@ -65,6 +67,13 @@ class FitConfig(TrainingOptions):
     """Part of the images that may be unreadable; they are left out and named in
     quarantine.csv. With more, the run stops."""
 
+    domain: Annotated[
+        Literal["photo", "dihedral-gray", "satellite", "document"] | None, Parameter(group=MODEL)
+    ] = None
+    """What kind of pictures these are: photo, dihedral-gray (grey and without an up: cells,
+    microscopes, EL, some X-rays), satellite or document. It settles augment, colour, batch_norm,
+    image_size and resize_mode, as far as they are not given; --print-recipe shows how, and why."""
+
     backbone: Annotated[str, Parameter(group=MODEL)] = "EfficientNetLite0"
     """Network to transfer from: EfficientNetLite0 (its ImageNet weights are installed with
     kerastl) or any architecture of keras.applications, such as ResNet50."""
@@ -75,11 +84,19 @@ class FitConfig(TrainingOptions):
     image_size: Annotated[
         tuple[int, int] | None, Parameter(group=MODEL), one_token(parse_image_size, "SIZE")
     ] = None
-    """Size that images are brought to, one number or HEIGHTxWIDTH. Default: the backbone's own."""
+    """Size that images are brought to, one number or HEIGHTxWIDTH. Default: the domain's, or the
+    backbone's own."""
 
-    resize_mode: Annotated[Literal["stretch", "crop", "pad"], Parameter(group=MODEL)] = "stretch"
+    resize_mode: Annotated[Literal["auto", "stretch", "crop", "pad"], Parameter(group=MODEL)] = (
+        "auto"
+    )
     """How an image of another shape is fitted: all of it stretched, its middle, or all of it
-    with a grey border."""
+    with a grey border. auto: the domain's, or stretch."""
+
+    colour: Annotated[Literal["auto", "keep", "grey"], Parameter(group=MODEL)] = "auto"
+    """grey: the first step of the model, of every export too, takes the luminance of each pixel,
+    so that a tint or noise of colour has no influence; what is grey is answered the same. keep:
+    pixels as they are. auto: the domain's, or keep."""
 
     pooling: Annotated[Literal["avg", "max", "stages"], Parameter(group=MODEL)] = "avg"
     """How feature maps become one vector: the mean or the largest value of the last ones, or
@@ -121,6 +138,9 @@ class FitConfig(TrainingOptions):
         object.__setattr__(self, "unfreeze_blocks", parse_unfreeze_blocks(self.unfreeze_blocks))
         object.__setattr__(self, "tune", parse_tune(self.tune))
         object.__setattr__(self, "views", parse_views(self.views))
+        for name in USUAL:
+            if getattr(self, name) == AUTO:
+                object.__setattr__(self, name, settled_value(name, self.domain))
         for name, choices in choices_of_options().items():
             if getattr(self, name) not in (*choices, *_default_of(name)):
                 received = getattr(self, name)
@@ -132,10 +152,10 @@ class FitConfig(TrainingOptions):
             raise ConfigError(
                 "`feature_cache` must be a folder, auto or none; received an empty name."
             )
-        if self.tta and self.augment == "none":
+        if self.tta and self.augment in UNMIRRORED:
             raise ConfigError(
-                "`tta` is the mean over the mirror images of `augment`; augment='none' has none. "
-                "Leave out one of the two."
+                f"`tta` is the mean over the mirror images of `augment`; augment={self.augment!r} "
+                "has none. Leave out `tta`, or give another `augment`."
             )
         if isinstance(self.views, int) and self.mix != "none":
             raise ConfigError(
@@ -211,8 +231,34 @@ def fit_words(config: FitConfig, *, also: Collection[str] = (), **changes: Any) 
     Example:
         >>> fit_words(FitConfig("my photos", image_size=96, export=True, seed=3), seed=None)
         "'my photos' --image-size 96x96 --export"
+        >>> fit_words(FitConfig("tiles", domain="satellite", augment="light"))
+        'tiles --augment light --domain satellite'
     """
+    domain = changes.get("domain", config.domain)
+    for name in USUAL:
+        # It need not be typed: "auto" would become the same.
+        same = changes.get(name, getattr(config, name)) == settled_value(name, domain)
+        if same and name not in also:
+            changes[name] = None
     return typed_words(config, FitConfig, also=also, **changes)
+
+
+def is_at_default(config: FitConfig, name: str) -> bool:
+    """Tell whether an option has the value that it would have if nobody had given it.
+
+    Args:
+        config: All options.
+        name: Of one.
+
+    Example:
+        >>> config = FitConfig("tiles", domain="satellite", resize_mode="pad")
+        >>> [is_at_default(config, name) for name in ("domain", "augment", "resize_mode")]
+        [False, True, False]
+    """
+    value = getattr(config, name)
+    if name in USUAL:
+        return value == settled_value(name, config.domain)
+    return value == next(one.default for one in dataclasses.fields(FitConfig) if one.name == name)
 
 
 def _default_of(name: str) -> tuple[Any, ...]:

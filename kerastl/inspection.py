@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from kerastl.data.pixels import load_pixels
 from kerastl.data.scan import ImageFacts, scan_images
 from kerastl.data.sources import ImageTable, subset
 from kerastl.data_options import DataOptions, data_words
+from kerastl.domain_suggestion import find_orientation, suggested_domain
 from kerastl.errors import DataError
 from kerastl.features.extract import extract_features
 from kerastl.features.neighbours import Neighbours, nearest_neighbours
+from kerastl.features.orientation import Orientation
 from kerastl.models.classifier import build_classifier
 from kerastl.models.network import build_network
 from kerastl.plan import read_table, split_table
@@ -87,9 +90,9 @@ def inspect_data(
     started = time.monotonic()
     table = table or read_table(options)
     facts = scan_images(table)
-    neighbours = None
+    neighbours, orientation = None, None
     if features and facts.readable.any():
-        neighbours = find_neighbours(table, readable=facts.readable, directory=directory)
+        neighbours, orientation = ask_network(table, facts, directory=directory, seed=options.seed)
     splits, refusal = divide(table, options, readable=facts.readable)
     audit = audit_images(
         table,
@@ -100,8 +103,9 @@ def inspect_data(
         keep_together=keep_together,
         seed=options.seed,
     )
-    if refusal is not None:
-        audit = replace(audit, findings=(refusal, *audit.findings))
+    domain = suggested_domain(table, facts, orientation=orientation, data=data_words(options))
+    refused = () if refusal is None else (refusal,)
+    audit = replace(audit, findings=(*refused, *audit.findings, *domain))
     return Inspection(
         options=options,
         audit=audit,
@@ -143,18 +147,20 @@ def divide(
     return splits, None
 
 
-def find_neighbours(
-    table: ImageTable, *, readable: NDArray[np.bool_], directory: Path | None
-) -> Neighbours:
-    """Return the images that a frozen network finds most alike.
+def ask_network(
+    table: ImageTable, facts: ImageFacts, *, directory: Path | None, seed: int
+) -> tuple[Neighbours, Orientation | None]:
+    """Return the images that a frozen network finds most alike, and whether they have an up.
 
     Args:
         table: All images.
-        readable: bool of shape (n,): which of them to look at.
+        facts: Of the same rows; only images that can be read are looked at.
         directory: Where pixels go that do not fit into memory.
+        seed: Of the images whose way up is asked about.
 
     Returns:
-        Neighbours of all rows; the others are nobody's neighbour.
+        Neighbours of all rows, the others are nobody's neighbour; and what
+        `kerastl.domain_suggestion.find_orientation` says.
 
     Raises:
         DataError: A file has become unreadable meanwhile.
@@ -168,12 +174,20 @@ def find_neighbours(
         preprocessing=network.preprocessing,
     )
     pixels = load_pixels(
-        subset(table, readable),
+        subset(table, facts.readable),
         image_size=network.image_size,
         unreadable_fraction=0.0,
         directory=directory,
     )
     seen = extract_features(classifier, pixels.images)
+    orientation = find_orientation(
+        table,
+        facts,
+        pixels.images,
+        seen,
+        extract=functools.partial(extract_features, classifier),
+        seed=seed,
+    )
     features = np.zeros((len(table.ids), seen.shape[1]), np.float32)
-    features[readable] = seen
-    return nearest_neighbours(features, allowed=readable)
+    features[facts.readable] = seen
+    return nearest_neighbours(features, allowed=facts.readable), orientation

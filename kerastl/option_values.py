@@ -16,6 +16,9 @@ MODEL = Group("Model", sort_key=2)
 TRAINING = Group("Training", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
 
+# Policies of `augment` that mirror nothing.
+UNMIRRORED = ("none", "tilt")
+
 # What `tune` calls parts of a network by.
 THIRDS = ("first", "middle", "last")
 

@@ -37,9 +37,9 @@ from kerastl.evaluation.unknown import known_kind_words
 from kerastl.findings import show_findings
 from kerastl.label_review import decided_note
 from kerastl.record import Record
+from kerastl.training.augmentation_advice import augmentation_warning
 from kerastl.training.decision import FINE_TUNED, GROUP_BALANCED, PROBE
 from kerastl.training.group_balance import GroupBalance
-from kerastl.training.recipes import augmentation_warning
 
 
 def report_of(

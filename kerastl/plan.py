@@ -17,11 +17,13 @@ from kerastl.data.sources import ImageTable, load_table
 from kerastl.data.splits import split_rows
 from kerastl.data_options import DataOptions
 from kerastl.deadline import NEVER, Deadline
+from kerastl.domains import DOMAINS, USUAL
 from kerastl.errors import ConfigError
+from kerastl.models.backbones import find_backbone
 from kerastl.models.classifier import STAGES, build_classifier
-from kerastl.models.network import Network, build_network
+from kerastl.models.network import OWN, Network, build_network
 from kerastl.training.phase import Phase
-from kerastl.training.recipes import Job, Recipe, find_recipe
+from kerastl.training.recipes import Job, Recipe, Setting, find_recipe
 from kerastl.training_options import TrainingOptions
 
 logger = logging.getLogger(__name__)
@@ -140,10 +142,13 @@ def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessi
         backbone: The user's own model, or None.
         preprocessing: What the user's own model expects.
     """
+    size = config.image_size
+    if size is None and config.domain is not None and backbone is None:
+        size = DOMAINS[config.domain].image_size(find_backbone(config.backbone).native_size)
     return build_network(
         config.backbone,
         weights=config.weights,
-        image_size=config.image_size,
+        image_size=size,
         unfreeze_blocks=config.unfreeze_blocks,
         tune=config.tune,
         own=backbone,
@@ -152,9 +157,7 @@ def find_network(config: FitConfig, *, backbone: keras.Model | None, preprocessi
     )
 
 
-def find_settings(
-    config: TrainingOptions, network: Network, *, num_train: int
-) -> tuple[Recipe, Network]:
+def find_settings(config: FitConfig, network: Network, *, num_train: int) -> tuple[Recipe, Network]:
     """Return every number of the training: the recipe's, and what the user gave in their place.
 
     Args:
@@ -178,6 +181,7 @@ def find_settings(
         num_blocks=network.num_blocks,
         unfreeze_blocks=blocks,
         given=dict(vars(config)),
+        domain=config.domain,
     )
     recipe = find_recipe(config.recipe, job)
     if not recipe.value("fine_tune_epochs") and (config.fine_tune_epochs or blocks):
@@ -189,10 +193,32 @@ def find_settings(
     given["unfreeze_blocks"] = blocks
     if given["fine_tune_epochs"] == 0:
         given["unfreeze_blocks"] = 0
-    recipe = recipe.with_given(given)
+    recipe = recipe.with_given(given).beginning_with(_settings_of_domain(config, network))
     if config.tune is not None and recipe.value("fine_tune_epochs"):
         return recipe.tuning(config.tune, tuning.tuned_words), tuning
     return recipe, network.unfrozen(recipe.value("unfreeze_blocks"))
+
+
+def _settings_of_domain(config: FitConfig, network: Network) -> dict[str, Setting]:
+    """Return what the kind of pictures settles besides the recipe's numbers, and what wins."""
+    if config.domain is None:
+        return {}
+    row = DOMAINS[config.domain]
+    settings = {"domain": Setting(row.name, f"given: {row.pictures}")}
+    for name in USUAL:
+        value, choice = getattr(config, name), getattr(row, name)
+        given = f"given; {row.name} has {choice.value}"
+        settings[name] = Setting(value, choice.words if value == choice.value else given)
+    height, width = network.image_size
+    if config.image_size is not None:
+        factor = row.size_factor.value
+        times = "" if factor == 1 else f"{factor:g} times "
+        source = f"given; {row.name} has {times}the backbone's own"
+    elif network.weights == OWN:
+        source = "that of your own backbone"
+    else:
+        source = row.size_factor.words
+    return {**settings, "image_size": Setting(f"{height}x{width}", source)}
 
 
 def planned_recipe(config: FitConfig) -> Recipe:
@@ -274,6 +300,7 @@ def build(network: Network, table: ImageTable, config: FitConfig) -> keras.Model
         num_classes=len(table.class_names),
         image_size=network.image_size,
         preprocessing=network.preprocessing,
+        colour=config.colour,
         pooling=config.pooling,
         hidden_units=config.hidden_units,
         dropout=config.dropout,

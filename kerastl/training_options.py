@@ -162,13 +162,14 @@ class TrainingOptions(DataOptions):
     history.csv is always written."""
 
     augment: Annotated[
-        Literal["none", "light", "medium", "strong", "mirrors", "dihedral"],
+        Literal["auto", "none", "light", "medium", "strong", "mirrors", "dihedral", "tilt"],
         Parameter(group=TRAINING),
-    ] = "light"
+    ] = "auto"
     """How training images are varied: light (mirrored, slightly cropped), medium and strong
     (RandAugment on top, for photographs), mirrors (pictures without an up: mirrored both ways,
-    small shifts), dihedral (turned by 90° as well), none. The probe is fitted on the mirror
-    images too."""
+    small shifts), dihedral (turned by 90° as well), tilt (small turns, shears and shifts, never
+    mirrored: for writing), none. The probe is fitted on the mirror images too. auto: the domain's,
+    or light."""
 
     views: Annotated[
         int | Literal["auto", "live"],

@@ -35,13 +35,13 @@ from kerastl.prepared import Prepared, prepare
 from kerastl.record import Record
 from kerastl.run_folder import REPORT, choose_run_folder, new_run_folder, publish
 from kerastl.summary import summary_lines
+from kerastl.training.augmentation_advice import augmentation_warning
 from kerastl.training.checkpoint import CheckpointFile
 from kerastl.training.decision import PROBE
 from kerastl.training.experiment import Experiment, probe_then_fine_tune
 from kerastl.training.loggers import find_loggers, require_logger
 from kerastl.training.novelty_fit import KnownKind, learn_known_kind
 from kerastl.training.phase import Phase
-from kerastl.training.recipes import augmentation_warning
 from kerastl.training.saver import as_interrupted
 
 logger = logging.getLogger(__name__)

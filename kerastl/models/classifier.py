@@ -11,8 +11,10 @@ from typing import Any
 
 import keras
 
+from kerastl.domains import GREY, KEEP
 from kerastl.errors import ConfigError
 from kerastl.models.backbones import preprocess
+from kerastl.models.luminance import luminance
 
 PREPROCESSING = "preprocessing"
 POOLING = "pooling"
@@ -55,6 +57,7 @@ def build_classifier(
     num_classes: int,
     image_size: tuple[int, int],
     preprocessing: str,
+    colour: str = KEEP,
     pooling: str = "avg",
     hidden_units: int = 0,
     dropout: float = 0.0,
@@ -72,6 +75,8 @@ def build_classifier(
         image_size: (height, width) in pixels of the images.
         preprocessing: What the backbone expects, see `kerastl.models.backbones.preprocess`;
             "identity" where it takes pixels 0..255 itself.
+        colour: "keep", or "grey" for the luminance of each pixel in its place, see
+            `kerastl.models.luminance`.
         pooling: "avg", "max" or "stages"; the last needs a backbone that gives a vector, see
             `kerastl.models.stage_features`.
         hidden_units: Width of a hidden ReLU layer in the head, 0 for none.
@@ -99,7 +104,8 @@ def build_classifier(
     pixels = keras.Input((*image_size, 3), name="pixels", dtype="float32")
     _check_backbone(backbone, image_size)
     backbone.trainable = False
-    features = backbone(_preprocessing_model(image_size, preprocessing)(pixels), training=False)
+    prepare = _preprocessing_model(image_size, preprocessing, colour=colour)
+    features = backbone(prepare(pixels), training=False)
     x = _pooling_layer(pooling, len(features.shape))(features)
     for layer in _head_layers(
         num_classes=num_classes,
@@ -156,10 +162,12 @@ def _head_layers(
     return layers
 
 
-def _preprocessing_model(image_size: tuple[int, int], mode: str) -> keras.Model:
+def _preprocessing_model(image_size: tuple[int, int], mode: str, *, colour: str) -> keras.Model:
     """Return the preprocessing as a model of its own, so that it can be found again."""
+    if colour not in (KEEP, GREY):
+        raise ConfigError(f"`colour` must be 'keep' or 'grey'; received colour={colour!r}.")
     raw = keras.Input((*image_size, 3), name="raw_pixels", dtype="float32")
-    prepared = preprocess(raw, mode)
+    prepared = preprocess(luminance(raw) if colour == GREY else raw, mode)
     if prepared is raw:
         prepared = keras.layers.Identity(name="unchanged")(raw)
     return keras.Model(raw, prepared, name=PREPROCESSING)

@@ -16,6 +16,9 @@ from kerastl.models.known_size import with_known_size
 from kerastl.models.stage_features import with_stage_features
 from kerastl.models.tuned_blocks import TunedBlocks, named_blocks, top_blocks
 
+# Where the weights of a user's own model come from.
+OWN = "own"
+
 
 @dataclass(frozen=True)
 class Network:
@@ -132,7 +135,7 @@ def build_network(
         max_tensors = row.border_tensors
     else:
         size = image_size or _size_of(own)
-        backbone, name, weights = with_known_size(own, size), own.name, "own"
+        backbone, name, weights = with_known_size(own, size), own.name, OWN
         preprocessing, pattern, max_tensors = own_preprocessing, None, 1
     found = borders(backbone, pattern, max_tensors=max_tensors)
     if stage_features:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kerastl.domains import DOMAINS
 from kerastl.errors import ConfigError, did_you_mean
 from kerastl.models.batch_norm import FROZEN_NORM, ONLY_NORM
 from kerastl.models.network import upper_half
@@ -52,6 +53,7 @@ class Job:
         unfreeze_blocks: Blocks that are trained, if somebody says.
         given: What somebody says besides, by the name of the option; None where nothing is said.
             What a recipe makes of a number follows the given one.
+        domain: What kind of pictures, a key of `kerastl.domains.DOMAINS`; None where nobody says.
     """
 
     num_train: int
@@ -59,6 +61,7 @@ class Job:
     num_blocks: int
     unfreeze_blocks: int | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    domain: str | None = None
 
     def value(self, name: str, own: Any) -> Any:
         """Return what is given for an option, else a recipe's own value.
@@ -123,6 +126,14 @@ class Recipe:
         }
         return Recipe(self.name, self.purpose, {**self.settings, **own})
 
+    def beginning_with(self, settings: Mapping[str, Setting]) -> Recipe:
+        """Return the recipe with other settings before its own.
+
+        Args:
+            settings: By the name of the option.
+        """
+        return Recipe(self.name, self.purpose, {**settings, **self.settings})
+
     def tuning(self, tune: str, words: str) -> Recipe:
         """Return the recipe with other blocks in place of so many from the top.
 
@@ -163,7 +174,7 @@ def find_recipe(name: str, job: Job) -> Recipe:
         )
     purpose, settings_of = RECIPES[name]
     changed = {key: Setting(*pair) for key, pair in settings_of(job).items()}
-    return Recipe(name, purpose, {**_base(job), **changed})
+    return Recipe(name, purpose, {**_base(job), **_of_domain(job), **changed})
 
 
 def default_learning_rate(*, num_parameters: int) -> float:
@@ -231,6 +242,14 @@ def _base(job: Job) -> dict[str, Setting]:
         "soup": Setting(1, "one check alone"),
         "interpolate": Setting(True, "WiSE-FT (Wortsman et al. 2022, arXiv:2109.01903)"),
     }
+
+
+def _of_domain(job: Job) -> dict[str, Setting]:
+    """Return what the kind of pictures says of training."""
+    if job.domain is None:
+        return {}
+    choice = DOMAINS[job.domain].batch_norm
+    return {"batch_norm": Setting(choice.value, choice.words)}
 
 
 def _epochs_for(steps: int, *, num_train: int, batch_size: int) -> int:
@@ -370,29 +389,3 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     return lines + [
         f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}" for name, value, source in rows
     ]
-
-
-def augmentation_warning(augment: str, *, num_train: int) -> str:
-    """Return in a sentence why a policy is too strong for so few images; "" where it is not.
-
-    On the solar cells (P1, 1,706 training images, 96 px, 4 epochs, seeds 0 and 1) the validation
-    log-loss is 0.354 and 0.376 with `light`, 0.405 and 0.418 with `strong`, whose fine-tuning then
-    loses to the probe both times; test AUROC 0.905 and 0.906 against 0.871 and 0.855 (2026-11).
-    Cells are no photographs, for which the policy was made; there the gap may be smaller.
-
-    Args:
-        augment: Name of a policy, see `kerastl.data.augment`.
-        num_train: Training images.
-
-    Example:
-        >>> print(augmentation_warning("strong", num_train=1_700).partition(";")[0])
-        Augmentation strong is for long training on 20,000 images or more
-        >>> augmentation_warning("strong", num_train=50_000)
-        ''
-    """
-    if augment != "strong" or num_train >= SMALL_DATA_IMAGES:
-        return ""
-    return (
-        f"Augmentation strong is for long training on {SMALL_DATA_IMAGES:,} images or more; of "
-        f"{num_train:,} it may teach less than it disturbs. Compare with --augment light."
-    )

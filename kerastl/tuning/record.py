@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from kerastl.config import FitConfig, fit_words
+from kerastl.config import FitConfig, fit_words, is_at_default
 from kerastl.config_file import config_to_mapping
 from kerastl.data.wording import counted
 from kerastl.evaluation.figures import save_figure
@@ -115,7 +115,7 @@ def recipe_options(found: Found) -> dict[str, Any]:
     given = {
         option.name
         for option in fields(FitConfig)
-        if option.name in found.given or getattr(config, option.name) != option.default
+        if option.name in found.given or not is_at_default(config, option.name)
     }
     mapping = config_to_mapping(replace(config, **found.best.values))
     return {

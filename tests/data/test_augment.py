@@ -18,7 +18,7 @@ RANDOM_COLOURS = ("medium", "strong")
 def test_options_and_table_are_the_same_set():
     for name in AUGMENTATIONS:
         assert FitConfig("photos", augment=name).augment == name
-    with pytest.raises(ConfigError, match="must be one of none, light, medium, strong,"):
+    with pytest.raises(ConfigError, match="must be one of auto, none, light, medium, strong,"):
         FitConfig("photos", augment="heavy")
     with pytest.raises(ConfigError, match="Did you mean 'dihedral'"):
         find_augmentation("dihedrl")
@@ -89,6 +89,7 @@ def test_light_mirrors_about_half_and_never_upside_down():
         ("mirrors", True, 4),
         ("dihedral", True, 8),
         ("dihedral", False, 4),
+        ("tilt", True, 1),
     ],
 )
 def test_symmetric_views_are_what_the_policy_draws(policy, square, count):
@@ -132,3 +133,12 @@ def test_two_runs_are_the_same_and_two_epochs_are_not(name, mix):
         pairs = [(picture_of(run[0], row), picture_of(run[1], row)) for row in range(40)]
         same = [np.allclose(a[0], b[0]) for a, b in pairs if a and b]
         assert np.mean(same) < 0.5
+
+
+def test_tilt_mirrors_nothing_and_moves_little():
+    ramp = np.zeros((32, 32, 3), np.float32)
+    ramp[:16, :16], ramp[:16, 16:], ramp[16:, :16], ramp[16:, 16:] = 0, 80, 160, 240
+    varied = AUGMENTATIONS["tilt"](tf.constant(np.stack([ramp] * 64)), SEED).numpy()
+    assert np.abs(varied - ramp).mean(axis=(1, 2, 3)).max() < 15
+    corners = varied[:, [4, 4, -5, -5], [4, -5, 4, -5], 0]
+    np.testing.assert_allclose(corners, np.broadcast_to([0, 80, 160, 240], corners.shape), atol=1)

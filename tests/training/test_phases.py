@@ -11,15 +11,12 @@ from kerastl.features.probe import fit_probe, log_loss_nats, probe_probabilities
 from kerastl.models.blocks import borders
 from kerastl.models.classifier import build_classifier, parts_of
 from kerastl.training.adjustment import adjust_bias, adjusted_probabilities
+from kerastl.training.augmentation_advice import augmentation_warning
 from kerastl.training.experiment import probe_then_fine_tune
 from kerastl.training.head import assign_probe, fit_head
 from kerastl.training.phase import Phase
 from kerastl.training.phases import fine_tune
-from kerastl.training.recipes import (
-    SMALL_DATA_IMAGES,
-    augmentation_warning,
-    default_learning_rate,
-)
+from kerastl.training.recipes import SMALL_DATA_IMAGES, default_learning_rate
 from kerastl.training.schedules import warmup_steps
 from kerastl.training.targets import one_hot
 
