@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "measure finished models on other images, or compare them",
     "explain": "show where in images the evidence is, and what the layers see",
     "predict": "label images with a run folder or a SavedModel",
+    "search": "find images that are alike, copies, and what is unlike all others",
     "benchmark": "measure how fast this machine is, stage by stage",
     "export": "write the model of a run folder for others to use, proven to answer alike",
     "serve": "answer over the network, as TF Serving does, and on a page",

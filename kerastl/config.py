@@ -81,9 +81,10 @@ class FitConfig(TrainingOptions):
     """How an image of another shape is fitted: all of it stretched, its middle, or all of it
     with a grey border."""
 
-    pooling: Annotated[Literal["avg", "max", "stages"], Parameter(group=MODEL)] = "avg"
-    """How feature maps become one vector: the mean or the largest value of the last ones, or
-    stages: also mean and deviation of lower ones, which see textures and small faults."""
+    pooling: Annotated[Literal["avg", "max", "gem", "stages"], Parameter(group=MODEL)] = "avg"
+    """How feature maps become one vector: the mean or the largest value of the last ones, gem
+    (the cubic mean, between these two), or stages: also mean and deviation of lower ones, which
+    see textures and small faults."""
 
     tta: Annotated[bool, Parameter(group=MODEL)] = False
     """Test-time augmentation: every answer is the mean over the mirror images of `augment` (2 with
