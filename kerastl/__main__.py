@@ -20,6 +20,7 @@ VERBS = {
     "explain": "show where in images the evidence is, and what the layers see",
     "predict": "label images with a run folder or a SavedModel",
     "zeroshot": "label images by words alone, without training (CLIP, SigLIP)",
+    "search": "find images that are alike, copies, and what is unlike all others",
     "benchmark": "measure how fast this machine is, stage by stage",
     "export": "write the model of a run folder for others to use, proven to answer alike",
     "serve": "answer over the network, as TF Serving does, and on a page",

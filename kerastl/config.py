@@ -98,9 +98,10 @@ class FitConfig(TrainingOptions):
     so that a tint or noise of colour has no influence; what is grey is answered the same. keep:
     pixels as they are. auto: the domain's, or keep."""
 
-    pooling: Annotated[Literal["avg", "max", "stages"], Parameter(group=MODEL)] = "avg"
-    """How feature maps become one vector: the mean or the largest value of the last ones, or
-    stages: also mean and deviation of lower ones, which see textures and small faults."""
+    pooling: Annotated[Literal["avg", "max", "gem", "stages"], Parameter(group=MODEL)] = "avg"
+    """How feature maps become one vector: the mean or the largest value of the last ones, gem
+    (the cubic mean, between these two), or stages: also mean and deviation of lower ones, which
+    see textures and small faults."""
 
     tta: Annotated[bool, Parameter(group=MODEL)] = False
     """Test-time augmentation: every answer is the mean over the mirror images of `augment` (2 with

@@ -17,12 +17,13 @@ _listener: ContextVar[Listener | None] = ContextVar("kerastl_progress_listener",
 
 
 @contextmanager
-def listen(listener: Listener) -> Iterator[None]:
+def listen(listener: Listener | None) -> Iterator[None]:
     """Send all progress that is reported inside the `with` block to `listener`.
 
     Args:
         listener: Called with (description, total); gives a context manager whose
-            value is called with the number of steps done since the last call.
+            value is called with the number of steps done since the last call. None for nobody:
+            of work that is a step of other work.
     """
     token = _listener.set(listener)
     try:

@@ -84,13 +84,66 @@ def nearest_rows(
         similar = units[queries] @ candidates
         own = place_of[queries]
         similar[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
-        places = np.sort(np.argpartition(-similar, kept - 1, axis=1)[:, :kept], axis=1)
-        values = np.take_along_axis(similar, places, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        places = np.take_along_axis(places, order, axis=1)
-        values = np.take_along_axis(values, order, axis=1)
+        places, values = _largest(similar, kept)
         itself = np.isneginf(values)
         part = slice(start, start + len(queries))
         rows[part, :kept] = np.where(itself, -1, allowed_rows[places])
         cosines[part, :kept] = np.where(itself, -1, np.clip(values, -1, 1))
     return Neighbours(rows, cosines)
+
+
+def nearest_to(
+    queries: NDArray[np.float32],
+    units: NDArray[np.float32],
+    *,
+    num_neighbours: int,
+    candidates: NDArray[np.int64] | None = None,
+) -> Neighbours:
+    """Return which candidates have the largest cosine to vectors from outside.
+
+    The rows are read once for some queries together, and never copied: they may be mapped from a
+    file that is larger than memory. Equal cosines: as `nearest_rows`.
+
+    Args:
+        queries: float32 of shape (q, length), from `unit_rows`.
+        units: float32 of shape (n, length), from `unit_rows`.
+        num_neighbours: k, 1 or more.
+        candidates: int64 of shape (m,): the row of `units` that each candidate has; one row may be
+            that of several candidates, or of none. All rows, each once, when not given.
+
+    Returns:
+        Numbers of candidates, and cosines, of shape (q, k).
+
+    Example:
+        >>> units = unit_rows([[1, 0], [1, 0.1], [0, 1]])
+        >>> nearest_to(unit_rows([[0, 2]]), units, num_neighbours=2).rows.tolist()
+        [[2, 1]]
+        >>> candidates = np.array([0, 2, 2])
+        >>> nearest_to(unit_rows([[0, 2]]), units, num_neighbours=2, candidates=candidates).rows
+        array([[1, 2]])
+    """
+    count = len(units) if candidates is None else len(candidates)
+    shape = (len(queries), num_neighbours)
+    rows, cosines = np.full(shape, -1, np.int64), np.full(shape, -1, np.float32)
+    kept = min(num_neighbours, count)
+    if not kept:
+        return Neighbours(rows, cosines)
+    queries_at_once = max(1, _LARGEST_NUM_SIMILARITIES // max(len(units), count))
+    for start in range(0, len(queries), queries_at_once):
+        part = slice(start, start + queries_at_once)
+        similar = queries[part] @ units.T
+        if candidates is not None:
+            similar = similar[:, candidates]
+        rows[part, :kept], values = _largest(similar, kept)
+        cosines[part, :kept] = np.clip(values, -1, 1)
+    return Neighbours(rows, cosines)
+
+
+def _largest(
+    similar: NDArray[np.float32], kept: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the columns of the largest numbers of each row, and these, largest first."""
+    places = np.sort(np.argpartition(-similar, kept - 1, axis=1)[:, :kept], axis=1)
+    values = np.take_along_axis(similar, places, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -115,19 +115,38 @@ def fit_novelty(
     novelty = Novelty(
         unit_rows(known).astype(np.float16), num_neighbours, math.inf, len(validation)
     )
-    threshold = _rank_statistic(novelty.scores(validation))
+    threshold = rank_statistic(novelty.scores(validation))
     return Novelty(novelty.known, num_neighbours, threshold, len(validation))
 
 
-def _rank_statistic(scores: NDArray[np.float32]) -> float:
-    """Return the score that another one of the same kind exceeds in at most 5 % of cases."""
-    rank = _rank(len(scores))
+def rank_statistic(
+    scores: NDArray[np.floating[Any]], *, exceeded_by: float = FALSE_ALARMS
+) -> float:
+    """Return the score that another one of the same kind exceeds as rarely as stated.
+
+    On average over draws of the scores, if all are exchangeable.
+
+    Args:
+        scores: Float of shape (n,).
+        exceeded_by: Part of the cases, above 0 and below 1.
+
+    Returns:
+        One of the scores; infinity where they are too few for any of them.
+
+    Example:
+        >>> rank_statistic(np.arange(19.0)), rank_statistic(np.arange(18.0))
+        (18.0, inf)
+        >>> rank_statistic(np.arange(99.0), exceeded_by=0.1)
+        89.0
+    """
+    rank = _rank(len(scores), exceeded_by)
     return math.inf if rank > len(scores) else float(np.sort(scores)[rank - 1])
 
 
-def _rank(num_validation: int) -> int:
+def _rank(num_validation: int, exceeded_by: float = FALSE_ALARMS) -> int:
     """Return which of the sorted scores is the threshold; more than there are where none is."""
-    return math.ceil((num_validation + 1) * (1 - FALSE_ALARMS))
+    # Rounding must not ask for one more: 100 * (1 - 0.1) is 90.
+    return math.ceil((num_validation + 1) * (1 - exceeded_by) - 1e-9)
 
 
 def likely_false_alarms(num_validation: int, *, confidence: float = 0.95) -> float | None:

@@ -14,6 +14,7 @@ import keras
 from kerastl.domains import GREY, KEEP
 from kerastl.errors import ConfigError
 from kerastl.models.backbones import preprocess
+from kerastl.models.generalized_mean import GEM, generalized_mean
 from kerastl.models.luminance import luminance
 
 PREPROCESSING = "preprocessing"
@@ -77,8 +78,8 @@ def build_classifier(
             "identity" where it takes pixels 0..255 itself.
         colour: "keep", or "grey" for the luminance of each pixel in its place, see
             `kerastl.models.luminance`.
-        pooling: "avg", "max" or "stages"; the last needs a backbone that gives a vector, see
-            `kerastl.models.stage_features`.
+        pooling: "avg", "max", "gem" (see `kerastl.models.generalized_mean`) or "stages"; the last
+            needs a backbone that gives a vector, see `kerastl.models.stage_features`.
         hidden_units: Width of a hidden ReLU layer in the head, 0 for none.
         dropout: Part of the features (and hidden units) dropped in training, 0..1.
         l1: L1 penalty on the kernels of the head.
@@ -106,7 +107,7 @@ def build_classifier(
     backbone.trainable = False
     prepare = _preprocessing_model(image_size, preprocessing, colour=colour)
     features = backbone(prepare(pixels), training=False)
-    x = _pooling_layer(pooling, len(features.shape))(features)
+    x = _pooling_layer(pooling, features.shape)(features)
     for layer in _head_layers(
         num_classes=num_classes,
         hidden_units=hidden_units,
@@ -173,20 +174,24 @@ def _preprocessing_model(image_size: tuple[int, int], mode: str, *, colour: str)
     return keras.Model(raw, prepared, name=PREPROCESSING)
 
 
-def _pooling_layer(pooling: str, rank: int) -> keras.layers.Layer:
+def _pooling_layer(pooling: str, shape: tuple[int | None, ...]) -> keras.layers.Layer:
     """Return the layer from feature maps to a vector."""
-    if rank == 2:
+    if len(shape) == 2:
         return keras.layers.Identity(name=POOLING)
     if pooling == "avg":
         return keras.layers.GlobalAveragePooling2D(name=POOLING)
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name=POOLING)
+    if pooling == GEM:
+        return generalized_mean(shape[1:], name=POOLING)
     if pooling == STAGES:
         raise ConfigError(
             "`pooling` cannot be 'stages' for a backbone that gives feature maps; build it by "
             "kerastl.build_network(..., stage_features=True), whose `backbone` gives one vector."
         )
-    raise ConfigError(f"`pooling` must be 'avg', 'max' or 'stages'; received pooling={pooling!r}.")
+    raise ConfigError(
+        f"`pooling` must be 'avg', 'max', 'gem' or 'stages'; received pooling={pooling!r}."
+    )
 
 
 def _check_backbone(backbone: keras.Model, image_size: tuple[int, int]) -> None:
@@ -228,7 +233,9 @@ def parts_of(model: keras.Model) -> ClassifierParts:
         )
     pooling = names.index(POOLING)
     backbone = next(
-        layer for layer in layers if isinstance(layer, keras.Model) and layer.name != PREPROCESSING
+        layer
+        for layer in layers
+        if isinstance(layer, keras.Model) and layer.name not in (PREPROCESSING, POOLING)
     )
     return ClassifierParts(
         preprocessing=layers[names.index(PREPROCESSING)],

@@ -83,7 +83,7 @@ def test_a_backbone_that_pools_itself():
     [
         (lambda: classifier(small_backbone((32, 32, 3))), "choose the size that it was built for"),
         (lambda: classifier(small_backbone((16, 16, 1))), "must take images of shape"),
-        (lambda: classifier(pooling="mean"), "'avg', 'max' or 'stages'"),
+        (lambda: classifier(pooling="mean"), "'avg', 'max', 'gem' or 'stages'"),
         (lambda: parts_of(small_backbone()), "made by `kerastl.build_classifier`"),
     ],
 )

@@ -1,0 +1,1 @@
+"""An index of images that is asked for what is alike: its files, its making, what it measures."""
