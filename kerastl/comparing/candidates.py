@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kerastl.domains import DOMAINS
 from kerastl.errors import ConfigError
 from kerastl.models.backbones import backbone_names, find_backbone
 from kerastl.option_values import parse_image_size
@@ -58,7 +59,7 @@ class Candidate:
 
 
 def parse_candidates(
-    text: str, *, image_size: tuple[int, int] | None = None
+    text: str, *, image_size: tuple[int, int] | None = None, domain: str | None = None
 ) -> tuple[Candidate, ...]:
     """Return the candidates that a user names, each once, smaller images first.
 
@@ -66,6 +67,7 @@ def parse_candidates(
         text: With commas between them: NAME, NAME@SIZE, NAME=WEIGHTS or NAME@SIZE=WEIGHTS; "small"
             stands for `SMALL`, "all" for every known backbone.
         image_size: (height, width) of those that name none; each backbone's own when not given.
+        domain: What kind of pictures, whose image size it then is; None where nobody says.
 
     Raises:
         ConfigError: A backbone or a size is unknown, or nothing is named.
@@ -78,11 +80,11 @@ def parse_candidates(
     for word in (stripped for part in text.split(",") if (stripped := part.strip())):
         if word in ("small", "all"):
             names = SMALL if word == "small" else backbone_names()
-            found += [_candidate(name, None, IMAGENET, image_size) for name in names]
+            found += [_candidate(name, None, IMAGENET, image_size, domain) for name in names]
             continue
         network, _, weights = word.partition("=")
         name, _, size = network.partition("@")
-        found.append(_candidate(name, size or None, weights or IMAGENET, image_size))
+        found.append(_candidate(name, size or None, weights or IMAGENET, image_size, domain))
     if not found:
         raise ConfigError(
             "`backbones` names none. Type names with commas between them, such as "
@@ -94,7 +96,11 @@ def parse_candidates(
 
 
 def _candidate(
-    name: str, size: str | None, weights: str, image_size: tuple[int, int] | None
+    name: str,
+    size: str | None,
+    weights: str,
+    image_size: tuple[int, int] | None,
+    domain: str | None,
 ) -> Candidate:
     """Return one candidate, its names as the table writes them."""
     try:
@@ -104,4 +110,7 @@ def _candidate(
         raise ConfigError(
             str(error).replace("`backbone`", "`backbones`").replace("backbone=", "backbones=")
         ) from None
-    return Candidate(row.name, wanted or row.native_size, weights.strip())
+    usual = row.native_size
+    if domain in DOMAINS:  # an unknown one is named by the configuration of a fit
+        usual = DOMAINS[domain].image_size(usual)
+    return Candidate(row.name, wanted or usual, weights.strip())
