@@ -111,6 +111,6 @@ def _candidate(
             str(error).replace("`backbone`", "`backbones`").replace("backbone=", "backbones=")
         ) from None
     usual = row.native_size
-    if domain in DOMAINS:  # an unknown one is named by the configuration of a fit
+    if domain is not None and domain in DOMAINS:  # others are named by the configuration of a fit
         usual = DOMAINS[domain].image_size(usual)
     return Candidate(row.name, wanted or usual, weights.strip())

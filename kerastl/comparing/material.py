@@ -59,9 +59,8 @@ def read_material(
     Raises:
         KerasTLError: Too few can be read or divided.
     """
-    pixels = load_pixels(
-        table, image_size=image_size, resize_mode=options.resize_mode, directory=directory
-    )
+    resize_mode = options.fit_config(options.candidates[0]).resize_mode
+    pixels = load_pixels(table, image_size=image_size, resize_mode=resize_mode, directory=directory)
     readable = subset(table, pixels.rows)
     splits = split_table(readable, options)
     rows = np.flatnonzero(splits != "test")
@@ -98,7 +97,7 @@ def at_size(
     pixels = load_pixels(
         material.table,
         image_size=image_size,
-        resize_mode=options.resize_mode,
+        resize_mode=options.fit_config(options.candidates[0]).resize_mode,
         unreadable_fraction=0.0,
         directory=directory,
     )

@@ -32,14 +32,24 @@ class CompareOptions(DataOptions):
     image_size: Annotated[
         tuple[int, int] | None, Parameter(group=_CANDIDATES), one_token(parse_image_size, "SIZE")
     ] = None
-    """Size of those that name none, one number or HEIGHTxWIDTH. Default: each backbone's own."""
+    """Size of those that name none, one number or HEIGHTxWIDTH. Default: the domain's, or each
+    backbone's own."""
 
-    resize_mode: Annotated[Literal["stretch", "crop", "pad"], Parameter(group=_CANDIDATES)] = (
-        "stretch"
-    )
+    domain: Annotated[
+        Literal["photo", "dihedral-gray", "satellite", "document"] | None,
+        Parameter(group=_CANDIDATES),
+    ] = None
+    """What kind of pictures these are, as for kerastl.fit."""
+
+    resize_mode: Annotated[
+        Literal["auto", "stretch", "crop", "pad"], Parameter(group=_CANDIDATES)
+    ] = "auto"
     """How an image of another shape is fitted, as for kerastl.fit."""
 
-    pooling: Annotated[Literal["avg", "max", "stages"], Parameter(group=_CANDIDATES)] = "avg"
+    colour: Annotated[Literal["auto", "keep", "grey"], Parameter(group=_CANDIDATES)] = "auto"
+    """Whether the network sees the luminance alone, as for kerastl.fit."""
+
+    pooling: Annotated[Literal["avg", "max", "gem", "stages"], Parameter(group=_CANDIDATES)] = "avg"
     """How feature maps become one vector, as for kerastl.fit."""
 
     max_latency_ms: Annotated[float | None, Parameter(group=_LIMITS)] = None
@@ -77,7 +87,7 @@ class CompareOptions(DataOptions):
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """What is compared."""
-        return parse_candidates(self.backbones, image_size=self.image_size)
+        return parse_candidates(self.backbones, image_size=self.image_size, domain=self.domain)
 
     def fit_config(self, candidate: Candidate) -> FitConfig:
         """Return a fit with a candidate on the same images, which checks these options too.

@@ -72,3 +72,13 @@ def test_what_is_typed_for_a_fit_and_for_the_same_comparison():
 def test_values_that_cannot_work(values, words):
     with pytest.raises(ConfigError, match=words):
         CompareOptions("photos", **values)
+
+
+def test_a_domain_settles_sizes_and_is_typed_again():
+    options = CompareOptions("pages", backbones="VGG16,VGG19@64", domain="document")
+    assert [one.name for one in options.candidates] == ["VGG19@64", "VGG16@352"]
+    assert options.fit_command(options.candidates[0]) == (
+        "python -m kerastl.fit pages --backbone VGG19 --image-size 64x64 --domain document"
+    )
+    with pytest.raises(ConfigError, match="domain"):
+        CompareOptions("pages", domain="documents")
