@@ -78,7 +78,7 @@ def test_a_domain_settles_sizes_and_is_typed_again():
     options = CompareOptions("pages", backbones="VGG16,VGG19@64", domain="document")
     assert [one.name for one in options.candidates] == ["VGG19@64", "VGG16@352"]
     assert options.fit_command(options.candidates[0]) == (
-        "python -m kerastl.fit pages --backbone VGG19 --image-size 64x64 --domain document"
+        "python -m kerastl.fit pages --domain document --backbone VGG19 --image-size 64x64"
     )
     with pytest.raises(ConfigError, match="domain"):
         CompareOptions("pages", domain="documents")
