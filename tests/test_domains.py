@@ -73,7 +73,7 @@ def test_every_choice_is_a_value_of_its_option_and_has_a_reason(row):
 def test_what_a_row_settles_is_shown_with_its_reason(name):
     row = DOMAINS[name]
     shown = settings_of(domain=name, backbone="MobileNet", weights="none")
-    assert shown["domain"] == (name, f"given: {row.pictures}")
+    assert shown["domain"] == (name, f"given: {row.pictures}. {row.measured}")
     for option in (*USUAL, "batch_norm"):
         choice = getattr(row, option)
         assert shown[option] == (choice.value, f"{choice.reason} ({choice.source})")
