@@ -190,7 +190,7 @@ def test_a_whole_run_names_its_domain(colour_folder, tmp_path):
     kerastl.run(config)
     assert kerastl.read_config(run / "config.yaml") == config
     report = (run / "report.html").read_text(encoding="utf-8")
-    for text in ("--domain dihedral-gray", row.pictures, row.augment.source):
+    for text in ("--domain dihedral-gray", row.pictures, row.augment.source, "luminance stays"):
         assert text in report
     recipe = json.loads((run / "environment.json").read_text())["recipe"]
     assert (recipe["augment"], recipe["colour"]) == ("dihedral", "grey")
