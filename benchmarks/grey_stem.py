@@ -3,11 +3,13 @@
     python benchmarks/grey_stem.py
 
 The kernel of the first convolution summed over its input channels answers grey pixels the same, and
-reads and multiplies a third. Each network (random weights, BatchNorm folded, 224 pixels) is timed
-with three channels and with one, in turn, in one tf.function each; the gain is the median of the
-ratios of neighbouring runs, as the machine may be busy. On 2 busy cores of an AMD EPYC, 2026-11-23,
-0.1 to 1.5 %: under the 3 % from which another graph would be worth its code. So `--colour grey`
-leaves the network as it is, see `kerastl.models.luminance`.
+multiplies a third as often: of all multiplications of EfficientNetLite0, ResNet50 and MobileNetV2
+at 224 pixels that saves at most 1.8, 2.0 and 2.4 %. Each network (random weights, BatchNorm folded)
+is timed with three channels and with one, in turn, in one tf.function each; the gain is the median
+of the ratios of neighbouring runs. On 2 cores of an AMD EPYC that others used too, 2026-11-23: 0.1
+to 1.5 %, and in a second run while more was running -37 to 1.3 %. That is under the 3 % from which
+another graph would be worth its code, so `--colour grey` leaves the network as it is, see
+`kerastl.models.luminance`.
 """
 
 import argparse

@@ -28,6 +28,7 @@ from kerastl.data.imbalance import (
 from kerastl.data.stream import Images
 from kerastl.data.unserved import unserved_words
 from kerastl.data_options import source_words
+from kerastl.domains import GREY, KEEP
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import PairedComparison, accuracy_difference
 from kerastl.evaluation.confusion_table import CellImages
@@ -278,6 +279,13 @@ def _data_summary(record: Record) -> DataSummary:
     )
 
 
+# What the page says of colour: only what is not usual.
+_COLOUR_SETTINGS: Mapping[str, Mapping[str, str]] = {
+    KEEP: {},
+    GREY: {"Colour": "taken out by the first step of the model; luminance stays"},
+}
+
+
 def _model_summary(record: Record) -> ModelSummary:
     """Return what the page says of the network."""
     network, experiment = record.network, record.experiment
@@ -285,6 +293,7 @@ def _model_summary(record: Record) -> ModelSummary:
     settings = {
         "Penalty of the probe": f"{experiment.probe.penalty:.3g}",
         "Temperature": experiment.answers[experiment.kept].temperature.words,
+        **_COLOUR_SETTINGS[record.config.colour],
     }
     if experiment.few is not None:
         settings["Few images"] = experiment.few.words

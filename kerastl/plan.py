@@ -204,7 +204,7 @@ def _settings_of_domain(config: FitConfig, network: Network) -> dict[str, Settin
     if config.domain is None:
         return {}
     row = DOMAINS[config.domain]
-    settings = {"domain": Setting(row.name, f"given: {row.pictures}")}
+    settings = {"domain": Setting(row.name, f"given: {row.pictures}. {row.measured}")}
     for name in USUAL:
         value, choice = getattr(config, name), getattr(row, name)
         given = f"given; {row.name} has {choice.value}"

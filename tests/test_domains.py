@@ -73,7 +73,7 @@ def test_every_choice_is_a_value_of_its_option_and_has_a_reason(row):
 def test_what_a_row_settles_is_shown_with_its_reason(name):
     row = DOMAINS[name]
     shown = settings_of(domain=name, backbone="MobileNet", weights="none")
-    assert shown["domain"] == (name, f"given: {row.pictures}")
+    assert shown["domain"] == (name, f"given: {row.pictures}. {row.measured}")
     for option in (*USUAL, "batch_norm"):
         choice = getattr(row, option)
         assert shown[option] == (choice.value, f"{choice.reason} ({choice.source})")
@@ -190,7 +190,7 @@ def test_a_whole_run_names_its_domain(colour_folder, tmp_path):
     kerastl.run(config)
     assert kerastl.read_config(run / "config.yaml") == config
     report = (run / "report.html").read_text(encoding="utf-8")
-    for text in ("--domain dihedral-gray", row.pictures, row.augment.source):
+    for text in ("--domain dihedral-gray", row.pictures, row.augment.source, "luminance stays"):
         assert text in report
     recipe = json.loads((run / "environment.json").read_text())["recipe"]
     assert (recipe["augment"], recipe["colour"]) == ("dihedral", "grey")

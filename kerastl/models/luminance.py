@@ -14,9 +14,9 @@ def luminance(pixels: Any) -> Any:
     """Return the luminance of each pixel, three times.
 
     A pixel that is grey already stays as it is, to the last bit, because what is added to green is
-    0 then; the sum of three products would round. Networks with one input channel were no faster
-    to be worth it: their first convolution aside they are the same (0.1 to 1.5 % of the time of
-    EfficientNetLite0, ResNet50 and MobileNetV2 at 224 pixels; `benchmarks/grey_stem.py`).
+    0 then; the sum of three products would round. The network behind it keeps its three input
+    channels: one channel would save at most 2.4 % of the multiplications of EfficientNetLite0,
+    ResNet50 and MobileNetV2 at 224 pixels, and no gain was seen (`benchmarks/grey_stem.py`).
 
     Only plain Keras operations, so that a saved model opens without kerastl.
 
