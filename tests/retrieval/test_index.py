@@ -128,6 +128,13 @@ def test_a_graph_finds_what_is_near_and_says_how_well(photos, tmp_path, embedder
     np.testing.assert_allclose(*cosines, atol=1e-6)
     assert len(ask(index, content, query="", num_hits=99).hits) == 31
 
+    # A building that brings no new content keeps the graph, however often.
+    for _ in range(3):
+        (photos / "b" / "copy.png").rename(photos / "b" / "copy2.png")
+        build(photos, path, largest_exact=10)
+        (photos / "b" / "copy2.png").rename(photos / "b" / "copy.png")
+    assert open_index(path).graph is not None
+
     # What was taken out is not found, though the graph has it; what is new is.
     (photos / "a" / "4.png").unlink()
     (photos / "b" / "copy.png").unlink()
