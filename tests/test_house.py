@@ -41,6 +41,7 @@ def test_imports_point_down():
         "import kerastl.compare as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.check as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.fit as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
+        "import kerastl.search as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.tune as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.zeroshot as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",
         "import kerastl.predict as m\ntry: m.main(['--help'])\nexcept SystemExit: pass",

@@ -72,8 +72,6 @@ def grow_graph(
     begun = partial if partial.exists() else path / old.file if old is not None else None
     if begun is not None and begun.exists():
         graph.load(str(begun))
-        if len(graph) > len(vectors):  # of a building that was given up
-            graph.reset()
     with track("Making the graph", total=len(vectors)) as advance:
         advance(len(graph))
         for start in range(len(graph), len(vectors), _ROWS_AT_ONCE):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.data.image_files import find_images
-from kerastl.data.image_kinds import is_image_name
+from kerastl.data.image_kinds import is_clutter, is_image_name
 from kerastl.data.pixels import encoded_image
 from kerastl.data.sources import ImageTable, load_table
 from kerastl.data.stream import in_threads
@@ -83,10 +83,15 @@ def read_images(
 
 def _has_images(folder: Path) -> bool:
     """Whether images lie in a folder, not below."""
-    return any(
-        is_image_name(path.name) and not path.name.startswith(".") and path.is_file()
-        for path in folder.iterdir()
-    )
+    try:
+        return any(
+            is_image_name(path.name) and not is_clutter(path.name) and path.is_file()
+            for path in folder.iterdir()
+        )
+    except OSError as error:
+        raise DataError(
+            f"The folder {str(folder)!r} cannot be read ({error.strerror}). Check its permissions."
+        ) from None
 
 
 def names_of(table: ImageTable) -> tuple[str, ...]:

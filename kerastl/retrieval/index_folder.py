@@ -226,17 +226,20 @@ def write_settings(path: Path, settings: Settings) -> None:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Make another state the one that counts, at once; files of states before the last one go.
+    """Make another state the one that counts, at once; files that neither it nor the last has go.
 
     Args:
         path: The index.
         state: All its files are there.
     """
-    replace_json(path / STATE, {"format": FORMAT, **asdict(state)})
     # Who has read the state before this one may be opening its files just now.
+    known = [state, read_state(path)] if (path / STATE).exists() else [state]
+    kept = {one.images for one in known}
+    kept |= {one.approximate.file for one in known if one.approximate is not None}
+    replace_json(path / STATE, {"format": FORMAT, **asdict(state)})
     for kind in ("images-*.jsonl", "approximate-*.usearch"):
         for file in path.glob(kind):
-            if _generation(file) < state.generation - 1:
+            if file.name not in kept:
                 file.unlink(missing_ok=True)
 
 
@@ -311,12 +314,6 @@ def building(path: Path) -> Iterator[None]:
         ) from error
     finally:
         os.close(lock)
-
-
-def _generation(file: Path) -> int:
-    """Return which building a file is of; a large number where its name is none of ours."""
-    number = file.stem.rpartition("-")[2]
-    return int(number) if number.isdigit() else 2**62
 
 
 def _as_tuples(read: dict[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,7 @@ def wrapped():
     ("backbone", "options"),
     [
         (small_backbone, {"pooling": "max"}),
+        (small_backbone, {"pooling": "gem"}),
         (small_backbone, {"hidden_units": 6, "dropout": 0.5}),
         (small_backbone, {"num_classes": 4, "multi_label": True}),
         (wrapped, {}),

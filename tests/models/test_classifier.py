@@ -53,7 +53,8 @@ def test_several_labels_are_sigmoids():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"hidden_units": 4, "dropout": 0.5, "l1": 1e-3, "l2": 1e-3}]
+    "options",
+    [{}, {"pooling": "gem"}, {"hidden_units": 4, "dropout": 0.5, "l1": 1e-3, "l2": 1e-3}],
 )
 def test_a_saved_model_answers_alike_and_comes_apart_alike(tmp_path, options):
     model = classifier(**options)

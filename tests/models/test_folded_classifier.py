@@ -35,7 +35,7 @@ def classifier(calibrate, *, views=(), **options):
     [
         ((), {}),
         ((), {"hidden_units": 5, "dropout": 0.5, "pooling": "max"}),
-        ((), {"multi_label": True}),
+        ((), {"multi_label": True, "pooling": "gem"}),
         (("as it is", "left-right", "up-down"), {}),
     ],
 )
