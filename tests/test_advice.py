@@ -128,10 +128,10 @@ def test_a_run_from_python_gets_no_command_that_is_another_run(colour_folder, tm
     assert not re.findall(r"<li>[^<]*<pre>", page)
 
 
-def test_a_first_epoch_of_chaos_ends_fine_tuning_with_a_hint(colour_folder, tmp_path, caplog):
+def test_a_first_epoch_of_chaos_ends_fine_tuning_with_a_hint(painter, tmp_path, caplog):
     """The probe is what is left, and the report says why."""
     config = FitConfig(
-        str(colour_folder),
+        str(painter(tmp_path / "photos", per_class=20)),
         fine_tune_epochs=3,
         learning_rate=9.0,
         optimizer="sgd",
