@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +30,6 @@ from kerastl.evaluation.intervals import Estimate, proportion
 from kerastl.progress import track
 from kerastl.recorded_answers import recorded_answers
 from kerastl.recorded_images import recorded_pixels
-
-logger = logging.getLogger(__name__)
 
 # Of the training split, for ranges of whole numbers: LiteRT's guide says 100 to 500.
 _NUM_REPRESENTATIVE = 200

@@ -72,7 +72,7 @@ def serve(
         max_queued: Images that may wait; more are told to come again (503).
         max_request_mib: Size of a request at most.
         max_requests: Requests that are read or answered at the same time at most.
-        timeout_seconds: In which a request must have come, and in which it must be answered.
+        timeout_seconds: In which a REST request must have come, and in which any must be answered.
     """
     _check(
         {"max_batch_size": max_batch_size, "max_queued": max_queued}

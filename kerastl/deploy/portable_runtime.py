@@ -90,7 +90,7 @@ def open_runtime(path: Path) -> Runtime:
 def _open_litert(path: Path) -> Runtime:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter = Interpreter(str(path), num_threads=_num_processors())
     number = interpreter.get_input_details()[0]["index"]
     answer = interpreter.get_output_details()[0]["index"]
     batch_size = 0
@@ -107,6 +107,13 @@ def _open_litert(path: Path) -> Runtime:
         return interpreter.get_tensor(answer)
 
     return Runtime(ask)
+
+
+def _num_processors() -> int:
+    """Return how many this process may use, of those that the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _open_onnx(path: Path) -> Runtime:

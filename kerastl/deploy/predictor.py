@@ -96,7 +96,7 @@ def open_predictor(path: str | Path) -> Predictor:
     found = newest_export(path)
     if found is not None and found[1] != SAVEDMODEL:
         return _portable_predictor(found[0])
-    return _savedmodel_predictor(path)
+    return _savedmodel_predictor(path if found is None else found[0])
 
 
 def _run_predictor(path: Path) -> Predictor:

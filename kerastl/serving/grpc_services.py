@@ -55,8 +55,10 @@ class _Counted:
             code, words = grpc.StatusCode.UNAVAILABLE, f"The server is overloaded: {error}."
         except TimeoutError:
             code, words = grpc.StatusCode.DEADLINE_EXCEEDED, "No answer in time."
-        except tf.errors.OpError as error:
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             code, words = grpc.StatusCode.INVALID_ARGUMENT, error_words(error)
+        except tf.errors.ResourceExhaustedError as error:
+            code, words = grpc.StatusCode.UNAVAILABLE, error_words(error)
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
             raise
@@ -123,8 +125,14 @@ class PredictionService(_Counted, prediction_service_pb2_grpc.PredictionServiceS
                 "input size does not match signature: "
                 f"expected {name!r}; received {sorted(request.inputs)[:5]}"
             )
-        values = _array(request.inputs[name], name=name, dtype=dtype, rank=rank)
-        require_small_images(values, signature)
+        tensor, size = request.inputs[name], servable.image_size
+
+        def read() -> NDArray[Any]:
+            found = _array(tensor, name=name, dtype=dtype, rank=rank)
+            require_small_images(found, signature, image_size=size)
+            return found
+
+        values = await asyncio.to_thread(read)
         outputs = servable.signatures[signature].outputs
         wanted = list(request.output_filter) or list(outputs)
         if unknown := [one for one in wanted if one not in outputs]:
@@ -157,7 +165,9 @@ class PredictionService(_Counted, prediction_service_pb2_grpc.PredictionServiceS
             examples[place] = one.SerializeToString()
         if not len(examples):
             raise RequestError("Input is empty.")
-        require_small_images(examples, signature)
+        await asyncio.to_thread(
+            require_small_images, examples, signature, image_size=servable.image_size
+        )
         async with asyncio.timeout(self._timeout_seconds):
             answers = await self._batches.answer(servable, signature, examples)
         if errors := [error.decode() for error in answers["error"] if error]:

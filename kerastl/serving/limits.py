@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import warnings
 from asyncio import Transport
 from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kerastl.deploy.signatures import EXAMPLE_KEY
+from kerastl.serving.declared_size import declared_size
 from kerastl.serving.servable import CLASSIFY_SIGNATURE
 
 _MAX_HEADER_BYTES = 64 * 1024
@@ -37,26 +35,45 @@ class RefusedError(Exception):
         self.status, self.message = status, message
 
 
-def require_small_images(contents: NDArray[Any], signature: str) -> None:
-    """Refuse files of a few bytes that unpack to gigabytes: many are unpacked at the same time.
+def require_small_images(
+    values: NDArray[Any], signature: str, *, image_size: tuple[int, int]
+) -> None:
+    """Refuse what a few bytes unpack to gigabytes: many images are unpacked at the same time.
 
     Args:
-        contents: Image files or serialized examples of shape (n,); other inputs are left alone.
+        values: Image files or serialized examples of shape (n,), or pixels of shape (n, height,
+            width, channels).
         signature: That they are for.
+        image_size: (height, width) in pixels that the model brings images to.
 
     Raises:
-        RefusedError: An image has more pixels than any is allowed to, by what its header says.
+        RefusedError: An image has more pixels than any is allowed to, by what its header says, or
+            would have on the way to its size: height is changed before width.
     """
-    if contents.dtype != object:
+    if values.dtype != object:
+        _require_small(values.shape[1:3], image_size, number=0)
         return
-    for number, content in enumerate(contents):
-        pixels = _num_pixels(_image_of(content) if signature == CLASSIFY_SIGNATURE else content)
-        if pixels > MOST_PIXELS:
-            raise RefusedError(
-                413,
-                f"Image {number} has {pixels / 1e6:.0f} megapixels; this server takes "
-                f"{MOST_PIXELS / 1e6:.0f}. Make it smaller.",
-            )
+    for number, content in enumerate(values):
+        file = _image_of(content) if signature == CLASSIFY_SIGNATURE else content
+        _require_small(declared_size(file), image_size, number=number)
+
+
+def _require_small(
+    size: tuple[int, ...] | None, image_size: tuple[int, int], *, number: int
+) -> None:
+    """Refuse one image by its (height, width)."""
+    if size is None:
+        raise RefusedError(413, f"Image {number} does not say how large it is in its header.")
+    height, width = size
+    pixels = height * width
+    # Of 4 bytes, not of one: a quarter as many.
+    if pixels > MOST_PIXELS or image_size[0] * width > MOST_PIXELS // 4:
+        raise RefusedError(
+            413,
+            f"Image {number} is {width} x {height}, {pixels / 1e6:.0f} megapixels; this server "
+            f"takes {MOST_PIXELS / 1e6:.0f}, and {MOST_PIXELS // 4 // image_size[0]:,} pixels in "
+            "width. Make it smaller.",
+        )
 
 
 def _image_of(serialized: bytes) -> bytes:
@@ -66,19 +83,6 @@ def _image_of(serialized: bytes) -> bytes:
     except DecodeError:
         return b""
     return values.value[0] if values.value else b""
-
-
-def _num_pixels(content: bytes) -> int:
-    """Return how many pixels a header promises; 0 where it is none that is known."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                return image.width * image.height
-    except Image.DecompressionBombError:
-        return 10 * MOST_PIXELS
-    except Exception:  # a plugin of Pillow's on hostile bytes: the decoder will say what is wrong
-        return 0
 
 
 class BodyReader:
@@ -226,11 +230,13 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     Attributes:
         header_timeout_seconds: From the connection, and from the first byte of each later request,
-            to the end of the headers.
+            to the end of the headers; and from an answer that came before the end of the body to
+            that end.
     """
 
     header_timeout_seconds = 10.0
     _timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
     _num_header_bytes = 0
     _has_headers = False
 
@@ -258,11 +264,23 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Know that what comes next are headers."""
         self._has_headers, self._num_header_bytes = False, 0
+        self._stop_waiting_for_the_rest()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the rest of a body that was answered before it had come, but not for ever.
+
+        Uvicorn reads on, so that the client can read the answer, and stops its own clock.
+        """
+        super().on_response_complete()
+        if self._has_headers:
+            self._stop_waiting_for_the_rest()
+            self._rest_timer = self.loop.call_later(self.header_timeout_seconds, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._stop_waiting()
+        self._stop_waiting_for_the_rest()
         super().connection_lost(exc)
 
     def _expect_headers(self) -> None:
@@ -272,6 +290,11 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_waiting_for_the_rest(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():

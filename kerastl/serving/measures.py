@@ -27,7 +27,7 @@ class Measures:
         )
         self._seconds = Histogram(
             "kerastl_request_seconds",
-            "Time from the whole request to its answer.",
+            "Time from the headers of a REST request, or a whole gRPC message, to the answer.",
             ["protocol", "method"],
             buckets=_SECONDS,
             registry=self._registry,

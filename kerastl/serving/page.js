@@ -115,21 +115,29 @@ function classRow(row) {
   return item;
 }
 
+let clicks = 0;
+
 async function explain(label, mine) {
+  const click = ++clicks;
+  const isLast = () => mine === turn && click === clicks;
   for (const button of byId("classes").querySelectorAll("button")) {
     button.setAttribute("aria-pressed", String(button.dataset.label === label));
   }
   const figure = byId("map-figure");
   figure.classList.add("busy");
   byId("map-words").textContent = `for ${label} …`;
-  const response = await asked(`evidence?class=${encodeURIComponent(label)}`, { method: "POST", body: sent });
-  const picture = await response.blob();
-  if (mine !== turn) return;
+  let picture;
+  try {
+    const response = await asked(`evidence?class=${encodeURIComponent(label)}`, { method: "POST", body: sent });
+    picture = await response.blob();
+  } finally {
+    if (isLast()) figure.classList.remove("busy");
+  }
+  if (!isLast()) return;
   const old = byId("map").src;
   byId("map").src = URL.createObjectURL(picture);
   if (old.startsWith("blob:")) URL.revokeObjectURL(old);
   byId("map-words").textContent = `for ${label} in orange, against it in blue: how its log-odds change when a square is covered`;
-  figure.classList.remove("busy");
 }
 
 function firstImage(files) {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from kerastl.serving.limits import BodyReader, Lease, RefusedError, require_smal
 from kerastl.serving.model_versions import ModelVersions
 from kerastl.serving.rest import error_response, json_response
 from kerastl.serving.servable import DEFAULT_SIGNATURE
-
-logger = logging.getLogger(__name__)
 
 # Of a page that nothing from elsewhere may touch.
 _POLICY = (
@@ -81,7 +78,11 @@ class PageService:
         lease: Lease | None = None
         try:
             lease = await self._bodies.read(request)
-            require_small_images(np.array([lease.body], object), DEFAULT_SIGNATURE)
+            require_small_images(
+                np.array([lease.body], object),
+                DEFAULT_SIGNATURE,
+                image_size=self._versions.current.image_size,
+            )
             if self._waiting >= _MOST_WAITING:
                 raise RefusedError(503, "Others are waiting for evidence; come again later.")
             self._waiting += 1

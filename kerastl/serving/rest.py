@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import tensorflow as tf
 from google.protobuf import json_format
+from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -42,7 +43,9 @@ _STATUS: dict[type[Exception], int] = {
     NotServedError: 404,
     RequestError: 400,
     UnreadableImageError: 400,
-    tf.errors.OpError: 400,
+    tf.errors.InvalidArgumentError: 400,
+    tf.errors.UnimplementedError: 400,
+    tf.errors.ResourceExhaustedError: 503,
     ClientDisconnect: 400,  # nobody reads this
 }
 
@@ -54,7 +57,7 @@ def json_response(value: Any, status: int = 200) -> Response:
         value: What JSON can hold, NumPy's numbers too.
         status: Of HTTP.
     """
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    headers = {"Retry-After": "1"} if status == 503 else {}
     if status == 408:  # what still comes is no request
         headers["Connection"] = "close"
     content = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -85,13 +88,13 @@ def error_response(error: Exception) -> Response:
         status = error.status
     elif isinstance(error, OverloadedError):
         words = f"The server is overloaded: {error}."
-    elif isinstance(error, tf.errors.OpError):
-        words = error_words(error)
     elif isinstance(error, UnreadableImageError):
         words = f"This picture cannot be read: {error.reason}."
     elif status == 500:
         logger.error("A request failed; this is a fault of kerastl's.", exc_info=error)
         words = "The server failed; its log says how."
+    elif isinstance(error, tf.errors.OpError):
+        words = error_words(error)
     return json_response({"error": words}, status)
 
 
@@ -148,11 +151,15 @@ class RestService:
         if not isinstance(signature, str) or signature not in servable.signatures:
             raise RequestError(f'Serving signature name: "{signature}" not found in signature def')
         name, dtype, rank = servable.input_of(signature)
-        most = {"most_rows": self._batches.max_queued}
-        values, by_row = await asyncio.to_thread(
-            read_predict, body, input_name=name, dtype=dtype, rank=rank, **most
-        )
-        require_small_images(values, signature)
+        most = self._batches.max_queued
+
+        def read() -> tuple[NDArray[Any], bool]:
+            found = read_predict(body, input_name=name, dtype=dtype, rank=rank, most_rows=most)
+            require_small_images(found[0], signature, image_size=servable.image_size)
+            return found
+
+        values, by_row = await asyncio.to_thread(read)
+        body.clear()  # lists take many times the room of their text
         answers = await self._answer(servable, signature, values)
         return json_response(write_predict(answers, by_row=by_row))
 
@@ -163,8 +170,13 @@ class RestService:
             raise RequestError(
                 f'Classify takes "{CLASSIFY_SIGNATURE}" as `signature_name`; received "{signature}"'
             )
-        examples = read_examples(body, most_rows=self._batches.max_queued)
-        require_small_images(examples, signature)
+
+        def read() -> NDArray[Any]:
+            found = read_examples(body, most_rows=self._batches.max_queued)
+            require_small_images(found, signature, image_size=servable.image_size)
+            return found
+
+        examples = await asyncio.to_thread(read)
         answers = await self._answer(servable, signature, examples)
         if errors := [error.decode() for error in answers["error"] if error]:
             # A list of labels and scores has no place for it.

@@ -44,6 +44,12 @@ class Servable:
     notes: Mapping[str, Any] = field(repr=False)
     _functions: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that images are brought to."""
+        height, width = self.notes["image_size"]
+        return int(height), int(width)
+
     def input_of(self, signature: str) -> tuple[str, Any, int]:
         """Return the one input of a signature: its name, data type and number of axes.
 
@@ -67,22 +73,20 @@ class Servable:
         answer = self._functions[signature](**{name: tf.constant(values, dtype)})
         return {key: value.numpy() for key, value in answer.items()}
 
-    def warm_up(self) -> int:
-        """Answer the requests that came with the export, and return how many there were."""
+    def warm_up(self) -> None:
+        """Answer the requests that came with the export."""
         # Only here: it takes a moment.
         from tensorflow_serving.apis import prediction_log_pb2
 
-        path, count = self.path / "assets.extra" / WARMUP_FILE, 0
+        path = self.path / "assets.extra" / WARMUP_FILE
         if not path.is_file():
-            return 0
+            return
         for record in tf.data.TFRecordDataset(str(path)).take(_MOST_WARMUP_RECORDS):
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
             request = log.predict_log.request
             signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
             for values in request.inputs.values():
                 self.run(signature, tf.make_ndarray(values))
-                count += 1
-        return count
 
 
 def load_servable(path: Path) -> Servable:

@@ -40,6 +40,8 @@ _GRACE_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 20
 _MOST_IDLE = 4096
 _BODIES_TOGETHER = 16
+# gRPC clients open another then, unseen by their callers.
+_CONNECTION_SECONDS = 300.0
 # Whole messages are in memory before anybody can refuse them.
 _MOST_CALLS = 128
 
@@ -174,9 +176,13 @@ async def _grpc_server(state: _State) -> AsyncIterator[str | None]:
         yield None
         return
     size = ("grpc.max_receive_message_length", options.max_request_bytes)
+    # A call counts from its headers, and has no clock until its message is there: who never sends
+    # one is cut off with the connection.
+    age = ("grpc.max_connection_age_ms", int(1000 * _CONNECTION_SECONDS))
+    grace = ("grpc.max_connection_age_grace_ms", int(1000 * options.timeout_seconds))
     server = grpc.aio.server(
         # One port, one server: another must not take half of the calls.
-        options=[size, ("grpc.so_reuseport", 0)],
+        options=[size, age, grace, ("grpc.so_reuseport", 0)],
         maximum_concurrent_rpcs=min(options.max_requests, _MOST_CALLS),
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -219,10 +225,14 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(2048)
-    except OSError:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            listening.listen(2048)
+        except OSError:
+            listening.close()
+            raise
+    except (OSError, UnicodeError):  # the latter: of names that cannot be one
         raise _taken(host, port, "--rest-port") from None
     return listening
 
@@ -234,14 +244,16 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Let SIGTERM and SIGINT stop the server; a second SIGINT does not wait for answers."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
         for number in signals:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
             yield
         finally:
-            for number in signals:
+            for number, before in signals.items():
                 loop.remove_signal_handler(number)
+                # Not the system's own: a second signal must not end what tidies up.
+                signal.signal(number, before)
 
 
 async def serve(

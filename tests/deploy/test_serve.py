@@ -346,6 +346,14 @@ def test_a_corpus_of_hostile_requests_leaves_it_serving(server, classifier, expe
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
     for number, connection in enumerate(slow):
         connection.sendall([b"", b"POST /v1/mod", POST.encode()][number % 3])
+    # Answered before their bodies came, of which one byte more follows.
+    for target, verb in ((f"{MODEL}:predict", "PUT"), ("/nowhere", "POST"), (MODEL, "GET")):
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        words = f"{verb} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+        connection.sendall(words.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+        connection.sendall(b"x")
+        slow.append(connection)
     started = time.monotonic()
     status, answer = server.ask(f"{MODEL}:predict", b" " * (2**20 + 1))
     assert (status, "1 MiB at most" in answer["error"]) == (413, True)
@@ -353,7 +361,7 @@ def test_a_corpus_of_hostile_requests_leaves_it_serving(server, classifier, expe
     assert huge.split(b" ")[1:2] in ([b"413"], [b"400"])
     body = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     chunked = raw(server, f"{POST}Transfer-Encoding: chunked\r\n\r\n".encode() + 2 * body)
-    assert chunked.split(b" ")[1:2] in ([b"413"], [])
+    assert chunked.split(b" ")[1:2] == [b"413"]
     late = raw(server, f"{POST}Content-Length: 100\r\n\r\n{{".encode(), wait=6)
     assert late.startswith(b"HTTP/1.1 408 ")
     gzip = raw(server, f"{POST}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}".encode())
@@ -409,8 +417,8 @@ def test_a_corpus_of_hostile_requests_leaves_it_serving(server, classifier, expe
     for connection in slow:
         connection.settimeout(max(15 - (time.monotonic() - started), 1))
         with contextlib.suppress(ConnectionError):
-            received = connection.recv(10)
-            assert received == b""
+            while connection.recv(65536):  # what is left of an answer
+                pass
         connection.close()
 
 
@@ -566,7 +574,8 @@ def test_newer_versions_are_taken_and_broken_ones_are_not(exported, tmp_path, cl
     finally:
         code, words = server.stop(signal.SIGINT)
     assert code == 0
-    assert "Version 5 of fresh is served now" in words or "is not served" in words
+    assert "Version 5 of fresh is served now" in words
+    assert "is not served" in words  # while it was half there
 
 
 def test_idle_connections_keep_nobody_out(exported, classifier):
@@ -593,24 +602,28 @@ def test_what_was_asked_is_answered_before_the_end(exported, classifier):
     server = Server(exported.path, "--name", "other")
     body = {"instances": [b64(classifier.held_out[0])] * 200}
     with (
-        concurrent.futures.ThreadPoolExecutor(4) as pool,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
         grpc.insecure_channel(server.grpc) as channel,
     ):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(predict_request(classifier.held_out[:1], name="other"))
-        calls = [
-            stub.Predict.future(predict_request(classifier.held_out, name="other"))
-            for _ in range(8)
-        ]
-        asked = [pool.submit(server.ask, "/v1/models/other:predict", body) for _ in range(4)]
+        asked = pool.submit(server.ask, "/v1/models/other:predict", body)
+        # Not before it is being answered.
+        waiting = re.compile(r"^kerastl_queued_images (\d+)", re.MULTILINE)
+        while not asked.done():
+            text = server.ask("/metrics")[1].decode()
+            if float(waiting.search(text)[1]) > 0:
+                break
+        assert not asked.done(), "it was answered before anybody could look"
+        call = stub.Predict.future(predict_request(classifier.held_out, name="other"))
         time.sleep(0.05)
         code, words = server.stop()
-        answers = [one.result() for one in asked if not one.exception()]
-        codes = {call.code().name for call in calls}
+        status, answer = asked.result()
     assert code == 0, words
     assert "fault of kerastl" not in words
-    assert all(status in (200, 503) for status, _ in answers)
-    assert codes <= {"OK", "UNAVAILABLE", "CANCELLED"}
+    assert status == 200
+    assert len(answer["predictions"]) == 200
+    assert call.code().name == "OK"
     with pytest.raises(OSError, match="refused"):
         server.ask("/healthz")
 
