@@ -20,7 +20,7 @@ from kerastl.evaluation.intervals import bootstrap_weights, percentile_estimate
 from kerastl.progress import track
 from kerastl.retrieval.index_folder import Approximate
 
-# Up to here all vectors are looked at, which takes 20 to 50 ms (`benchmarks/search.py`).
+# Up to here all vectors are looked at, which takes 11 to 45 ms (`benchmarks/search.py`).
 LARGEST_EXACT = 100_000
 
 # As usearch and hnswlib advise, but that the search looks further: recall is what counts here.

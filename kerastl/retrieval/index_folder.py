@@ -12,8 +12,8 @@
     build.lock          held by the process that builds
 
 Rows belong to contents (bytes of files), not to names: what was renamed is not computed again.
-float32 and not float16: half the room, but NumPy multiplies float16 nine times as slowly
-(100,000 x 1,280 in 190 ms, not 20; `python benchmarks/search.py`).
+float32 and not float16, which would take half the room and lose nothing: NumPy multiplies it in
+171 ms where float32 takes 11 (100,000 x 1,280, 2 cores; `python benchmarks/search.py exact`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -201,7 +202,8 @@ def read_state(path: Path) -> State:
         known = (path / SETTINGS).is_file()
         what = "was not completed yet" if known else f"is not an index (it has no {STATE})"
         raise ConfigError(
-            f"{str(path)!r} {what}. Type: python -m kerastl.search build DATA --out {path}"
+            f"{str(path)!r} {what}. Type: python -m kerastl.search build DATA --out "
+            f"{shlex.quote(str(path))}"
         )
 
     def made(read: dict[str, Any]) -> State:
@@ -300,8 +302,8 @@ def building(path: Path) -> Iterator[None]:
         ) from None
     if lock is None:
         raise ConfigError(
-            f"Another process builds the index {str(path)!r} just now. Wait for its end; the index "
-            "can be queried meanwhile, as it was before."
+            f"Another process builds the index {str(path)!r} just now. Wait for its end; an index "
+            "that was complete before answers meanwhile as it was."
         )
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict
 
 from kerastl.data.duplicates import Duplicates
@@ -65,7 +66,8 @@ def built_lines(built: Built) -> list[str]:
             f"({graph.num_asked:,} images asked); --exact finds all."
         )
     lines.append(
-        f"Took {built.seconds:.0f} s. Type: python -m kerastl.search query {built.path} IMAGE"
+        f"Took {built.seconds:.0f} s. Type: python -m kerastl.search query "
+        f"{shlex.quote(str(built.path))} IMAGE"
     )
     return lines
 
