@@ -59,7 +59,14 @@ def convert_network(
         )
     path = folder / PORTABLE_FORMATS[format_].file
     with tempfile.TemporaryDirectory(prefix="kerastl-") as place, _quiet():
-        core = _save_core(network, Path(place), image_size=image_size)
+        try:
+            core = _save_core(network, Path(place), image_size=image_size)
+        except (OSError, tf.errors.OpError) as error:
+            raise ExportError(
+                f"Converters read the network from {tempfile.gettempdir()!r}, where it could not "
+                f"be written: {' '.join(str(error).split())[:200]} Make room there, or point "
+                "TMPDIR to another folder."
+            ) from error
         if format_.startswith("litert"):
             with _translating(format_):
                 content = _litert(core, kind=format_, pixels=pixels)

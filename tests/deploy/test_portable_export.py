@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import mediapipe
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata_sc
 from mediapipe.tasks.python import BaseOptions, vision
 
 from kerastl.data.preparation import prepare_pixels
-from kerastl.deploy import export_formats
+from kerastl.deploy import conversion, export_formats
 from kerastl.deploy.export_formats import (
     FORMATS,
     PORTABLE_FORMATS,
@@ -257,3 +258,33 @@ def test_what_is_not_installed_is_said_before_any_work(monkeypatch):
         ConfigError, match=r"onnx, openvino.*pip install 'kerastl\[onnx,openvino\]'"
     ):
         require_packages(["litert", "onnx", "openvino"])
+
+
+def test_what_converters_say_and_a_full_temporary_folder(
+    classifier_of_pixels, tmp_path, monkeypatch
+):
+    """Each is one clear error, of the right folder."""
+    network = classifier_of_pixels
+    options = {"format_": "litert", "class_names": ["a", "b"], "image_size": (8, 8)}
+
+    def fail(*_arguments, **_options):
+        raise KeyError("an operation that nobody knows")
+
+    monkeypatch.setattr(conversion, "_litert", fail)
+    with pytest.raises(ExportError, match="cannot be written as litert: 'an operation that nobody"):
+        conversion.convert_network(network, tmp_path, **options)
+
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conversion, "_save_core", full)
+    with pytest.raises(ExportError, match="No space left on device .*TMPDIR"):
+        conversion.convert_network(network, tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def classifier_of_pixels():
+    pixels = keras.Input((8, 8, 3))
+    answers = keras.layers.Dense(2, "softmax")(keras.layers.GlobalAveragePooling2D()(pixels))
+    return keras.Model(pixels, answers)
