@@ -278,7 +278,7 @@ def test_what_converters_say_and_a_full_temporary_folder(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(conversion, "_save_core", full)
-    with pytest.raises(ExportError, match="No space left on device .*TMPDIR"):
+    with pytest.raises(ExportError, match=r"No space left on device .*TMPDIR"):
         conversion.convert_network(network, tmp_path, **options)
     assert list(tmp_path.iterdir()) == []
 
