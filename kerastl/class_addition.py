@@ -32,9 +32,12 @@ from kerastl.training.decision import PROBE
 
 # Training images that the new class is told from, and test images that say what it takes from the
 # others: more would make seconds into minutes.
-_LEAST_KNOWN, _KNOWN_OF_A_CLASS, _MOST_ASKED = 150, 5, 150
+_LEAST_KNOWN, _KNOWN_OF_A_CLASS, _MOST_ASKED = 100, 5, 100
 _FEWEST_NEW, _FEWEST_KNOWN = 2, 10
 _BATCH_SIZE = 32
+
+
+_Recorded = tuple[tuple[str, ...], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,7 @@ def add_class_to_run(
         )
     _refuse_known(run, digests, class_name=class_name)
     read = _feature_reader(run)
-    known = _read_known(run, read)
+    known = _know(run, _read_recorded(run), read)
     new = read(pixels)
     found = add_class(new, known.train, kernel=known.kernel, bias=known.bias)
     model = with_class(run.model, kernel=found.kernel, bias=found.bias)
@@ -107,7 +110,14 @@ def add_class_to_run(
     )
     with new_run_folder(out) as partial:
         write_larger_run(
-            partial, run, model, addition, digests=digests, features=new, answered=answered
+            partial,
+            run,
+            model,
+            addition,
+            digests=digests,
+            features=new,
+            answered=answered,
+            answer=lambda images: _softmax_of(read(images), known, found),
         )
         publish(partial, out, overwrite=False)
     return dataclasses.replace(addition, seconds=time.monotonic() - started)
@@ -229,18 +239,27 @@ def _feature_reader(
     return read
 
 
-def _read_known(
-    run: FinishedRun, read: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-) -> _Known:
-    """Return features of some training and test images of the run, and its last layer."""
+def _read_recorded(run: FinishedRun) -> tuple[_Recorded, _Recorded]:
+    """Return names and pixels of some training and of some test images of a run."""
     most = max(_LEAST_KNOWN, _KNOWN_OF_A_CLASS * len(run.class_names))
-    names, pixels = recorded_pixels(run.path, "train", most=most)
+    return (
+        recorded_pixels(run.path, "train", most=most),
+        recorded_pixels(run.path, "test", most=_MOST_ASKED),
+    )
+
+
+def _know(
+    run: FinishedRun,
+    recorded: tuple[_Recorded, _Recorded],
+    read: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+) -> _Known:
+    """Return features of images of the run, and its last layer."""
+    (names, pixels), (test_names, test_pixels) = recorded
     if len(names) < min(_FEWEST_KNOWN, 2 * len(run.class_names)):
         raise DataError(
             "The new class is told from the run's own training images, and only "
             f"{len(names)} of them can be read. Bring them back to where they were, or fit anew."
         )
-    test_names, test_pixels = recorded_pixels(run.path, "test", most=_MOST_ASKED)
     kernel, bias = parts_of(run.model).output.get_weights()
     return _Known(kernel, bias, read(pixels), read(test_pixels), test_names)
 
@@ -260,10 +279,17 @@ def _answers_of_test(
     recorded = recorded_answers(run.path)
     rows = {name: row for row, name in enumerate(recorded.ids)}
     chosen = recorded.chosen(np.array([rows[name] for name in known.test_names]))
-    kernel = np.column_stack([known.kernel, found.kernel])
-    logits = known.test @ kernel + np.append(known.bias, found.bias)
     return dataclasses.replace(
         chosen,
         class_names=(*run.class_names, class_name),
-        probabilities=softmax(logits, axis=1).astype(np.float32),
+        probabilities=_softmax_of(known.test, known, found),
     )
+
+
+def _softmax_of(
+    features: NDArray[np.float32], known: _Known, found: AddedClass
+) -> NDArray[np.float32]:
+    """Return what the larger model answers to images by their features."""
+    kernel = np.column_stack([known.kernel, found.kernel])
+    logits = features @ kernel + np.append(known.bias, found.bias)
+    return np.asarray(softmax(logits, axis=1), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def write_larger_run(
     digests: Mapping[str, str],
     features: NDArray[np.float32],
     answered: AnsweredImages | None,
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
 ) -> None:
     """Write all files that other commands read of a run.
 
@@ -84,6 +85,8 @@ def write_larger_run(
         digests: Of the pixels of each new image, by its name.
         features: float32 of shape (num_new, num_features), of the new images.
         answered: Test images with what the larger model answers; None without any.
+        answer: From pixels to what it answers. Later exports prove that the model in the folder
+            gives the same.
     """
     class_names = (*run.class_names, addition.class_name)
     labels = json.loads((run.path / LABELS).read_text(encoding="utf-8"))
@@ -115,7 +118,7 @@ def write_larger_run(
     write_json(folder / METRICS, metrics)
     if (run.path / ENVIRONMENT).is_file():
         shutil.copy(run.path / ENVIRONMENT, folder / ENVIRONMENT)
-    _write_held_out(folder, run, model)
+    _write_held_out(folder, run, answer)
     card = ["# " + ", ".join(class_names), "", *addition_lines(addition, base=run.path)]
     (folder / MODEL_CARD).write_text("\n".join(card) + "\n", encoding="utf-8")
 
@@ -146,7 +149,9 @@ def _write_split(
     joined.fillna("").to_csv(folder / SPLIT, index=False)
 
 
-def _write_held_out(folder: Path, run: FinishedRun, model: keras.Model) -> None:
+def _write_held_out(
+    folder: Path, run: FinishedRun, answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> None:
     """Keep the run's held-out images with what the larger model answers to them."""
     contents, _ = read_held_out(run.path)
     shutil.copytree(run.path / HELD_OUT, folder / HELD_OUT)
@@ -158,9 +163,8 @@ def _write_held_out(folder: Path, run: FinishedRun, model: keras.Model) -> None:
             for one in contents
         ]
     )
-    answers = np.asarray(model(images.astype(np.float32), training=False))
-    for row, answer in zip(rows, answers, strict=True):
-        row["probabilities"] = [float(value) for value in answer]
+    for row, probabilities in zip(rows, answer(images), strict=True):
+        row["probabilities"] = [float(value) for value in probabilities]
     write_json(place, rows)
 
 
