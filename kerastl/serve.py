@@ -71,7 +71,8 @@ def serve(
         batching: Answer what waits together. Without, each request by itself.
         max_queued: Images that may wait; more are told to come again (503).
         max_request_mib: Size of a request at most.
-        max_requests: Requests that are read or answered at the same time at most.
+        max_requests: Requests that are read or answered at the same time at most; 128 of gRPC,
+            whose messages are in memory before they can be refused.
         timeout_seconds: In which a REST request must have come, and in which any must be answered.
     """
     _check(
