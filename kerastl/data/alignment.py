@@ -7,6 +7,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.registration import Window, window_of
+
 # Parts of width and height that are left, and where the window lies: at the start, in the
 # middle, at the end of what there is to cut.
 KEPT_FRACTIONS = (0.98, 0.96, 0.94, 0.92, 0.9)
@@ -40,36 +42,34 @@ def align(
     """
     best = np.full(len(first), -1, np.float32)
     laid = np.stack([first, second])
-    windows = _windows(first.shape[-1])
     for start in range(0, len(first), _CHUNK_PAIRS):
         part = slice(start, start + _CHUNK_PAIRS)
         one, other = first[part].astype(np.float32), second[part].astype(np.float32)
         for side, (whole, cropped) in enumerate(((one, other), (other, one))):
             target = _standardised(cropped)
-            for down, across in product(windows, repeat=2):
-                if down[0] != across[0]:
-                    continue
-                window = (down[1] @ whole @ across[1].T).astype(np.float32)
-                found = np.einsum("nij,nij->n", _standardised(window), target)
+            for window in crop_windows():
+                seen = window_of(whole, window)
+                found = np.einsum("nij,nij->n", _standardised(seen), target)
                 better = start + np.flatnonzero(found > best[part])
                 best[better] = found[better - start]
-                laid[side, better] = np.round(window[better - start]).astype(np.uint8)
+                laid[side, better] = np.round(seen[better - start]).astype(np.uint8)
                 laid[1 - side, better] = (second, first)[side][better]
     return best, laid[0], laid[1]
 
 
-def _windows(side: int) -> list[tuple[float, NDArray[np.float32]]]:
-    """Return (fraction kept, matrix of shape (side, side) that resamples a line to it)."""
-    windows = []
-    for kept, place in product(KEPT_FRACTIONS, _PLACES):
-        centres = (np.arange(side) + 0.5) * kept + place * (1 - kept) * side - 0.5
-        low = np.clip(np.floor(centres).astype(int), 0, side - 2)
-        weight = np.clip(centres - low, 0, 1)
-        matrix = np.zeros((side, side), np.float32)
-        matrix[np.arange(side), low] = 1 - weight
-        matrix[np.arange(side), low + 1] = weight
-        windows.append((kept, matrix))
-    return windows
+def crop_windows() -> tuple[Window, ...]:
+    """Return what may be left of a picture: 5 parts of both sides, 3 x 3 places each.
+
+    Example:
+        >>> windows = crop_windows()
+        >>> len(windows), windows[0]
+        (45, Window(height=0.98, top=0.0, width=0.98, left=0.0))
+    """
+    return tuple(
+        Window(kept, down * (1 - kept), kept, across * (1 - kept))
+        for kept in KEPT_FRACTIONS
+        for down, across in product(_PLACES, repeat=2)
+    )
 
 
 def _standardised(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from kerastl.data.candidate_groups import merge_copies
 from kerastl.data.class_findings import class_findings
 from kerastl.data.copy_findings import copy_findings
+from kerastl.data.cropped_copies import CLOSE_SIDE
 from kerastl.data.duplicates import SMALLEST_SPREAD, find_duplicates
 from kerastl.data.finding import SEVERITIES, Finding
 from kerastl.data.image_findings import image_findings
@@ -26,6 +28,7 @@ from kerastl.data.scan import ImageFacts
 from kerastl.data.shortcuts import membership, shortcut_findings
 from kerastl.data.splits import split_rows
 from kerastl.data.table import ImageTable
+from kerastl.data.thumbnails import read_grey
 from kerastl.errors import DataError
 
 __all__ = ["Audit", "Finding", "audit_images"]
@@ -138,7 +141,9 @@ def audit_images(
     if splits is None and table.splits is not None and (table.splits != "").all():
         splits = table.splits
     keep_together = keep_together or keep_together_advice(table, data=data)
-    duplicates = find_duplicates(facts, neighbours=neighbours)
+    # Where a network was asked there is time to read the images that thumbnails cannot tell apart.
+    read = None if neighbours is None else partial(read_grey, table, side=CLOSE_SIDE)
+    duplicates = find_duplicates(facts, neighbours=neighbours, read=read)
     leaks, groups, groups_from = leak_findings(
         table.ids,
         table.labels,

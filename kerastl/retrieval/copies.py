@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastl.data.cropped_copies import CLOSE_SIDE
 from kerastl.data.duplicates import Duplicates, find_duplicates
 from kerastl.data.nearest import Neighbours
+from kerastl.data.thumbnails import grey_square
+from kerastl.errors import UnreadableImageError
 from kerastl.features.neighbours import nearest_neighbours
 from kerastl.retrieval.index import Index
 
@@ -19,13 +23,22 @@ _NUM_NEIGHBOURS = 20
 def find_copies(index: Index) -> Duplicates:
     """Return the images of an index that show one picture.
 
-    No image is read: thumbnails and vectors are in the index. Candidates by vectors are those of
-    `kerastl.check` where the index is of the same network, at its own size and not whitened.
+    Thumbnails and vectors are in the index; images are read where these cannot tell, see
+    `kerastl.data.cropped_copies`, and those that are gone are passed over. Candidates by vectors
+    are those of `kerastl.check` where the index is of the same network, at its own size and not
+    whitened.
 
     Args:
         index: The index.
     """
-    return find_duplicates(index.facts, neighbours=_neighbours(index))
+
+    def read(image: int) -> NDArray[np.uint8] | None:
+        content = index.content(image)
+        with suppress(UnreadableImageError):
+            return None if content is None else grey_square(content, side=CLOSE_SIDE)
+        return None
+
+    return find_duplicates(index.facts, neighbours=_neighbours(index), read=read)
 
 
 def copies_table(index: Index, duplicates: Duplicates) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,19 @@ class Index:
         """
         rows = facts_file(self.path).mapped(self.state.num_contents)
         return np.asarray(rows[self.images.rows[image]]["thumbnail"])
+
+    def content(self, image: int) -> bytes | None:
+        """Return the file of one image; None where it is gone or is another one now.
+
+        Args:
+            image: Its number.
+        """
+        try:
+            content = Path(self.images.ids[image]).read_bytes()
+        except OSError:
+            return None
+        same = hashlib.sha256(content).hexdigest() == self.images.digests[image]
+        return content if same else None
 
     @property
     def labelled(self) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
+from contextlib import suppress
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -38,12 +37,10 @@ def picture_of(index: Index, image: int) -> NDArray[np.uint8]:
         uint8 of shape (height, width, 3); or its grey thumbnail, of shape (32, 32), where the file
         is gone or is another one now.
     """
-    try:
-        content = Path(index.images.ids[image]).read_bytes()
-        if hashlib.sha256(content).hexdigest() == index.images.digests[image]:
+    content = index.content(image)
+    if content is not None:
+        with suppress(UnreadableImageError):
             return read_image(content, at_least=(_SIDE, _SIDE))
-    except (OSError, UnreadableImageError):
-        pass
     return np.asarray(index.thumbnail(image))
 
 

@@ -72,6 +72,9 @@ class _Counted:
 
     def _servable(self, spec: Any) -> Servable:
         """Return whom a request names."""
+        if spec.HasField("version_label"):
+            # TF Serving's words where none are configured; to ignore it would be another version.
+            raise RequestError(f"Unrecognized servable version label: {spec.version_label}")
         version = spec.version.value if spec.HasField("version") else None
         return self._versions.find(spec.name, version)
 

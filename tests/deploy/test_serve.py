@@ -507,6 +507,12 @@ def odd_tensor(dtype, **values):
     return tensor
 
 
+def labelled_request(label):
+    request = predict_request([b"x"])
+    request.model_spec.version_label = label
+    return request
+
+
 def lying_tensor():
     """A few bytes that claim to be 10**12 strings."""
     tensor = tf.make_tensor_proto([b"x"])
@@ -519,6 +525,7 @@ def lying_tensor():
     [
         (predict_request([b"x"], name="cats"), "NOT_FOUND", r"Latest\(cats\)"),
         (predict_request([b"x"], version=9), "NOT_FOUND", r"Specific\(photos, 9\)"),
+        (labelled_request("canary"), "INVALID_ARGUMENT", "version label: canary"),
         (predict_request([b"x"], signature="x"), "INVALID_ARGUMENT", 'key "x" not found'),
         (predict_request([b"x"], key="image"), "INVALID_ARGUMENT", "does not match signature"),
         (predict_request(np.ones(3)), "INVALID_ARGUMENT", "must be string; received DT_DOUBLE"),
