@@ -72,8 +72,8 @@ def find_cropped_copies(
     """Return pairs of images of which one is the other less a border of up to 10 %.
 
     Of 200 cells of ELPV with 2.5 % of every border cut off, planted among all 2,624 and 400 other
-    copies, 198 are found, and no wrong pair (`python benchmarks/search.py solar`). Mirrored ones are not looked for, nor those
-    of images that are smaller than 128 pixels.
+    copies, 198 are found, and no wrong pair (`python benchmarks/search.py solar`). Mirrored ones
+    are not looked for, nor those of images that are smaller than 128 pixels.
 
     Args:
         facts: Of n images; only their thumbnails and sizes are looked at.
