@@ -27,9 +27,8 @@ _EXAMPLES = (
 
 def add(
     run: Path,
-    files: Annotated[list[str], Parameter(negative="")],
     /,
-    *,
+    *files: Annotated[str, Parameter(required=True)],
     class_name: Annotated[str, Parameter(name="--class")],
     out: str | None = None,
 ) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +19,19 @@ from kerastl.data.preparation import prepare_pixels
 from kerastl.data.scan import pixel_digest
 from kerastl.deploy.runs import FinishedRun, load_run
 from kerastl.errors import ConfigError, DataError, UnreadableImageError
-from kerastl.evaluation.intervals import share
+from kerastl.evaluation.intervals import Estimate, share
 from kerastl.features.added_class import AddedClass, add_class
 from kerastl.features.extract import folded_feature_model, run_in_batches, trace_forward
+from kerastl.known_classes import KnownClasses, know_classes
 from kerastl.larger_run import ClassAddition, write_larger_run
 from kerastl.models.classifier import CLASSIFIER, HIDDEN, parts_of
-from kerastl.recorded_answers import recorded_answers
-from kerastl.recorded_images import recorded_pixels
+from kerastl.recorded_answers import recorded_answers, recorded_split
 from kerastl.run_folder import DIGEST_LENGTH, METRICS, PIXELS, SPLIT, new_run_folder, publish
 from kerastl.training.decision import PROBE
+from kerastl.training.few_images import CENTROIDS
 
-# Training images that the new class is told from, and test images that say what it takes from the
-# others: more would make seconds into minutes.
-_LEAST_KNOWN, _KNOWN_OF_A_CLASS, _MOST_ASKED = 100, 5, 100
-_FEWEST_NEW, _FEWEST_KNOWN = 2, 10
+_FEWEST_NEW = 2
 _BATCH_SIZE = 32
-
-
-_Recorded = tuple[tuple[str, ...], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Known:
-    """What the run itself knows: its last layer, features of some of its images."""
-
-    kernel: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    train: NDArray[np.float32]
-    test: NDArray[np.float32]
-    test_names: tuple[str, ...]
 
 
 def add_class_to_run(
@@ -91,12 +74,21 @@ def add_class_to_run(
         )
     _refuse_known(run, digests, class_name=class_name)
     read = _feature_reader(run)
-    known = _know(run, _read_recorded(run), read)
+    are_centroids = _are_centroids(run)
+    known = know_classes(run, read, are_centroids=are_centroids)
     new = read(pixels)
-    found = add_class(new, known.train, kernel=known.kernel, bias=known.bias)
+    found = add_class(
+        new,
+        known.train,
+        kernel=known.kernel,
+        bias=known.bias,
+        known_evidence=known.evidence,
+    )
     model = with_class(run.model, kernel=found.kernel, bias=found.bias)
     answered = _answers_of_test(run, known, found, class_name)
-    recognised = share(found.left_out[: len(names)] > _best_known(found, known, new))
+    images = np.concatenate([new, known.train])
+    called_new = _called_new(images, found.left_out, known)
+    recognised = share(called_new[: len(new)])
     assert recognised is not None  # there are new images
     addition = ClassAddition(
         path=out,
@@ -106,6 +98,8 @@ def add_class_to_run(
         recognised=recognised,
         taken=None if answered is None else share(answered.answered[:, -1]),
         num_asked=0 if answered is None else len(answered.ids),
+        untested=_taken_from_untested(run, known, called_new[len(new) :]),
+        are_centroids=are_centroids,
         seconds=time.monotonic() - started,
     )
     with new_run_folder(out) as partial:
@@ -239,39 +233,37 @@ def _feature_reader(
     return read
 
 
-def _read_recorded(run: FinishedRun) -> tuple[_Recorded, _Recorded]:
-    """Return names and pixels of some training and of some test images of a run."""
-    most = max(_LEAST_KNOWN, _KNOWN_OF_A_CLASS * len(run.class_names))
-    return (
-        recorded_pixels(run.path, "train", most=most),
-        recorded_pixels(run.path, "test", most=_MOST_ASKED),
-    )
+def _are_centroids(run: FinishedRun) -> bool:
+    """Whether the head of the known classes was fitted as nearest centroids."""
+    metrics = _metrics_of(run)
+    few = metrics.get("few_images") or metrics.get("added", {}).get("few_images") or {}
+    return bool(few.get("chosen") == CENTROIDS)
 
 
-def _know(
-    run: FinishedRun,
-    recorded: tuple[_Recorded, _Recorded],
-    read: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-) -> _Known:
-    """Return features of images of the run, and its last layer."""
-    (names, pixels), (test_names, test_pixels) = recorded
-    if len(names) < min(_FEWEST_KNOWN, 2 * len(run.class_names)):
-        raise DataError(
-            "The new class is told from the run's own training images, and only "
-            f"{len(names)} of them can be read. Bring them back to where they were, or fit anew."
-        )
-    kernel, bias = parts_of(run.model).output.get_weights()
-    return _Known(kernel, bias, read(pixels), read(test_pixels), test_names)
+def _called_new(
+    features: NDArray[np.float32], left_out: NDArray[np.float32], known: KnownClasses
+) -> NDArray[np.bool_]:
+    """Return which images a fit without them calls by the new class."""
+    others = softmax(features @ known.kernel + known.bias, axis=1).max(axis=1)
+    return np.asarray(left_out > (1 - left_out) * others)
 
 
-def _best_known(found: AddedClass, known: _Known, new: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return for each new image the probability of its best known class, without its own fit."""
-    others = softmax(new @ known.kernel + known.bias, axis=1).max(axis=1)
-    return (1 - found.left_out[: len(new)]) * others
+def _taken_from_untested(
+    run: FinishedRun, known: KnownClasses, called_new: NDArray[np.bool_]
+) -> tuple[tuple[str, Estimate], ...]:
+    """Return what is taken from classes without test images, by their training images."""
+    labels = recorded_split(run.path, "test").labels
+    found = []
+    for number, name in enumerate(run.class_names):
+        if name not in labels:
+            taken = share(called_new[known.labels == number])
+            assert taken is not None  # `know_classes` has images of each
+            found.append((name, taken))
+    return tuple(found)
 
 
 def _answers_of_test(
-    run: FinishedRun, known: _Known, found: AddedClass, class_name: str
+    run: FinishedRun, known: KnownClasses, found: AddedClass, class_name: str
 ) -> AnsweredImages | None:
     """Return what the larger model answers to the run's test images; None without any."""
     if not known.test_names:
@@ -287,7 +279,7 @@ def _answers_of_test(
 
 
 def _softmax_of(
-    features: NDArray[np.float32], known: _Known, found: AddedClass
+    features: NDArray[np.float32], known: KnownClasses, found: AddedClass
 ) -> NDArray[np.float32]:
     """Return what the larger model answers to images by their features."""
     kernel = np.column_stack([known.kernel, found.kernel])

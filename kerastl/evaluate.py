@@ -39,9 +39,7 @@ _OUTPUT = Group("Output", sort_key=4)
 
 
 def evaluate(
-    paths: Annotated[list[str], Parameter(negative="")],
-    /,
-    *,
+    *paths: Annotated[str, Parameter(required=True)],
     data_dir: Annotated[str | None, Parameter(group=_DATA)] = None,
     path_column: Annotated[str | None, Parameter(group=_DATA)] = None,
     label_column: Annotated[str | None, Parameter(group=_DATA)] = None,
@@ -152,7 +150,7 @@ def split_paths(paths: Sequence[str]) -> tuple[list[Path], str | None]:
     """
     models = [path for path in paths if is_model(Path(path))]
     others = [path for path in paths if path not in models]
-    if not models or paths[: len(models)] != models:
+    if not models or list(paths[: len(models)]) != models:
         first = next((path for path in paths if path not in models), "")
         raise ConfigError(
             f"The models come first; {first!r} is no run folder and no export. Type for "

@@ -34,9 +34,8 @@ EXIT_SOME_UNREADABLE = 1
 
 def explain(
     run: Path,
-    images: Annotated[list[str], Parameter(negative="")],
     /,
-    *,
+    *images: Annotated[str, Parameter(required=True)],
     class_name: str | None = None,
     layer: str | None = None,
     layers: Annotated[list[str], Parameter(negative="", consume_multiple=True)] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from kerastl.answered import AnsweredImages, answer_rows, measures_of
 from kerastl.data.nearest import unit_rows
 from kerastl.data.preparation import prepare_pixels
+from kerastl.data.wording import counted
 from kerastl.deploy.runs import FinishedRun, read_held_out
 from kerastl.evaluation.intervals import Estimate
 from kerastl.features.novelty import write_novelty
@@ -37,6 +39,11 @@ from kerastl.run_folder import (
     write_rows,
 )
 from kerastl.training.decision import PROBE
+from kerastl.training.few_images import CENTROIDS
+
+# From here on a larger run is warned of.
+_MUCH_TAKEN, _FEWEST_ASKED = 0.1, 20
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +58,9 @@ class ClassAddition:
         recognised: Share of the new images that were called so by a fit that had not seen them.
         taken: Share of the old test images that are called so now; None if none could be read.
         num_asked: These test images.
+        untested: Known classes without test images (added before), and the share of their training
+            images that are called by the new class by a fit without them.
+        are_centroids: Whether the head of the known classes was fitted as nearest centroids.
         seconds: That it took, TensorFlow's start not included.
     """
 
@@ -61,6 +71,8 @@ class ClassAddition:
     recognised: Estimate
     taken: Estimate | None
     num_asked: int
+    untested: tuple[tuple[str, Estimate], ...]
+    are_centroids: bool
     seconds: float
 
 
@@ -114,6 +126,10 @@ def write_larger_run(
         "left_out_recognised": dataclasses.asdict(addition.recognised),
         "test_images_taken": addition.taken and dataclasses.asdict(addition.taken),
         "num_test_images_asked": addition.num_asked,
+        "taken_from_untested": {
+            name: dataclasses.asdict(taken) for name, taken in addition.untested
+        },
+        "few_images": {"chosen": CENTROIDS} if addition.are_centroids else None,
     }
     write_json(folder / METRICS, metrics)
     if (run.path / ENVIRONMENT).is_file():
@@ -139,7 +155,7 @@ def _write_split(
     rows.loc[(rows["split"] == "test") & ~rows["path"].isin(asked), "split"] = ""
     added = pd.DataFrame(
         {
-            "path": list(digests),
+            "path": [os.path.abspath(name) for name in digests],  # found from anywhere
             "label": class_name,
             "split": "train",
             PIXELS: [digest[:DIGEST_LENGTH] for digest in digests.values()],
@@ -187,7 +203,36 @@ def addition_lines(addition: ClassAddition, *, base: Path) -> list[str]:
     else:
         taken = addition.taken
         lines.append(
-            f"Of {addition.num_asked} test images of the other classes {100 * taken.value:.1f} % "
-            f"({100 * taken.low:.1f} to {100 * taken.high:.1f}) are called so now."
+            f"Of {counted(addition.num_asked, 'test image')} of the other classes "
+            f"{_percent(taken)} are called so now."
         )
-    return lines
+    lines += [
+        f"{name!r} has no test images; of those that it was learnt from {_percent(taken)} are "
+        "called so by a fit without them."
+        for name, taken in sorted(addition.untested, key=lambda one: -one[1].value)[:_MOST_NAMED]
+    ]
+    return [*lines, *_warning_lines(addition)]
+
+
+def _warning_lines(addition: ClassAddition) -> list[str]:
+    """Return why the larger run should not be relied on."""
+    anew = (
+        "Better put the new images into a folder beside the others and type: python -m kerastl.fit "
+        "DATA --fine-tune-epochs 0"
+    )
+    taken = [("the others", addition.taken)] if addition.taken is not None else []
+    taken += [(repr(name), estimate) for name, estimate in addition.untested]
+    worst = max(taken, key=lambda one: one[1].value, default=None)
+    if worst is not None and worst[1].value >= _MUCH_TAKEN:
+        return [f"Warning: the new class takes {100 * worst[1].value:.0f} % of {worst[0]}. {anew}"]
+    if addition.num_asked < _FEWEST_ASKED:
+        return [
+            f"Warning: {counted(addition.num_asked, 'test image')} cannot tell what the new class "
+            f"takes from the others. Measure it on more images, with python -m kerastl.evaluate. "
+            f"{anew}"
+        ]
+    return []
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"

@@ -30,9 +30,8 @@ EXIT_SOME_UNREADABLE = 1
 
 def predict(
     model: Path,
-    paths: Annotated[list[str], Parameter(negative="")],
     /,
-    *,
+    *paths: Annotated[str, Parameter(required=True)],
     top: int = 1,
     output_format: Annotated[
         Literal["auto", "table", "jsonl", "csv"], Parameter(name="--format")

@@ -36,6 +36,7 @@ from kerastl.models.network import Network
 from kerastl.run_folder import DIGEST_LENGTH, PIXELS, SUBGROUP
 from kerastl.training.decision import FINE_TUNED, PROBE
 from kerastl.training.experiment import Experiment
+from kerastl.training.few_images import CENTROIDS, REGRESSION
 from kerastl.training.group_balance import GroupBalance
 from kerastl.training.novelty_fit import KnownKind
 from kerastl.training.phase import Phase
@@ -175,7 +176,7 @@ def few_images_of(experiment: Experiment) -> dict[str, Any] | None:
     if (few := experiment.few) is None:
         return None
     return {
-        "chosen": "nearest centroids" if few.are_chosen else "logistic regression",
+        "chosen": CENTROIDS if few.are_chosen else REGRESSION,
         "num_images": few.num_images,
         "largest_class": few.largest_class,
         "leave_one_out_log_loss": dict(

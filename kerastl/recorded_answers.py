@@ -104,24 +104,42 @@ def involved_images(path: Path) -> Involved:
     return Involved(frozenset([*names, *map(os.path.abspath, names)]), frozenset(digests))
 
 
-def recorded_split(path: Path, split: str) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True)
+class RecordedSplit:
+    """The images of one split of a run.
+
+    Attributes:
+        names: Their paths, as they were given.
+        labels: Of each in words; several are joined with "|".
+        digests: Of each the first part of the digest of its pixels, "" where the run did not write
+            that down.
+        groups: Of each; None where there are no groups.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    digests: tuple[str, ...] = field(repr=False)
+    groups: tuple[str, ...] | None
+
+
+def recorded_split(path: Path, split: str) -> RecordedSplit:
     """Return the images of one split of a run.
 
     Args:
         path: The run folder.
         split: "train", "val" or "test".
 
-    Returns:
-        Their names, and of each the first part of the digest of its pixels, "" where the run did
-        not write that down.
-
     Raises:
         ConfigError: Its list of images cannot be read.
     """
     splits = _table(path / SPLIT)
     chosen = splits[splits["split"] == split]
-    names = chosen["path"].tolist()
-    return names, chosen[PIXELS].tolist() if PIXELS in chosen else [""] * len(names)
+    return RecordedSplit(
+        names=tuple(chosen["path"]),
+        labels=tuple(chosen["label"]),
+        digests=tuple(chosen[PIXELS]) if PIXELS in chosen else ("",) * len(chosen),
+        groups=tuple(chosen["group"]) if "group" in chosen else None,
+    )
 
 
 def common_images(answered: dict[str, AnsweredImages]) -> dict[str, AnsweredImages]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,41 +26,59 @@ logger = logging.getLogger(__name__)
 
 
 def recorded_pixels(
-    path: Path, split: str, *, most: int, seed: int = 0
+    path: Path, split: str, *, most: int, of_each: int = 0, seed: int = 0
 ) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     """Return images of one split of a run, those that are still what they were.
+
+    They are looked for where the run's own configuration says. Those which are not there (of a
+    class that was added later, or after the table was lost) are read by their paths, if their
+    pixels are still the same.
 
     Args:
         path: The run folder.
         split: "train", "val" or "test".
         most: Images at most; more are drawn from, each as likely as any other.
+        of_each: Images of each class that are drawn before all others, so that a class with few is
+            not missed.
         seed: Of that draw.
 
     Returns:
-        Their names, and uint8 of shape (n, height, width, 3). None if the source of the images
-        cannot be read any more; what is gone, damaged or has changed since is left out. The log
-        says so.
+        Their names, and uint8 of shape (n, height, width, 3). What is gone, damaged or has changed
+        since is left out. The log says so.
     """
     labels = read_labels(path)
     (height, width), mode = map(int, labels["image_size"]), str(labels["resize_mode"])
-    names, digests = recorded_split(path, split)
-    order = np.random.default_rng(seed).permutation(len(names))
+    recorded = recorded_split(path, split)
+    names, digests = recorded.names, recorded.digests
+    order = _first_of_each(
+        recorded.labels, np.random.default_rng(seed).permutation(len(names)), of_each
+    )
+    table: ImageTable | None = None
+    rows: dict[str, int] = {}
     try:
         table = read_table(read_config(path / CONFIG), to_learn=False)
+        rows = {name: row for row, name in enumerate(table.ids)}
     except KerasTLError as error:
-        logger.warning("The images of the run cannot be read again: %s", error)
-        return (), np.zeros((0, height, width, 3), np.uint8)
-    rows = {name: row for row, name in enumerate(table.ids)}
+        logger.warning("The images of the run cannot be read as it read them: %s", error)
     found: dict[int, NDArray[np.uint8]] = {}
     lost = 0
 
     def read(index: int) -> NDArray[np.uint8] | None:
-        return _unchanged(
-            table, rows.get(names[index]), digests[index], size=(height, width), mode=mode
-        )
+        try:
+            if table is not None and names[index] in rows:
+                content = encoded_image(table, rows[names[index]])
+            elif digests[index]:
+                content = Path(names[index]).read_bytes()
+            else:
+                return None
+            pixels = prepare_pixels(content, image_size=(height, width), resize_mode=mode)
+        except (OSError, ValueError, DataError, UnreadableImageError):
+            return None
+        same = not digests[index] or pixel_digest(pixels).startswith(digests[index])
+        return pixels if same else None
 
     with track(f"Reading {split} images of the run", total=min(most, len(names))) as advance:
-        left = order.tolist()
+        left = list(order)
         while left and len(found) < most:
             wanted, left = left[: most - len(found)], left[most - len(found) :]
             for index, pixels in zip(wanted, in_threads(read, wanted), strict=True):
@@ -77,14 +97,14 @@ def recorded_pixels(
     return tuple(names[index] for index in chosen), empty if stacked is None else stacked
 
 
-def _unchanged(
-    table: ImageTable, row: int | None, digest: str, *, size: tuple[int, int], mode: str
-) -> NDArray[np.uint8] | None:
-    """Return the pixels of one image as the network sees it; None if they are others now."""
-    if row is None:
-        return None
-    try:
-        pixels = prepare_pixels(encoded_image(table, row), image_size=size, resize_mode=mode)
-    except (DataError, UnreadableImageError):
-        return None
-    return pixels if not digest or pixel_digest(pixels).startswith(digest) else None
+def _first_of_each(
+    labels: Sequence[str], order: NDArray[np.int64], of_each: int
+) -> tuple[int, ...]:
+    """Return rows in an order, but that so many of each label come first."""
+    seen: Counter[str] = Counter()
+    first: list[int] = []
+    rest: list[int] = []
+    for row in order.tolist():
+        (first if seen[labels[row]] < of_each else rest).append(row)
+        seen[labels[row]] += 1
+    return (*first, *rest)

@@ -153,9 +153,8 @@ def build(
 
 def query(
     index: Path,
-    images: Annotated[list[str], Parameter(negative="")],
     /,
-    *,
+    *images: Annotated[str, Parameter(required=True)],
     num_hits: Annotated[int, WHOLE, Parameter(name=["-k", "--num-hits"])] = 12,
     exact: Annotated[bool, Parameter(negative="")] = False,
     out: _Out = None,
@@ -288,9 +287,8 @@ def evaluate(
 
 def pairs(
     index: Path,
-    images: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     /,
-    *,
+    *images: str,
     false_accept_rate: float = 0.01,
     seed: Annotated[int, WHOLE] = 0,
     out: _Out = None,
@@ -337,7 +335,7 @@ def pairs(
         if images:
             cosine = _cosine(opened, images)
             same = cosine > found.threshold
-            result |= {"images": images, "cosine": cosine, "same": same}
+            result |= {"images": list(images), "cosine": cosine, "same": same}
             lines.append(f"{'Same' if same else 'Different'}: cosine {cosine:.4f}")
         sheets.write(result)
         if sheets.wanted:

@@ -41,9 +41,7 @@ EXIT_SOME_UNREADABLE = 1
 
 
 def zeroshot(
-    images: Annotated[list[str], Parameter(negative="")],
-    /,
-    *,
+    *images: Annotated[str, Parameter(required=True)],
     labels: Annotated[str | None, Parameter(group=_LABELS)] = None,
     labels_file: Annotated[Path | None, Parameter(group=_LABELS)] = None,
     template: Annotated[list[str] | None, Parameter(group=_LABELS, negative="")] = None,

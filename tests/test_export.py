@@ -178,7 +178,7 @@ def test_images_that_are_gone_or_changed_are_not_measured_on(run, tmp_path, capl
     assert exports.accuracy is None
     assert exports.results[0].agreement == 1.0
     assert not exports.are_test
-    assert "cannot be read again" in caplog.text
+    assert "cannot be read as it read them" in caplog.text
     with pytest.raises(ExportError, match="No accuracy can be measured"):
         export_formats(moved, ["onnx"], export_dir=tmp_path / "others", min_accuracy=0.5)
     assert config != (moved / "config.yaml").read_text()

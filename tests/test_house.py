@@ -78,7 +78,9 @@ def test_docstring_names_the_arguments(function):
     docstring = ast.get_docstring(function) or ""
     assert docstring, "no docstring"
     arguments = function.args
-    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    rest = [arguments.vararg] if arguments.vararg else []
+    named = (*arguments.posonlyargs, *arguments.args, *rest, *arguments.kwonlyargs)
+    names = [argument.arg for argument in named]
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, flags=re.MULTILINE)
     documented = re.findall(r"^ {4}(\w+):", section.group(1), flags=re.MULTILINE) if section else []
     assert documented == names

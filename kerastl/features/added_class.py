@@ -48,6 +48,7 @@ def add_class(
     *,
     kernel: NDArray[np.float32],
     bias: NDArray[np.float32],
+    known_evidence: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> AddedClass:
     """Fit a class beside those of a linear classifier.
@@ -60,6 +61,9 @@ def add_class(
         known: float32 of shape (num_known, num_features), 2 or more: some of the others.
         kernel: float32 of shape (num_features, num_classes), of the known classes.
         bias: float32 of shape (num_classes,).
+        known_evidence: float64 of shape (num_known,): the logsumexp of the logits of each known
+            image from a fit without it. Default: what kernel and bias give, which is too sure of
+            images that they were fitted to.
         seed: Of the folds that the penalty is chosen by.
 
     Example:
@@ -72,7 +76,10 @@ def add_class(
     """
     features = np.concatenate([new, known]).astype(np.float64)
     is_new = np.arange(len(features)) < len(new)
-    offsets = -logsumexp(features @ kernel.astype(np.float64) + bias, axis=1)
+    evidence = logsumexp(features @ kernel.astype(np.float64) + bias, axis=1)
+    if known_evidence is not None:
+        evidence[len(new) :] = known_evidence
+    offsets = -evidence
     num_classes = kernel.shape[1]
     weights = np.where(
         is_new, 1 / (len(new) * (num_classes + 1)), num_classes / (len(known) * (num_classes + 1))

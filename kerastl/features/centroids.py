@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from kerastl.data.nearest import unit_rows
-from kerastl.features.probe import image_losses
 
 # What cosines are multiplied by before the softmax; 0.1 is no opinion, 1,000 no doubt.
 SCALES = np.logspace(-1, 3, 41)
@@ -64,8 +63,7 @@ def fit_centroids(
         outside = folds == fold
         kernel, bias = _centroids(features[~outside], labels[~outside], num_classes)
         held_out[outside] = features[outside] @ kernel + bias
-    losses = [image_losses(labels, _probabilities(scale * held_out)).mean() for scale in SCALES]
-    scale = float(SCALES[int(np.argmin(losses))])
+    scale = _scale(held_out, labels)
     kernel, bias = _centroids(features, labels, num_classes)
     return Centroids(
         kernel=(scale * kernel).astype(np.float32),
@@ -110,6 +108,22 @@ def _centroids(
     length = float(np.linalg.norm(centred, axis=1).mean())
     kernel /= length if length > 0 else 1.0
     return kernel, -mean @ kernel
+
+
+def _scale(held_out: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return what products with centroids are multiplied by: how sure so few images can make one.
+
+    That of the smallest log-loss of the images left out would have no end where all of them are
+    right. So what is aimed at is not certainty but Laplace's rule of succession, as in Platt's
+    scaling (Platt 1999, "Probabilistic outputs for support vector machines", section 2.2): after n
+    images of which all were right, the next one is with probability (n + 1)/(n + 2).
+    """
+    num_images, num_classes = held_out.shape
+    doubt = 1 / (num_images + 2)
+    targets = np.full(held_out.shape, doubt / max(1, num_classes - 1))
+    targets[np.arange(num_images), labels] = 1 - doubt
+    losses = [-(targets * log_softmax(scale * held_out, axis=1)).sum() for scale in SCALES]
+    return float(SCALES[int(np.argmin(losses))])
 
 
 def _probabilities(logits: NDArray[Any]) -> NDArray[np.float32]:

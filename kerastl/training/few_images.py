@@ -16,6 +16,8 @@ from kerastl.features.probe import Probe, log_loss_nats
 # Training images of a class. With so few, centroids have won over probes as often as not (Wang et
 # al. 2019, https://arxiv.org/abs/1911.04623, with 1 and 5).
 MOST_OF_A_CLASS = 10
+# What metrics.json calls the two heads.
+CENTROIDS, REGRESSION = "nearest centroids", "logistic regression"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class FewImages:
     @property
     def words(self) -> str:
         """What was chosen, why, and what the interval is."""
-        names = ("nearest centroids", "logistic regression")
+        names = (CENTROIDS, REGRESSION)
         first, second = names if self.are_chosen else names[::-1]
         losses = sorted(self.log_losses)
         value, low, high = (
