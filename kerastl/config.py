@@ -231,7 +231,7 @@ def fit_words(config: FitConfig, *, also: Collection[str] = (), **changes: Any) 
 
     Example:
         >>> fit_words(FitConfig("my photos", image_size=96, export=True, seed=3), seed=None)
-        "'my photos' --image-size 96x96 --export"
+        "'my photos' --image-size 96 --export"
         >>> fit_words(FitConfig("tiles", domain="satellite", augment="light"))
         'tiles --augment light --domain satellite'
     """

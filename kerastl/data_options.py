@@ -147,6 +147,8 @@ def typed_words(
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            # Of what is square one number is enough.
+            parts = dict.fromkeys(value) if isinstance(value, tuple) else (value,)
+            text = "x".join(map(str, parts))
             words += [f"--{flag}", text]
     return shlex.join(words)

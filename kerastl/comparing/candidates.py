@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from kerastl.domains import DOMAINS
@@ -63,6 +64,8 @@ def parse_candidates(
 ) -> tuple[Candidate, ...]:
     """Return the candidates that a user names, each once, smaller images first.
 
+    See `repeated_candidates` for those that are named twice.
+
     Args:
         text: With commas between them: NAME, NAME@SIZE, NAME=WEIGHTS or NAME@SIZE=WEIGHTS; "small"
             stands for `SMALL`, "all" for every known backbone.
@@ -76,6 +79,31 @@ def parse_candidates(
         >>> [one.name for one in parse_candidates("resnet50@96=none, EfficientNetLite0")]
         ['ResNet50@96=none', 'EfficientNetLite0@224']
     """
+    # One size after the other: images are decoded once for each.
+    unique = dict.fromkeys(_named(text, image_size, domain))
+    return tuple(sorted(unique, key=lambda one: one.image_size[0] * one.image_size[1]))
+
+
+def repeated_candidates(
+    text: str, *, image_size: tuple[int, int] | None = None, domain: str | None = None
+) -> tuple[str, ...]:
+    """Return the names of candidates that a user names more than once.
+
+    Args:
+        text: As for `parse_candidates`.
+        image_size: As there.
+        domain: As there.
+
+    Example:
+        >>> repeated_candidates("VGG16,VGG19,vgg16@224")
+        ('VGG16@224',)
+    """
+    counts = Counter(one.name for one in _named(text, image_size, domain))
+    return tuple(name for name, count in counts.items() if count > 1)
+
+
+def _named(text: str, image_size: tuple[int, int] | None, domain: str | None) -> list[Candidate]:
+    """Return the candidates in the order of their names, also those that are there already."""
     found = []
     for word in (stripped for part in text.split(",") if (stripped := part.strip())):
         if word in ("small", "all"):
@@ -90,9 +118,7 @@ def parse_candidates(
             "`backbones` names none. Type names with commas between them, such as "
             "--backbones EfficientNetLite0,ResNet50@299, or small, or all."
         )
-    # One size after the other: images are decoded once for each.
-    unique = dict.fromkeys(found)
-    return tuple(sorted(unique, key=lambda one: one.image_size[0] * one.image_size[1]))
+    return found
 
 
 def _candidate(

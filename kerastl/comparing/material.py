@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Material:
         table: n images, none of them a test image, all of them readable.
         folds: int64 of shape (n,): the fold that each is held out in, the same for all networks.
         num_held_back: Test images, which nobody looks at.
+        unreadable: Files that were left out, and why.
         images: uint8 of shape (m, height, width, 3), RGB 0..255.
         rows: int64 of shape (n,): which of them belong to the table.
     """
@@ -32,6 +34,7 @@ class Material:
     table: ImageTable = field(repr=False)
     folds: NDArray[np.int64] = field(repr=False)
     num_held_back: int
+    unreadable: tuple[tuple[str, str], ...] = field(repr=False)
     images: Images = field(repr=False)
     rows: NDArray[np.int64] = field(repr=False)
 
@@ -73,7 +76,14 @@ def read_material(
         num_folds=NUM_FOLDS,
         seed=options.seed,
     )
-    return Material(chosen, folds, int(np.sum(splits == "test")), pixels.images, rows)
+    return Material(
+        table=chosen,
+        folds=folds,
+        num_held_back=int(np.sum(splits == "test")),
+        unreadable=tuple((one.id, one.reason) for one in pixels.unreadable),
+        images=pixels.images,
+        rows=rows,
+    )
 
 
 def at_size(
@@ -101,17 +111,27 @@ def at_size(
         unreadable_fraction=0.0,
         directory=directory,
     )
-    rows = np.arange(len(material.table.ids))
-    return Material(material.table, material.folds, material.num_held_back, pixels.images, rows)
+    return dataclasses.replace(
+        material, images=pixels.images, rows=np.arange(len(material.table.ids))
+    )
 
 
 def _drawn(table: ImageTable, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Return which rows are drawn: every class in proportion, and one for each fold at least."""
+    """Return which rows are drawn: every class in proportion, and one for each fold at least.
+
+    So many as may be; more only where a class would have too few for the folds.
+    """
     count = len(table.ids)
     if count <= most:
         return np.arange(count)
-    parts = fold_rows(table.labels, strata=table.strata, num_folds=-(-count // most), seed=seed)
-    drawn = parts == 0
+    # At even steps through class after class, within each stratum after stratum: of none is there
+    # one more or less than its share.
+    random = np.random.default_rng(seed)
+    classes = np.unique(table.labels, axis=0, return_inverse=True)[1].reshape(count)
+    strata = np.zeros(count) if table.strata is None else table.strata
+    order = np.lexsort((random.permutation(count), strata, classes))
+    drawn = np.zeros(count, bool)
+    drawn[order[((np.arange(most) + random.random()) * count / most).astype(int)]] = True
     labels = table.labels if table.multi_label else np.eye(len(table.class_names))[table.labels]
     for column in labels.T:
         of_class = np.flatnonzero(column)

@@ -17,7 +17,7 @@ from kerastl.benchmarking.timing import Stage, measure_in_rounds
 from kerastl.comparing.candidates import Candidate
 from kerastl.comparing.material import Material, at_size, read_material
 from kerastl.comparing.options import CompareOptions
-from kerastl.comparing.result import CandidateResult, Comparison, Speed
+from kerastl.comparing.result import TIME_UP, CandidateResult, Comparison, Speed
 from kerastl.comparing.verdict import judge_candidates
 from kerastl.data.sources import ImageTable
 from kerastl.deadline import Deadline, TimeUpError, deadline_after
@@ -86,6 +86,7 @@ def compare_backbones(
         name=material.table.name,
         num_images=len(material.rows),
         num_held_back=material.num_held_back,
+        unreadable=material.unreadable,
         num_classes=len(material.table.class_names),
         num_groups=None if groups is None else len(np.unique(groups)),
         results=tuple(results),
@@ -133,7 +134,7 @@ def measure_candidate(
         with checking(deadline.check):
             features, probe = _fit(classifier, material, store, name=candidate.name)
     except TimeUpError:
-        words = f"The time ({deadline.words}) was over before it was measured."
+        words = f"{TIME_UP}{deadline.words}) was over before it was measured."
         return result(refused=words, **backbone_words)
     except KerasTLError as error:
         return result(refused=_first_sentence(error), **backbone_words)
@@ -154,7 +155,7 @@ def measure_candidate(
 
 
 def _not_begun(deadline: Deadline) -> str:
-    return f"The time ({deadline.words}) was over before it began."
+    return f"{TIME_UP}{deadline.words}) was over before it began."
 
 
 def _first_sentence(error: KerasTLError) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from kerastl.comparing.candidates import Candidate, parse_candidates
+from kerastl.comparing.candidates import Candidate, parse_candidates, repeated_candidates
 from kerastl.config import FitConfig, fit_words
 from kerastl.data_options import DataOptions, typed_words
 from kerastl.errors import ConfigError
@@ -89,6 +89,11 @@ class CompareOptions(DataOptions):
         """What is compared."""
         return parse_candidates(self.backbones, image_size=self.image_size, domain=self.domain)
 
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """Names of candidates that were asked for more than once."""
+        return repeated_candidates(self.backbones, image_size=self.image_size, domain=self.domain)
+
     def fit_config(self, candidate: Candidate) -> FitConfig:
         """Return a fit with a candidate on the same images, which checks these options too.
 
@@ -119,7 +124,7 @@ class CompareOptions(DataOptions):
         Example:
             >>> options = CompareOptions("my photos", backbones="EfficientNetLite0@300", seed=3)
             >>> options.fit_command(options.candidates[0])[22:]
-            "'my photos' --seed 3 --backbone EfficientNetLite0 --image-size 300x300"
+            "'my photos' --seed 3 --backbone EfficientNetLite0 --image-size 300"
         """
         words = fit_words(self.fit_config(candidate), also=("backbone",))
         return f"python -m kerastl.fit {words}"

@@ -76,6 +76,7 @@ def make_comparison_page(comparison: Comparison, *, finished: datetime.datetime)
         ],
         tied=verdict.tied,
         efficient=verdict.efficient,
+        unreadable=comparison.unreadable,
         refused=[(one.candidate.name, one.refused) for one in comparison.refused_results],
         picture=figure_data_uri(tradeoff_figure(comparison)),
         spread=max(

@@ -14,6 +14,9 @@ from kerastl.comparing.options import CompareOptions
 from kerastl.evaluation.comparison import PairedComparison
 from kerastl.evaluation.intervals import Estimate
 
+# Begins why a candidate was not measured where time ended first.
+TIME_UP = "The time ("
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -89,6 +92,7 @@ class Comparison:
         name: Of the data set.
         num_images: That candidates were compared on; none of them is a test image.
         num_held_back: Test images that were not looked at.
+        unreadable: Files that were left out, and why.
         num_classes: Of the images.
         num_groups: Of the images; None where nothing was said of groups.
         results: One for each candidate, in the order they were measured.
@@ -101,6 +105,7 @@ class Comparison:
     name: str
     num_images: int
     num_held_back: int
+    unreadable: tuple[tuple[str, str], ...] = field(repr=False)
     num_classes: int
     num_groups: int | None
     results: tuple[CandidateResult, ...]
@@ -188,6 +193,7 @@ def comparison_values(comparison: Comparison, *, finished: str) -> dict[str, Any
         "options": dataclasses.asdict(comparison.options),
         "num_images": comparison.num_images,
         "num_test_images_held_back": comparison.num_held_back,
+        "unreadable": [{"path": path, "reason": why} for path, why in comparison.unreadable],
         "num_classes": comparison.num_classes,
         "num_groups": comparison.num_groups,
         "ranked": list(verdict.ranked),

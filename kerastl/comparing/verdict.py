@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from kerastl.answered import comparisons_with_the_first
-from kerastl.comparing.result import CandidateResult, Verdict
+from kerastl.comparing.result import TIME_UP, CandidateResult, Verdict
 from kerastl.errors import DataError
 from kerastl.evaluation.comparison import PairedComparison
 
 # Of one of them being as good as the best, corrected for how many are compared.
 _SIGNIFICANT = 0.05
-# A tied network is named beside the first from this on.
+# Times as fast: what is less may be the scatter of timings, and is worth little.
 _MUCH_FASTER = 1.25
 
 
 def judge_candidates(results: Sequence[CandidateResult], *, seed: int) -> Verdict:
     """Rank networks by the accuracy of their probes, ties by LogME.
+
+    Of tied networks, one that another of them beats in both accuracy and speed comes behind those
+    that none does: nobody is sent to what is slower and was right less often.
 
     Tied are those that a paired test on the same images does not show to be worse than the most
     accurate one: McNemar's exact test, p-values corrected by Holm's method; over groups the
@@ -36,6 +40,7 @@ def judge_candidates(results: Sequence[CandidateResult], *, seed: int) -> Verdic
         raise DataError(
             "No candidate could be measured: "
             + " ".join(f"{one.candidate.name}: {one.refused}" for one in results)
+            + f" {_advice(results)}"
         )
     best = max(measured, key=lambda name: (_accuracy(measured[name]), _evidence(measured[name])))
     answers = {
@@ -46,7 +51,16 @@ def judge_candidates(results: Sequence[CandidateResult], *, seed: int) -> Verdic
         {name: found for name, found in answers.items() if found is not None}, seed=seed
     )
     tied = [best, *(name for name, one in against.items() if not is_worse(one))]
-    tied.sort(key=lambda name: (-_evidence(measured[name]), -_accuracy(measured[name])))
+    beaten = {
+        name for name in tied if any(_beats(measured[other], measured[name]) for other in tied)
+    }
+    tied.sort(
+        key=lambda name: (
+            name in beaten,
+            -_evidence(measured[name]),
+            -_accuracy(measured[name]),
+        )
+    )
     rest = [name for name in measured if name not in tied]
     rest.sort(key=lambda name: (-_accuracy(measured[name]), -_evidence(measured[name])))
     swift = min(tied, key=lambda name: _latency(measured[name]))
@@ -80,6 +94,29 @@ def _dominates(other: CandidateResult, one: CandidateResult) -> bool:
     ours = np.array([_accuracy(one), -_latency(one)])
     theirs = np.array([_accuracy(other), -_latency(other)])
     return bool(np.all(theirs >= ours) and np.any(theirs > ours))
+
+
+def _beats(other: CandidateResult, one: CandidateResult) -> bool:
+    """Whether another network was right as often, and is much faster."""
+    as_accurate = _accuracy(other) >= _accuracy(one)
+    return as_accurate and _MUCH_FASTER * _latency(other) <= _latency(one) < float("inf")
+
+
+def _advice(results: Sequence[CandidateResult]) -> str:
+    """Return what to type where none could be measured."""
+    timed = [one.speed.latency_ms for one in results if one.speed is not None]
+    if timed:
+        least = math.ceil(min(timed) * _MUCH_FASTER)  # it will not be as fast to the digit
+        return f"Type --max-latency-ms {least} or more, or name faster networks with --backbones."
+    if any(TIME_UP in one.refused for one in results):
+        return (
+            "Give more --max-minutes, or name fewer networks with --backbones; what was computed "
+            "is kept."
+        )
+    return (
+        "EfficientNetLite0 needs no download; other networks take a file of weights that you have: "
+        "--backbones ResNet50=FILE."
+    )
 
 
 def _accuracy(one: CandidateResult) -> float:

@@ -78,12 +78,8 @@ def answer_sentences(comparison: Comparison) -> list[str]:
     """
     verdict, first = comparison.verdict, comparison.first
     sentences = [_first_sentence(comparison)]
-    others = [name for name in verdict.tied if name != first.candidate.name]
-    if others:
-        sentences.append(
-            f"These images do not tell it from {_named(others)}; of these, its features fit the "
-            "labels best (LogME)."
-        )
+    if len(verdict.tied) > 1:
+        sentences.append(f"{_why_it(comparison)}.")
         sentences += _ahead_by_chance(comparison)
     if verdict.swift is not None:
         swift = comparison.result(verdict.swift)
@@ -92,7 +88,11 @@ def answer_sentences(comparison: Comparison) -> list[str]:
             sentences.append(f"{verdict.swift} is {times:.1f} times as fast as it.")
     if len(verdict.tied) < len(verdict.ranked):
         count = len(verdict.ranked) - len(verdict.tied)
-        sentences.append(f"{counted(count, 'other')} shown to be worse (p < 0.05).")
+        by_test = comparison.num_groups is None
+        how = (
+            "p < 0.05" if by_test else "the 95 % interval of each difference over groups is below 0"
+        )
+        sentences.append(f"{counted(count, 'other')} shown to be worse ({how}).")
     return sentences
 
 
@@ -103,7 +103,22 @@ def _first_sentence(comparison: Comparison) -> str:
     found = "" if accuracy is None else f"{100 * accuracy.value:.1f} % ({interval_text(accuracy)})"
     if len(comparison.verdict.ranked) == 1:
         return f"{first.candidate.name} alone was measured: {found} of the images are right."
+    if len(comparison.verdict.tied) > 1:
+        return (
+            f"These images cannot tell {_named(list(comparison.verdict.tied))} apart. Take "
+            f"{first.candidate.name}: {found} right."
+        )
     return f"{first.candidate.name} suits these images best: {found} right."
+
+
+def _why_it(comparison: Comparison) -> str:
+    """Return why the first is the first of those that are tied."""
+    evidence = [comparison.result(name).log_evidence for name in comparison.verdict.tied]
+    known = [value for value in evidence if value is not None]
+    words = "Its features fit the labels best (LogME)"
+    if not known or comparison.first.log_evidence == max(known):
+        return words
+    return f"{words} among those that no other one of them beats in both accuracy and speed"
 
 
 def _ahead_by_chance(comparison: Comparison) -> list[str]:
@@ -151,6 +166,13 @@ def summary_lines(comparison: Comparison, page: Path) -> list[str]:
         page: Where the page is.
     """
     lines = [f"{comparison.name}: {images_words(comparison)}."]
+    if comparison.unreadable:
+        (path, why), *others = comparison.unreadable
+        more = f" And {len(others)} more, all on the page." if others else ""
+        lines.append(f"Left out: {path}: {why}{more}")
+    lines += [
+        f"{name} was named twice; it is measured once." for name in comparison.options.repeated
+    ]
     lines += [
         f"Not measured: {one.candidate.name}: {one.refused}" for one in comparison.refused_results
     ]

@@ -63,7 +63,7 @@ def image_findings(facts: ImageFacts) -> Iterator[Finding]:
         severity="note",
         title=f"{{count}} are less than {SMALLEST_SIDE} pixels wide or high",
         why="Enlarged to what the network expects they are blurred, and may be icons or crops.",
-        advice="Look at them; if all images are that small, fit with --image-size 64x64 or less.",
+        advice="Look at them; if all images are that small, fit with --image-size 64 or less.",
     )
     longer = np.maximum(facts.widths, facts.heights)
     shorter = np.maximum(np.minimum(facts.widths, facts.heights), 1)

@@ -20,6 +20,8 @@ def test_names_sizes_and_weights():
 def test_smaller_images_come_first_and_nothing_twice():
     found = parse_candidates("VGG16@64,VGG16,vgg16,InceptionV3,VGG16@224")
     assert [one.name for one in found] == ["VGG16@64", "VGG16@224", "InceptionV3@299"]
+    options = CompareOptions("photos", backbones="VGG16@64,VGG16,vgg16,InceptionV3,VGG16@224")
+    assert options.repeated == ("VGG16@224",)
 
 
 def test_a_size_for_those_that_name_none():
@@ -54,7 +56,7 @@ def test_what_is_typed_for_a_fit_and_for_the_same_comparison():
     )
     assert options.fit_command(options.candidates[0]) == (
         "python -m kerastl.fit 'my photos' --seed 3 --backbone VGG16 --weights none "
-        "--image-size 64x64 --pooling max"
+        "--image-size 64 --pooling max"
     )
 
 
@@ -78,7 +80,7 @@ def test_a_domain_settles_sizes_and_is_typed_again():
     options = CompareOptions("pages", backbones="VGG16,VGG19@64", domain="document")
     assert [one.name for one in options.candidates] == ["VGG19@64", "VGG16@352"]
     assert options.fit_command(options.candidates[0]) == (
-        "python -m kerastl.fit pages --domain document --backbone VGG19 --image-size 64x64"
+        "python -m kerastl.fit pages --domain document --backbone VGG19 --image-size 64"
     )
     with pytest.raises(ConfigError, match="domain"):
         CompareOptions("pages", domain="documents")

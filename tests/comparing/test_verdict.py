@@ -5,7 +5,7 @@ import pytest
 
 from kerastl.answered import AnsweredImages
 from kerastl.comparing.candidates import Candidate
-from kerastl.comparing.result import CandidateResult, Speed
+from kerastl.comparing.result import TIME_UP, CandidateResult, Speed
 from kerastl.comparing.verdict import judge_candidates
 from kerastl.errors import DataError
 from kerastl.evaluation.intervals import share
@@ -78,10 +78,21 @@ def test_who_is_both_less_accurate_and_slower_is_not_efficient():
 
 def test_a_faster_one_that_ties_is_named():
     slow = found("slow", range(10), evidence=1.0, milliseconds=20)
-    quick = found("quick", range(1, 11), milliseconds=10)
+    quick = found("quick", range(1, 12), milliseconds=10)
     assert judge_candidates([slow, quick], seed=0).swift == name_of("quick")
-    near = found("near", range(1, 11), milliseconds=19)
+    near = found("near", range(1, 12), milliseconds=19)
     assert judge_candidates([slow, near], seed=0).swift is None
+
+
+def test_nobody_is_sent_to_what_a_tied_one_beats_in_everything():
+    slow = found("slow", range(10), evidence=1.0, milliseconds=20)
+    quick = found("quick", range(1, 11), evidence=0.5, milliseconds=10)  # right as often
+    light = found("light", range(1, 13), evidence=0.9, milliseconds=5)
+    verdict = judge_candidates([slow, quick, light], seed=0)
+    assert verdict.tied == tuple(map(name_of, ("light", "quick", "slow")))
+    # As fast within what timings scatter: LogME decides.
+    verdict = judge_candidates([slow, found("near", range(1, 11), milliseconds=19)], seed=0)
+    assert verdict.tied[0] == name_of("slow")
 
 
 def test_over_groups_fewer_differences_are_real():
@@ -98,5 +109,11 @@ def test_over_groups_fewer_differences_are_real():
 def test_refused_ones_do_not_count_and_cannot_be_all():
     refused = CandidateResult(Candidate("VGG19", (32, 32)), refused="It is too slow.")
     assert judge_candidates([refused, found("one", [])], seed=0).ranked == (name_of("one"),)
-    with pytest.raises(DataError, match="VGG19@32: It is too slow"):
+    with pytest.raises(DataError, match=r"VGG19@32: It is too slow.*EfficientNetLite0 needs no"):
         judge_candidates([refused], seed=0)
+    slow = CandidateResult(Candidate("VGG19", (32, 32)), "Slow.", speed=Speed(9.1, 0.1, 5.0))
+    with pytest.raises(DataError, match="Type --max-latency-ms 12 or more"):
+        judge_candidates([refused, slow], seed=0)
+    late = CandidateResult(Candidate("VGG19", (32, 32)), f"{TIME_UP}--max-minutes 1) was over.")
+    with pytest.raises(DataError, match=r"more --max-minutes.*what was computed is kept"):
+        judge_candidates([late], seed=0)
