@@ -31,6 +31,7 @@ def add(
     *files: Annotated[str, Parameter(required=True)],
     class_name: Annotated[str, Parameter(name="--class")],
     out: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Add a class.
 
@@ -39,18 +40,24 @@ def add(
         files: Images of the new class, folders of them and glob patterns; 5 to 50 are usual.
         class_name: What the new class is called.
         out: Run folder to make. Default: runs/RUN-NAME, then runs/RUN-NAME-2 and so on.
+        overwrite: Replace another run folder, once the new one is complete.
     """
     name = " ".join(class_name.split())
     if not name or "|" in name:
         raise ConfigError(f"`class` must be a name without '|'; received class={class_name!r}.")
     images = find_images(files)
-    folder = choose_run_folder(out, name=f"{run.resolve().name}-{name}", overwrite=False)
+    if out is not None and Path(out).resolve() == run.resolve():
+        raise ConfigError(
+            f"{out!r} is the run that the class is added to, which is left as it is. Choose "
+            "another --out."
+        )
+    folder = choose_run_folder(out, name=f"{run.resolve().name}-{name}", overwrite=overwrite)
     terminal.import_tensorflow_quietly()
     from kerastl.class_addition import add_class_to_run
     from kerastl.larger_run import addition_lines
 
     with terminal.progress_on_stderr():
-        addition = add_class_to_run(run, images, class_name=name, out=folder)
+        addition = add_class_to_run(run, images, class_name=name, out=folder, overwrite=overwrite)
     for path, reason in addition.unreadable:
         sys.stderr.write(f"Left out: {path}: {reason}\n")
     terminal.print_lines(

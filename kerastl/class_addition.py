@@ -17,12 +17,13 @@ from scipy.special import softmax
 from kerastl.answered import AnsweredImages
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.scan import pixel_digest
+from kerastl.data.wording import counted
 from kerastl.deploy.runs import FinishedRun, load_run
 from kerastl.errors import ConfigError, DataError, UnreadableImageError
 from kerastl.evaluation.intervals import Estimate, share
 from kerastl.features.added_class import AddedClass, add_class
 from kerastl.features.extract import folded_feature_model, run_in_batches, trace_forward
-from kerastl.known_classes import KnownClasses, know_classes
+from kerastl.known_classes import KnownClasses, know_classes, larger_novelty
 from kerastl.larger_run import ClassAddition, write_larger_run
 from kerastl.models.classifier import CLASSIFIER, HIDDEN, parts_of
 from kerastl.recorded_answers import recorded_answers, recorded_split
@@ -35,7 +36,7 @@ _BATCH_SIZE = 32
 
 
 def add_class_to_run(
-    path: str | Path, files: Sequence[Path], *, class_name: str, out: Path
+    path: str | Path, files: Sequence[Path], *, class_name: str, out: Path, overwrite: bool = False
 ) -> ClassAddition:
     """Write a run folder whose model has one class more.
 
@@ -46,7 +47,8 @@ def add_class_to_run(
         path: A run folder whose kept model is the probe.
         files: Images of the new class.
         class_name: What it is called.
-        out: The new run folder; it must not exist.
+        out: The new run folder.
+        overwrite: Whether it may replace another run folder.
 
     Raises:
         ConfigError: It is no such run folder, or has this class already.
@@ -59,18 +61,15 @@ def add_class_to_run(
     started = time.monotonic()
     run = load_run(path)
     _require_probe(run)
-    if class_name in run.class_names:
-        raise ConfigError(
-            f"The run knows the class {class_name!r} already. To learn it from more images, add "
-            "them to its folder and fit anew."
-        )
+    _refuse_known_name(run, class_name)
     digests, pixels, unreadable = _read_new(files, run)
     names = tuple(digests)
     if len(names) < _FEWEST_NEW:
         reasons = "".join(f" {name}: {reason}." for name, reason in unreadable[:3])
         raise DataError(
-            f"A class needs {_FEWEST_NEW} images at least; received {len(names)} that can be "
-            f"read.{reasons}"
+            f"A class needs {_FEWEST_NEW} different images at least; of {counted(len(files))} "
+            f"received {len(names)} that can be read and is no copy of another. Name more files, "
+            f"or the folder that has them.{reasons}"
         )
     _refuse_known(run, digests, class_name=class_name)
     read = _feature_reader(run)
@@ -109,11 +108,11 @@ def add_class_to_run(
             model,
             addition,
             digests=digests,
-            features=new,
+            novelty=larger_novelty(run, new, read),
             answered=answered,
             answer=lambda images: _softmax_of(read(images), known, found),
         )
-        publish(partial, out, overwrite=False)
+        publish(partial, out, overwrite=overwrite)
     return dataclasses.replace(addition, seconds=time.monotonic() - started)
 
 
@@ -159,6 +158,17 @@ def _require_probe(run: FinishedRun) -> None:
             "images into a folder beside the others and type: python -m kerastl.fit DATA "
             "--fine-tune-epochs 0"
         )
+
+
+def _refuse_known_name(run: FinishedRun, class_name: str) -> None:
+    """Refuse a class that is there, and one that people could not tell from it."""
+    for name in run.class_names:
+        if name.casefold() == class_name.casefold():
+            raise ConfigError(
+                f"The run knows the class {name!r} already; received {class_name!r}. To learn it "
+                "from more images, add them to its folder and fit anew; for another class choose "
+                "another --class."
+            )
 
 
 def _metrics_of(run: FinishedRun) -> dict[str, Any]:

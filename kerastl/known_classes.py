@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from kerastl.data.nearest import unit_rows
 from kerastl.data.splits import fold_rows
 from kerastl.deploy.runs import FinishedRun
 from kerastl.errors import DataError
 from kerastl.features.centroids import fit_centroids
+from kerastl.features.novelty import Novelty, choose_num_neighbours, fit_novelty
 from kerastl.features.probe import fit_probe
 from kerastl.models.classifier import parts_of
 from kerastl.recorded_answers import RecordedSplit, recorded_split
@@ -24,7 +29,10 @@ from kerastl.training.few_images import MOST_OF_A_CLASS, are_few, few_image_fold
 _LEAST_KNOWN, _KNOWN_OF_A_CLASS, _MOST_ASKED = 100, 5, 100
 _FEWEST_KNOWN = 10
 _NUM_FOLDS = 5
+_MOST_VALIDATION = 300
 _SMALLEST_PROBABILITY = 1e-7
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +99,42 @@ def know_classes(
         # A softmax says nothing of what is common to all logits; the last layer itself does.
         evidence = own + (train @ kernel + bias).mean(axis=1)
     return KnownClasses(kernel, bias, train, labels, evidence, read(test_pixels), test_names)
+
+
+def larger_novelty(
+    run: FinishedRun,
+    features: NDArray[np.float32],
+    read: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+) -> Novelty | None:
+    """Return what tells pictures of another kind, once a class more is known.
+
+    With fewer images of the new class than neighbours count, each of them would be called unknown:
+    then a nearer neighbour counts, and the threshold is found anew on validation images.
+
+    Args:
+        run: Before the class was added.
+        features: float32 of shape (num_new, num_features), of the new class.
+        read: From pixels to pooled features.
+
+    Returns:
+        None where the run has none.
+    """
+    if (old := run.novelty) is None:
+        return None
+    known = np.concatenate([old.known, unit_rows(features).astype(np.float16)])
+    neighbours = choose_num_neighbours(np.array([len(features)]))
+    if neighbours >= old.num_neighbours:
+        return dataclasses.replace(old, known=known)
+    _, pixels = recorded_pixels(run.path, "val", most=_MOST_VALIDATION)
+    found = fit_novelty(known, read(pixels), num_neighbours=neighbours)
+    if math.isinf(found.threshold) and not math.isinf(old.threshold):
+        logger.warning(
+            "No image is called unknown any more: %d validation images of the run can be read, too "
+            "few for a threshold that %d images of the new class ask for.",
+            len(pixels),
+            len(features),
+        )
+    return found
 
 
 def held_out_evidence(

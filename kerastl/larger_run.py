@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastl.answered import AnsweredImages, answer_rows, measures_of
-from kerastl.data.nearest import unit_rows
 from kerastl.data.preparation import prepare_pixels
 from kerastl.data.wording import counted
 from kerastl.deploy.runs import FinishedRun, read_held_out
 from kerastl.evaluation.intervals import Estimate
-from kerastl.features.novelty import write_novelty
+from kerastl.features.novelty import Novelty, write_novelty
 from kerastl.run_folder import (
     CONFIG,
     DIGEST_LENGTH,
@@ -35,6 +34,7 @@ from kerastl.run_folder import (
     PIXELS,
     PREDICTIONS,
     SPLIT,
+    UNASKED,
     write_json,
     write_rows,
 )
@@ -83,7 +83,7 @@ def write_larger_run(
     addition: ClassAddition,
     *,
     digests: Mapping[str, str],
-    features: NDArray[np.float32],
+    novelty: Novelty | None,
     answered: AnsweredImages | None,
     answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
 ) -> None:
@@ -95,7 +95,7 @@ def write_larger_run(
         model: With the new class as its last.
         addition: What was added.
         digests: Of the pixels of each new image, by its name.
-        features: float32 of shape (num_new, num_features), of the new images.
+        novelty: What tells pictures of another kind; None where the run has none.
         answered: Test images with what the larger model answers; None without any.
         answer: From pixels to what it answers. Later exports prove that the model in the folder
             gives the same.
@@ -111,9 +111,8 @@ def write_larger_run(
     config = (run.path / CONFIG).read_text(encoding="utf-8")
     (folder / CONFIG).write_text("\n".join([*words, config]), encoding="utf-8")
     model.save(folder / MODEL)
-    if run.novelty is not None:
-        known = np.concatenate([run.novelty.known, unit_rows(features).astype(np.float16)])
-        write_novelty(folder / NOVELTY, dataclasses.replace(run.novelty, known=known))
+    if novelty is not None:
+        write_novelty(folder / NOVELTY, novelty)
     _write_split(folder, run, addition.class_name, digests=digests, answered=answered)
     metrics: dict[str, Any] = {"kept": PROBE, "kept_because": "A class was added to a probe."}
     if answered is not None:
@@ -152,7 +151,7 @@ def _write_split(
 
     rows = pd.read_csv(run.path / SPLIT, dtype=str, keep_default_na=False)
     asked = set() if answered is None else set(answered.ids)
-    rows.loc[(rows["split"] == "test") & ~rows["path"].isin(asked), "split"] = ""
+    rows.loc[(rows["split"] == "test") & ~rows["path"].isin(asked), "split"] = UNASKED
     added = pd.DataFrame(
         {
             "path": [os.path.abspath(name) for name in digests],  # found from anywhere

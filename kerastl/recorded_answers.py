@@ -19,6 +19,7 @@ from kerastl.run_folder import (
     PIXELS,
     PREDICTIONS,
     SPLIT,
+    UNASKED,
     read_labels,
 )
 
@@ -99,7 +100,7 @@ def involved_images(path: Path) -> Involved:
         ConfigError: Its list of images cannot be read.
     """
     splits = _table(path / SPLIT)
-    known = splits[splits["split"] != "test"]
+    known = splits[~splits["split"].isin(["test", UNASKED])]
     names, digests = known["path"], known.get(PIXELS, ())
     return Involved(frozenset([*names, *map(os.path.abspath, names)]), frozenset(digests))
 

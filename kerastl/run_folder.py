@@ -26,6 +26,8 @@ SPLIT = "split.csv"
 # Column of that: the first part of the SHA-256 of the pixels that the run saw, enough to tell
 # images apart.
 PIXELS, DIGEST_LENGTH = "pixels", 16
+# What SPLIT calls test images that the model was not asked about.
+UNASKED = "unasked"
 # Another: for whom to measure apart.
 SUBGROUP = "subgroup"
 HISTORY = "history.csv"
@@ -96,15 +98,15 @@ def choose_run_folder(
         path = base if overwrite else _free_name(base)
     else:
         path = Path(out)
-        if path.exists() and not overwrite:
+        if path.exists() and not overwrite and _may_replace(path, kind):
             raise ConfigError(
                 f"The {kind.title} {str(path)!r} exists already and is never overwritten by "
                 "itself. Choose another --out, or add --overwrite to replace it."
             )
     if path.exists() and not _may_replace(path, kind):
         raise ConfigError(
-            f"{str(path)!r} is not a {kind.title} (it has no {' and '.join(kind.marks)}), so "
-            "--overwrite does not touch it. Choose another --out."
+            f"{str(path)!r} exists already and is not a {kind.title} (it has no "
+            f"{' and '.join(kind.marks)}), so it is never replaced. Choose another --out."
         )
     _check_writable(path)
     return path
@@ -121,7 +123,7 @@ def default_folder(name: str, *, kind: FolderKind = RUN_FOLDER) -> Path:
         >>> default_folder("my photos").as_posix()
         'runs/my-photos'
     """
-    return Path(kind.parent) / (re.sub(r"[^\w.]+", "-", name).strip("-.") or "run")
+    return Path(kind.parent) / (re.sub(r"([^\w.]|\.{2,})+", "-", name).strip("-.") or "run")
 
 
 def _free_name(base: Path) -> Path:

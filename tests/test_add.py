@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 import kerastl
-from kerastl import evaluate, predict
+from kerastl import evaluate, known_classes, predict
 from kerastl.add import main
 from kerastl.data.preparation import prepare_pixels
 from kerastl.exports import export_formats
+from kerastl.recorded_answers import involved_images
 
 YELLOW = {"yellow": (220, 210, 30)}
 SHAPES = ("disc", "square", "cross", "ring")
@@ -49,7 +50,7 @@ def run(painter, tmp_path_factory):
     place = tmp_path_factory.mktemp("added")
     data = painter(place / "photos", per_class=40)
     config = kerastl.FitConfig(
-        str(data), image_size=(32, 32), fine_tune_epochs=0, out=str(place / "run")
+        str(data), image_size=(32, 32), val_fraction=0.2, fine_tune_epochs=0, out=str(place / "run")
     )
     return kerastl.run(config).path
 
@@ -105,8 +106,8 @@ def test_what_is_said_of_it(larger):
     added = json.loads((larger / "metrics.json").read_text())["added"]
     assert added["class"] == "yellow"
     assert added["num_images"] == 20
-    assert added["left_out_recognised"]["value"] > 0.85
-    assert added["left_out_recognised"]["low"] < 0.9
+    assert added["left_out_recognised"]["value"] > 0.75
+    assert added["left_out_recognised"]["low"] < 0.85
     assert added["num_test_images_asked"] == 24
     assert added["test_images_taken"]["value"] < 0.1
     card = (larger / "README.md").read_text()
@@ -197,8 +198,16 @@ def places(run, yellow, tmp_path, monkeypatch):
     """Paths by name; the working directory is empty but for one picture."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (32, 32), (9, 9, 9)).save(tmp_path / "one.png")
+    shutil.copy(tmp_path / "one.png", tmp_path / "same.png")
     own = run.parent / "photos" / "1"
-    return {"run": run, "yellow": yellow, "own": own, "one": "one.png", "here": tmp_path}
+    return {
+        "same": "same.png",
+        "run": run,
+        "yellow": yellow,
+        "own": own,
+        "one": "one.png",
+        "here": tmp_path,
+    }
 
 
 @pytest.mark.parametrize(
@@ -206,7 +215,10 @@ def places(run, yellow, tmp_path, monkeypatch):
     [
         (("{run}", "{yellow}", "--class", "10"), "knows the class '10' already"),
         (("{run}", "{own}", "--class", "crimson"), "the run has the same image as '1'"),
-        (("{run}", "{one}", "--class", "yellow"), "needs 2 images at least; received 1"),
+        (("{run}", "{one}", "--class", "yellow"), "needs 2 different images at least; of 1 image"),
+        (("{run}", "{one}", "{same}", "--class", "yellow"), "of 2 images received 1 that can be"),
+        (("{run}", "{yellow}", "--class", "yellow", "--out", "{run}"), "which is left as it is"),
+        (("{run}", "{yellow}", "--class", "yellow", "--out", "one.png"), "is not a run folder"),
         (("{run}", "nowhere", "--class", "yellow"), "nowhere"),
         (("{yellow}", "{yellow}", "--class", "yellow"), "not a finished run folder"),
         (("{run}", "{yellow}", "--class", "a|b"), "without '|'"),
@@ -236,6 +248,46 @@ def test_nothing_is_overwritten(capsys, run, larger, yellow):
     code, _, err = run_main(capsys, run, yellow, "--class", "yellow", "--out", larger)
     assert code == 2
     assert "exists already" in err
+    assert "add --overwrite" in err
+
+
+def test_another_run_folder_is_replaced_where_that_is_asked_for(capsys, run, yellow, tmp_path):
+    words = (run, yellow, "--class", "Yellow", "--out", tmp_path / "run")
+    assert run_main(capsys, *words)[0] == 0
+    code, _, err = run_main(capsys, *words, "--overwrite")
+    assert code == 0, err
+    words = (tmp_path / "run", yellow, "--class", "yellow", "--out", tmp_path / "other")
+    code, _, err = run_main(capsys, *words)
+    assert code == 2
+    assert "knows the class 'Yellow' already; received 'yellow'" in " ".join(err.split())
+
+
+def test_the_new_class_is_not_called_unknown(capsys, run, yellow, tmp_path):
+    """Three images have two of their own class beside them: the tenth nearest is of another."""
+    before = np.load(run / "novelty.npz")
+    assert before["num_neighbours"] == 10
+    files = sorted(yellow.glob("*.png"))
+    words = (run, *files[:3], "--class", "yellow", "--out", tmp_path / "run")
+    assert run_main(capsys, *words)[0] == 0
+    after = np.load(tmp_path / "run" / "novelty.npz")
+    assert after["num_neighbours"] == 1
+    assert after["num_validation"] == before["num_validation"]
+    assert np.isfinite(after["threshold"])
+    _, out, _ = run_main(capsys, *predict_words(tmp_path / "run", yellow), command=predict.main)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert np.mean([row["is_unknown"] for row in rows]) < 0.3
+
+
+def test_test_images_that_were_not_asked_are_not_called_trained_on(
+    capsys, run, yellow, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(known_classes, "_MOST_ASKED", 20)
+    words = (run, yellow, "--class", "yellow", "--out", tmp_path / "run")
+    assert run_main(capsys, *words)[0] == 0
+    splits = pd.read_csv(tmp_path / "run" / "split.csv")["split"].value_counts()
+    assert (splits["test"], splits["unasked"]) == (20, 4)
+    before, after = (involved_images(path) for path in (run, tmp_path / "run"))
+    assert len(after.names) == len(before.names) + 20
 
 
 def test_without_the_runs_own_images(capsys, run, yellow, tmp_path):

@@ -144,5 +144,7 @@ def _why_no_source(path: Path, *, prefix: str | None) -> str:
     wanted = path.relative_to(parent).parts[0]
     siblings = sorted(one.name for one in parent.iterdir() if not one.name.startswith("."))
     near = did_you_mean(wanted, siblings)
-    inside = f" {str(parent)!r} has: {', '.join(siblings[:5])}." if siblings and not near else ""
+    more = ", …" if len(siblings) > 5 else ""
+    listed = f" {str(parent)!r} has: {', '.join(siblings[:5])}{more}."
+    inside = listed if siblings and not near else ""
     return f"{str(path)!r} does not exist. {_EXPECTED}{near}{inside}"

@@ -43,6 +43,8 @@ def log_evidence(features: NDArray[np.floating[Any]], labels: NDArray[Any]) -> f
         True
     """
     matrix = np.asarray(features, np.float64)
+    # What is best does not depend on the scale of features; the limits of precisions below do.
+    matrix = matrix / max(float(np.sqrt(np.mean(matrix**2))), 1e-300)
     targets = labels if labels.ndim == 2 else np.eye(int(labels.max()) + 1)[labels]
     eigenvalues, projections = _spectrum(matrix, np.asarray(targets, np.float64))
     rest = np.maximum((targets.astype(np.float64) ** 2).sum(axis=0) - projections.sum(axis=0), 0)

@@ -57,3 +57,13 @@ def test_noise_has_less_evidence_than_signal():
     signal = random.normal(size=(400, 32))
     signal[:, :4] += 3 * np.eye(4)[labels]
     assert log_evidence(signal, labels) > log_evidence(random.permutation(signal), labels) + 0.1
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e6])
+def test_the_scale_of_features_says_nothing(scale):
+    random = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    features = random.normal(size=(80, 12)) + np.eye(4, 12)[labels]
+    assert log_evidence(features * scale, labels) == pytest.approx(
+        log_evidence(features, labels), abs=1e-6
+    )
