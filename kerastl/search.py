@@ -165,7 +165,8 @@ def query(
 
     Args:
         index: Made by build.
-        images: Images, folders and glob patterns.
+        images: Images, folders and glob patterns. Those that cannot be read are named on standard
+            error and make the exit code 1.
         num_hits: How many for each image.
         exact: Look at all images even where the index has a graph.
         out: Folder to make, with a contact sheet for each image and all numbers.
@@ -182,14 +183,16 @@ def query(
 
     opened = open_index(index)
     found: list[Answer] = []
+    unreadable: list[dict[str, str]] = []
     with search_folder(out, overwrite=overwrite) as sheets:
         for path in files:
             try:
                 content = path.read_bytes()
                 answer = ask(opened, content, query=str(path), num_hits=num_hits, exact=exact)
             except (OSError, UnreadableImageError) as error:
-                why = error.strerror if isinstance(error, OSError) else error.reason
+                why = str(error.strerror if isinstance(error, OSError) else error.reason)
                 sys.stderr.write(f"{path}: {why}\n")
+                unreadable.append({"path": str(path), "reason": why})
                 continue
             found.append(answer)
             if not json_output:
@@ -199,7 +202,8 @@ def query(
 
                 name = f"sheet-{len(found)}" if len(files) > 1 else "sheet"
                 sheets.add(name, answer_figure(opened, answer, content))
-        result = {"index": str(index), "answers": [answer.to_dict() for answer in found]}
+        answers = [answer.to_dict() for answer in found]
+        result = {"index": str(index), "answers": answers, "unreadable": unreadable}
         sheets.write(result)
     tell(result, sheets, as_json=json_output)
     return EXIT_SOME_UNREADABLE if len(found) < len(files) else 0
@@ -326,6 +330,7 @@ def pairs(
         found = verify_pairs(
             opened.vectors[opened.images.rows],
             opened.images.labels,
+            same=opened.images.rows,
             false_accept_rate=false_accept_rate,
             groups=opened.images.groups,
             seed=seed,

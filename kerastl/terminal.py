@@ -68,8 +68,9 @@ def run_app(app: App, arguments: Sequence[str] | None = None) -> NoReturn:
         fail(root if isinstance(root, KerasTLError) else _plain(error), app=app)
     except KerasTLError as error:
         fail(error, app=app)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; nothing half-written was left.\n")
+    except KeyboardInterrupt as interrupt:
+        words = str(interrupt) or "nothing half-written was left."
+        sys.stderr.write(f"\nInterrupted; {words}\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); keep Python quiet at exit as well.

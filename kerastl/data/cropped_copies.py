@@ -97,7 +97,7 @@ def find_cropped_copies(
         return CroppedCopies(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     candidates = _candidates(facts.thumbnails[rows])
     agreements, correlations = _looked_at(candidates, rows, read)
-    needed = _needed(candidates, agreements)
+    needed = _needed(candidates, agreements, num_images=len(rows))
     found = np.flatnonzero(agreements >= needed)
     found = found[np.argsort(-correlations[found], kind="stable")]
     pairs = [sorted(candidates[place][:2]) for place in found.tolist()]
@@ -232,14 +232,20 @@ def _frequencies_agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> 
     return float((2 * first * second / noisy).sum() / detail)
 
 
-def _needed(candidates: list[_Candidate], agreements: NDArray[np.float64]) -> float:
-    """Return the agreement that copies have among these images."""
+def _needed(
+    candidates: list[_Candidate], agreements: NDArray[np.float64], *, num_images: int
+) -> float:
+    """Return the agreement that copies have among these images.
+
+    It is by the second best partner of each image, which is a look-alike, not a copy, unless there
+    are three and more versions of a picture. Images without such a partner count too: where hardly
+    any has one, some pictures in four versions would otherwise be taken for what all look like.
+    """
     look_alikes = [
         agreement
         for one, agreement in zip(candidates, agreements, strict=True)
         if one.rank == _NUM_TRIED - 1
     ]
-    if not look_alikes:
-        return SMALLEST_CLOSE_AGREEMENT
-    level = float(np.quantile(look_alikes, _LOOK_ALIKE_QUANTILE))
+    none = np.zeros(max(0, num_images - len(look_alikes)))
+    level = float(np.quantile([*look_alikes, *none], _LOOK_ALIKE_QUANTILE))
     return max(SMALLEST_CLOSE_AGREEMENT, 1 - (1 - level) / _TIMES_NEARER)

@@ -61,17 +61,23 @@ def grow_graph(
     from usearch.index import Index
 
     partial = path / _PARTIAL
-    graph = Index(
-        ndim=vectors.shape[1],
-        metric="ip",
-        dtype="f16",  # half the room; what is found is measured anew in float32
-        connectivity=_CONNECTIVITY,
-        expansion_add=_EXPANSION_ADD,
-        expansion_search=_EXPANSION_SEARCH,
-    )
+
+    def empty() -> Any:
+        return Index(
+            ndim=vectors.shape[1],
+            metric="ip",
+            dtype="f16",  # half the room; what is found is measured anew in float32
+            connectivity=_CONNECTIVITY,
+            expansion_add=_EXPANSION_ADD,
+            expansion_search=_EXPANSION_SEARCH,
+        )
+
+    graph = empty()
     begun = partial if partial.exists() else path / old.file if old is not None else None
     if begun is not None and begun.exists():
         graph.load(str(begun))
+    if graph.ndim != vectors.shape[1] or len(graph) > len(vectors):
+        graph = empty()  # of vectors that were whitened otherwise
     with track("Making the graph", total=len(vectors)) as advance:
         advance(len(graph))
         for start in range(len(graph), len(vectors), _ROWS_AT_ONCE):
@@ -84,6 +90,15 @@ def grow_graph(
     name = f"approximate-{generation}.usearch"
     os.replace(partial, path / name)
     return _measured(path / name, vectors, rows)
+
+
+def forget_partial(path: Path) -> None:
+    """Remove what an unfinished building has of a graph, where its vectors are made anew.
+
+    Args:
+        path: The index.
+    """
+    (path / _PARTIAL).unlink(missing_ok=True)
 
 
 def open_graph(path: Path, *, width: int) -> Any:

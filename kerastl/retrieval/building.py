@@ -7,9 +7,11 @@ new one is there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +20,18 @@ from numpy.typing import NDArray
 
 from kerastl.data.sources import ImageTable
 from kerastl.data.wording import counted
-from kerastl.errors import ConfigError, DataError
+from kerastl.errors import ConfigError, DataError, KerasTLError
 from kerastl.features.store import Store
 from kerastl.retrieval import approximate
 from kerastl.retrieval.contents import SEGMENT_IMAGES, compute_contents, known_contents
 from kerastl.retrieval.embedder import Embedder, load_network, save_network
-from kerastl.retrieval.images import digest_contents, image_lines, names_of, parse_images
+from kerastl.retrieval.images import (
+    IndexedImages,
+    digest_contents,
+    image_lines,
+    names_of,
+    parse_images,
+)
 from kerastl.retrieval.index_folder import (
     STATE,
     WHITENING,
@@ -31,6 +39,7 @@ from kerastl.retrieval.index_folder import (
     Settings,
     State,
     building,
+    discard_empty,
     features_file,
     read_progress,
     read_settings,
@@ -59,6 +68,7 @@ class Built:
         num_computed: Contents whose vectors were computed now.
         num_found: Contents that an unfinished building had computed.
         num_removed: Images that were in the index and are not any more.
+        num_moved: Images that were in it under another name.
         seconds: How long it took.
     """
 
@@ -68,6 +78,7 @@ class Built:
     num_computed: int
     num_found: int
     num_removed: int
+    num_moved: int
     seconds: float
 
 
@@ -102,14 +113,19 @@ def build_index(
     """
     started = time.monotonic()
     read_settings(path)  # before a lock is put into a folder of somebody else's
-    with building(path):
+    with building(path), _nothing_empty(path):
         settings, embedder = _settled(
             path, data=data, embedder=embedder, whiten=whiten, moved=moved
         )
         old = read_state(path) if (path / STATE).exists() else None
+        digests, faults = digest_contents(table)
+        had = None if old is None else parse_images(path / old.images, multi_label=old.multi_label)
+        if had is not None and data != settings.data:
+            _refuse_other_images(path, had, digests, data=data)
+        settings = dataclasses.replace(settings, data=data)
+        write_settings(path, settings)
         known = known_contents(path, settings)
         found = len(known)
-        digests, faults = digest_contents(table)
         # Of images with equal bytes the first.
         first = {digest: row for row, digest in reversed(list(enumerate(digests))) if digest}
         new = sorted(row for digest, row in first.items() if digest not in known)
@@ -128,7 +144,7 @@ def build_index(
         faults |= {row: reasons[one] for row, one in enumerate(digests) if one in reasons}
         rows = {row: known[one] for row, one in enumerate(digests) if one in known}
         _check_any(table, rows, faults)
-        removed = _num_removed(path, old, table, rows)
+        removed, moved_images = _gone_and_moved(had, table, rows, digests)
         state = _publish(
             path,
             settings,
@@ -146,6 +162,7 @@ def build_index(
         num_computed=len(known) - found,
         num_found=found - (old.num_contents if old else 0),
         num_removed=removed,
+        num_moved=moved_images,
         seconds=time.monotonic() - started,
     )
 
@@ -158,6 +175,7 @@ def _settled(
     if settings is None:
         if embedder is None:
             raise ConfigError(f"There is no index {str(path)!r} yet, so a network must be named.")
+        _require_features(embedder, whiten)
         sha256 = save_network(path, embedder)
         settings = Settings(
             data=data,
@@ -170,21 +188,44 @@ def _settled(
             resize_mode=embedder.resize_mode,
             whiten=whiten or 0,
         )
-        if settings.whiten > settings.num_features:
-            raise ConfigError(
-                f"`whiten` must be at most {settings.num_features}, the features of "
-                f"{settings.title}; received whiten={whiten}."
-            )
-        write_settings(path, settings)
         return settings, embedder
     _refuse_change(path, settings, data=data, embedder=embedder, whiten=whiten, moved=moved)
-    changed = dataclasses.replace(settings, data=data)
+    network = load_network(path, settings)
     if whiten is not None and not (path / STATE).exists():
-        changed = dataclasses.replace(changed, whiten=whiten)  # nothing is whitened yet
-    if changed != settings:
-        settings = changed
-        write_settings(path, settings)
-    return settings, load_network(path, settings)
+        _require_features(network, whiten)
+        settings = dataclasses.replace(settings, whiten=whiten)  # nothing is whitened yet
+    return settings, network
+
+
+def _require_features(embedder: Embedder, whiten: int | None) -> None:
+    """Refuse more dimensions than there are."""
+    if whiten is not None and whiten > embedder.num_features:
+        raise ConfigError(
+            f"`whiten` must be at most {embedder.num_features}, the features of {embedder.title}; "
+            f"received whiten={whiten}."
+        )
+
+
+@contextlib.contextmanager
+def _nothing_empty(path: Path) -> Iterator[None]:
+    """Where the block fails before anything was computed, leave no beginning of an index."""
+    try:
+        yield
+    except (KerasTLError, KeyboardInterrupt):
+        discard_empty(path)
+        raise
+
+
+def _refuse_other_images(path: Path, had: IndexedImages, digests: list[str], *, data: str) -> None:
+    """Raise where images that are said to have been moved are others."""
+    there = set(digests)
+    found = sum(digest in there for digest in had.digests)
+    if 2 * found < len(had.digests):
+        raise ConfigError(
+            f"Of the {counted(len(had.digests))} of the index {str(path)!r} {found:,} are in "
+            f"{data!r}: these are not the same images at another place, and --moved would take the "
+            "others out. Name another --out."
+        )
 
 
 def _refuse_change(
@@ -212,7 +253,7 @@ def _refuse_change(
             f"The index {str(path)!r} was made with whiten={settings.whiten}; received "
             f"whiten={whiten}. {way_out}"
         )
-    if settings.data != data and not moved:
+    if settings.data != data and not moved and (path / STATE).exists():
         raise ConfigError(
             f"The index {str(path)!r} is of {settings.data!r}; received {data!r}, and what is not "
             "there would be taken out. Name another --out, or add --moved if these are the same "
@@ -232,13 +273,19 @@ def _check_any(table: ImageTable, rows: dict[int, int], faults: dict[int, str]) 
         logger.warning("Left out %s: %s", table.ids[row], reason)
 
 
-def _num_removed(path: Path, old: State | None, table: ImageTable, rows: dict[int, int]) -> int:
-    """Return how many images the index had that it will not have any more."""
-    if old is None:
-        return 0
-    names = names_of(table)
-    had = parse_images(path / old.images, multi_label=old.multi_label).ids
-    return len(set(had) - {names[row] for row in rows})
+def _gone_and_moved(
+    had: IndexedImages | None, table: ImageTable, rows: dict[int, int], digests: list[str]
+) -> tuple[int, int]:
+    """Return how many images the index had that it will not have, or under another name."""
+    if had is None:
+        return 0, 0
+    names, there = names_of(table), {digests[row] for row in rows}
+    kept = {names[row] for row in rows}
+    missing = {
+        id_: digest for id_, digest in zip(had.ids, had.digests, strict=True) if id_ not in kept
+    }
+    num_moved = sum(digest in there for digest in missing.values())
+    return len(missing) - num_moved, num_moved
 
 
 def _publish(
@@ -273,7 +320,12 @@ def _publish(
         class_names=table.class_names,
         multi_label=table.multi_label,
         unreadable=tuple((names[row], reason) for row, reason in sorted(faults.items())),
-        unknown=calibrate(vectors, live, _class_counts(table, list(rows))),
+        unknown=calibrate(
+            vectors,
+            live,
+            _class_counts(table, list(rows)),
+            groups=_groups_of(live, table, rows),
+        ),
         approximate=graph,
     )
     write_state(path, state)
@@ -287,6 +339,7 @@ def _whiten(
     features = features_file(path, settings).mapped(num_contents)
     if old is None:
         live = np.unique(np.array(list(rows.values()), np.int64))
+        approximate.forget_partial(path)
         whitening = fit_whitening(features, live, dimensions=settings.whiten)
         write_whitening(path / WHITENING, whitening)
     else:
@@ -316,6 +369,16 @@ def _graph(
         return None
     before = old.approximate if old is not None else None
     return approximate.grow_graph(path, vectors, old=before, generation=generation, rows=live)
+
+
+def _groups_of(
+    live: NDArray[np.int64], table: ImageTable, rows: dict[int, int]
+) -> NDArray[np.str_] | None:
+    """Return the group of each content: that of the first image that has it."""
+    if table.groups is None:
+        return None
+    group_of = {place: str(table.groups[row]) for row, place in sorted(rows.items(), reverse=True)}
+    return np.array([group_of[place] for place in live.tolist()], np.str_)
 
 
 def _class_counts(table: ImageTable, rows: list[int]) -> NDArray[np.int64]:

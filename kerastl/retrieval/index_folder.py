@@ -84,12 +84,14 @@ class Unknown:
         threshold: Distance above which an image is called unknown; None where images were too few.
         num_held_out: Images that the threshold is from.
         num_known: Images that these were compared with.
+        by_group: Whether these are of groups that none of the others is of.
     """
 
     num_neighbours: int
     threshold: float | None
     num_held_out: int
     num_known: int
+    by_group: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,11 +201,16 @@ def read_state(path: Path) -> State:
         ConfigError: It was not completed, or is damaged.
     """
     if not (path / STATE).is_file():
-        known = (path / SETTINGS).is_file()
-        what = "was not completed yet" if known else f"is not an index (it has no {STATE})"
+        command = "python -m kerastl.search build DATA --out"
+        if path.exists() and not (path / SETTINGS).is_file():
+            what = f"(it has no {STATE})" if path.is_dir() else "but a file"
+            raise ConfigError(
+                f"{str(path)!r} is not an index {what}. Give a folder that was made with: "
+                f"{command} FOLDER"
+            )
+        what = "was not completed yet" if path.exists() else "does not exist"
         raise ConfigError(
-            f"{str(path)!r} {what}. Type: python -m kerastl.search build DATA --out "
-            f"{shlex.quote(str(path))}"
+            f"The index {str(path)!r} {what}. Type: {command} {shlex.quote(str(path))}"
         )
 
     def made(read: dict[str, Any]) -> State:
@@ -254,6 +261,23 @@ def read_progress(path: Path) -> int:
     if not (path / PROGRESS).exists():
         return 0
     return _parse(path / PROGRESS, lambda read: int(read["num_contents"]))
+
+
+def discard_empty(path: Path) -> None:
+    """Leave nothing of an index for which nothing was computed.
+
+    Args:
+        path: The index, which the caller builds alone.
+    """
+    if read_progress(path) or (path / STATE).exists():
+        return
+    for name in (*_BEFORE_SETTINGS - {LOCK}, SETTINGS, PROGRESS, "features.rows", "facts.rows"):
+        (path / name).unlink(missing_ok=True)
+    if {one.name for one in path.iterdir()} == {LOCK}:
+        # Nobody else can have it: who opened it is refused, who opens it now makes another one.
+        (path / LOCK).unlink()
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def replace_json(path: Path, value: dict[str, Any]) -> None:
@@ -307,6 +331,9 @@ def building(path: Path) -> Iterator[None]:
         )
     try:
         yield
+    except KeyboardInterrupt:
+        words = "what was computed is kept: the same command goes on from there."
+        raise KeyboardInterrupt(words if path.exists() else "") from None
     except OSError as error:
         if error.errno is None or isinstance(error, BrokenPipeError):
             raise

@@ -77,6 +77,7 @@ def verify_pairs(
     labels: NDArray[np.integer[Any]],
     *,
     false_accept_rate: float = FALSE_ACCEPT_RATE,
+    same: NDArray[np.int64] | None = None,
     groups: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> Verification:
@@ -89,6 +90,8 @@ def verify_pairs(
         vectors: float32 of shape (n, width), of length 1.
         labels: int64 of shape (n,).
         false_accept_rate: Above 0 and below 1.
+        same: Of shape (n,): images with one number are one picture (files that are copies of each
+            other): they are in one part, and no pair. Default: all are different.
         groups: Of shape (n,): images of one group are in one part, and no pair.
         seed: Of the parts, the pairs and the resamples.
 
@@ -107,20 +110,30 @@ def verify_pairs(
     """
     check_rate(false_accept_rate)
     random = np.random.default_rng(seed)
-    part, parted_by = _parts(labels, groups, random)
+    pictures = np.arange(len(labels)) if same is None else same
+    part, parted_by = _parts(labels, groups, pictures, random)
     chosen, measured = (
-        draw_pairs(vectors, labels, np.flatnonzero(part == number), groups=groups, random=random)
+        draw_pairs(
+            vectors,
+            labels,
+            np.flatnonzero(part == number),
+            same=pictures,
+            groups=groups,
+            random=random,
+        )
         for number in (0, 1)
     )
     different = chosen.cosines[~chosen.same]
     threshold = rank_statistic(different, exceeded_by=false_accept_rate)
     if math.isinf(threshold):
+        least = _rounded_up(1 / (len(different) + 1))
         raise ConfigError(
-            f"`false_accept_rate` must be {1 / (len(different) + 1):.2g} or more: there are "
+            f"`false_accept_rate` must be {least} or more: there are "
             f"{len(different):,} pairs of different labels to find a threshold on; received "
             f"false_accept_rate={false_accept_rate}."
         )
-    accepts, area = _measured(measured, threshold, len(labels), groups, seed=seed)
+    units = pictures if groups is None else groups
+    accepts, area = _measured(measured, threshold, len(labels), units, seed=seed)
     return Verification(
         wanted_rate=false_accept_rate,
         threshold=threshold,
@@ -132,6 +145,12 @@ def verify_pairs(
         parted_by=parted_by,
         curve=_curve(measured),
     )
+
+
+def _rounded_up(rate: float) -> str:
+    """Return a rate with two digits, none of them too small."""
+    digits = 1 - math.floor(math.log10(rate))
+    return f"{math.ceil(rate * 10**digits) / 10**digits:g}"
 
 
 def check_rate(false_accept_rate: float) -> None:
@@ -155,6 +174,7 @@ def draw_pairs(
     labels: NDArray[np.integer[Any]],
     images: NDArray[np.int64],
     *,
+    same: NDArray[np.int64],
     groups: NDArray[Any] | None,
     random: np.random.Generator,
 ) -> Pairs:
@@ -164,6 +184,7 @@ def draw_pairs(
         vectors: float32 of shape (n, width), of length 1.
         labels: int64 of shape (n,).
         images: int64: which of them.
+        same: Of shape (n,): no pair is of one picture.
         groups: Of shape (n,): no pair is of one group; None for no groups.
         random: Draws.
 
@@ -171,13 +192,14 @@ def draw_pairs(
         DataError: There is none of one label, or none of different labels.
     """
     found = []
-    for same, most in ((False, _MOST_DIFFERENT), (True, _MOST_SAME)):
-        pairs = _some_pairs(labels, images, same=same, most=most, random=random)
+    for alike, most in ((False, _MOST_DIFFERENT), (True, _MOST_SAME)):
+        pairs = _some_pairs(labels, images, alike=alike, most=most, random=random)
+        pairs = pairs[same[pairs[:, 0]] != same[pairs[:, 1]]]
         if groups is not None:
             pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
         if not len(pairs):
             raise DataError(
-                f"There are no two images {'of one label' if same else 'of different labels'} "
+                f"There are no two images {'of one label' if alike else 'of different labels'} "
                 f"among {len(images):,}, one half of all"
                 f"{' (pairs of one group do not count)' if groups is not None else ''}. "
                 "Index more labelled images."
@@ -197,34 +219,39 @@ def _some_pairs(
     labels: NDArray[np.integer[Any]],
     images: NDArray[np.int64],
     *,
-    same: bool,
+    alike: bool,
     most: int,
     random: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return distinct pairs, the smaller number first."""
+    """Return distinct pairs of one label, or of different ones, the smaller number first."""
     count = len(images)
     if count * (count - 1) // 2 <= 4 * most:
         first, second = np.triu_indices(count, 1)
-    elif same:  # drawn within labels, weighted by the pairs that a label has
+    elif alike:  # drawn within labels, weighted by the pairs that a label has
         order = np.argsort(labels[images], kind="stable")
         sizes = np.unique(labels[images], return_counts=True)[1]
         starts = np.cumsum(sizes) - sizes
-        weights = sizes * (sizes - 1) / max(float(np.sum(sizes * (sizes - 1))), 1)
+        # Of n times n draws n are an image with itself, which falls out below.
+        weights = np.where(sizes > 1, sizes.astype(np.float64) ** 2, 0.0)
         if not weights.any():
             return np.empty((0, 2), np.int64)
+        weights /= weights.sum()
         label = random.choice(len(sizes), 2 * most, p=weights)
         first, second = (order[starts[label] + random.integers(0, sizes[label])] for _ in range(2))
     else:
         first, second = random.integers(0, count, (2, 4 * most))
     pairs = np.sort(images[np.stack([first, second], axis=1)], axis=1)
     pairs = pairs[(pairs[:, 0] != pairs[:, 1])]
-    pairs = pairs[(labels[pairs[:, 0]] == labels[pairs[:, 1]]) == same]
+    pairs = pairs[(labels[pairs[:, 0]] == labels[pairs[:, 1]]) == alike]
     pairs = np.unique(pairs, axis=0)
     return pairs[np.sort(random.permutation(len(pairs))[:most])]
 
 
 def _parts(
-    labels: NDArray[np.integer[Any]], groups: NDArray[Any] | None, random: np.random.Generator
+    labels: NDArray[np.integer[Any]],
+    groups: NDArray[Any] | None,
+    same: NDArray[np.int64],
+    random: np.random.Generator,
 ) -> tuple[NDArray[np.int64], str]:
     """Return 0 or 1 for each image, and what was kept whole."""
     names, counts = np.unique(labels, return_counts=True)
@@ -234,17 +261,18 @@ def _parts(
         units, parted_by = np.asarray(groups), "groups"
     else:
         part = np.empty(len(labels), np.int64)
-        for name in names:  # halves of each class
-            own = random.permutation(np.flatnonzero(labels == name))
+        _, first, picture = np.unique(same, return_index=True, return_inverse=True)
+        for name in names:  # halves of each class, a picture in the half of its first copy
+            own = random.permutation(first[labels[first] == name])
             part[own] = (np.arange(len(own)) + random.integers(2)) % 2
-        return part, "images"
+        return part[first[picture]], "images"
     unit = np.unique(units, return_inverse=True)[1].ravel()
     half = random.permutation(int(unit.max()) + 1) % 2
     return half[unit], parted_by
 
 
 def _measured(
-    pairs: Pairs, threshold: float, num_images: int, groups: NDArray[Any] | None, *, seed: int
+    pairs: Pairs, threshold: float, num_images: int, groups: NDArray[Any], *, seed: int
 ) -> tuple[list[Estimate], Estimate]:
     """Return the rates of both kinds of pairs, and the area, with their intervals."""
     accepted = pairs.cosines > threshold
@@ -264,7 +292,7 @@ def _measured(
                 hits = drawn[kind & accepted].sum(axis=0)
                 rates[place].append(np.where(total > 0, hits / np.maximum(total, 1), np.nan))
             areas.append(ranking_areas(ranking, drawn)[0])
-    units = len(np.unique(pairs.images if groups is None else groups[pairs.images]))
+    units = len(np.unique(groups[pairs.images]))
     found = [
         percentile_estimate(float(accepted[kind].mean()), np.concatenate(values), units=units)
         for kind, values in zip(kinds, rates, strict=True)

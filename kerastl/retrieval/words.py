@@ -47,6 +47,7 @@ def built_lines(built: Built) -> list[str]:
         f"{counted(state.num_images)}{f' of {classes}' if classes else ', no labels'}: "
         f"{built.num_computed:,} computed now"
         + (f", {built.num_found:,} by a building that was not completed" if built.num_found else "")
+        + (f", {built.num_moved:,} moved" if built.num_moved else "")
         + (f", {built.num_removed:,} taken out" if built.num_removed else "")
         + f". {built.settings.title}"
         + (f", whitened to {built.settings.whiten}" if built.settings.whiten else "")
@@ -75,16 +76,16 @@ def built_lines(built: Built) -> list[str]:
 def _unknown_words(built: Built) -> str:
     """Return when an image is called unknown."""
     unknown = built.state.unknown
+    held_out = counted(unknown.num_held_out, "group" if unknown.by_group else "image")
     if unknown.threshold is None:
-        return (
-            f"No image is called unknown: {counted(unknown.num_held_out)} held out are too few for "
-            "a threshold."
-        )
+        return f"No image is called unknown: {held_out} held out are too few for a threshold."
     likely = likely_false_alarms(unknown.num_held_out)
     return (
         f"Called unknown above {unknown.threshold:.3f} from the {_nth(unknown.num_neighbours)} "
         f"nearest: on average at most 5 % of images like these, likely under {likely:.0%} "
-        f"({unknown.num_held_out:,} held out)."
+        f"({held_out} held out)."
+        # Directions that whitening makes larger are those that images differ in by chance.
+        + (" Whitened, few of another kind are told." if built.settings.whiten else "")
     )
 
 
@@ -176,6 +177,19 @@ def ranking_lines(index: Index, measures: RankingMeasures) -> list[str]:
         f"mAP        {percent(asdict(precision))}, by chance about "
         f"{100 * measures.chance_precision:.1f} %"
     )
+    if measures.chance_precision > 0.999:
+        lines.append(
+            "All of them have one label, so that whatever is found is right: these numbers say "
+            "nothing. Index images of two classes or more."
+        )
+    elif (
+        measures.recall_at[min(measures.recall_at)].high
+        < measures.chance_at[min(measures.recall_at)]
+    ):
+        lines.append(
+            "That is less than chance: images that look alike have different labels here. Look at "
+            "some answers of kerastl.search query, and at kerastl.search duplicates."
+        )
     if measures.num_alone:
         lines.append(f"{counted(measures.num_alone)} not asked: no other has their label.")
     return lines + trained_lines(index)

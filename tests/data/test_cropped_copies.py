@@ -131,3 +131,25 @@ def test_a_hopeless_window_is_left_where_it_was():
     assert 0.8 < found.height < 1.2
     blank = np.zeros((64, 64), np.float32)
     assert find_window(blank, noise[1], start=Window(1, 0, 1, 0))[0] == pytest.approx(0, abs=0.01)
+
+
+def test_a_picture_in_four_versions_hides_no_copies():
+    """Its versions are alike, and are not what all pictures here look like."""
+    random = np.random.default_rng(5)
+    grain = random.normal(size=(40, SIDE, SIDE))
+    # Large shapes and fine ones of their own: hardly two look alike.
+    mixed = sum(10 * size * gaussian_filter(grain, (0, size, size)) for size in (12, 6, 3, 1.5))
+    scenes = list(np.clip(128 + 40 * mixed / mixed.std(), 0, 255).astype(np.uint8))
+    planted = []
+    for row in range(12):
+        planted.append((row, len(scenes)))
+        scenes.append(cropped(scenes[row], **CROPS[row % len(CROPS)]))
+    facts, read = pictures_and_facts(scenes)
+    alone = find_cropped_copies(facts, np.arange(len(scenes)), read=read).pairs.tolist()
+    for crop in CROPS[:3]:
+        scenes.append(cropped(scenes[20], **crop))
+    facts, read = pictures_and_facts(scenes)
+    found = find_cropped_copies(facts, np.arange(len(scenes)), read=read).pairs.tolist()
+    assert len(alone) == len(planted)
+    assert {tuple(pair) for pair in found} >= {tuple(pair) for pair in alone}
+    assert all(pair in alone or {20, *range(52, 55)} >= set(pair) for pair in found)

@@ -15,9 +15,10 @@ import pytest
 from kerastl.errors import ConfigError, DataError
 from kerastl.features.locks import hold_alone
 from kerastl.features.store import open_store
+from kerastl.retrieval import building as building_module
 from kerastl.retrieval.embedder import Embedder
 from kerastl.retrieval.index import open_index
-from kerastl.retrieval.index_folder import LOCK, PROGRESS, STATE, read_progress
+from kerastl.retrieval.index_folder import LOCK, PROGRESS, STATE, discard_empty, read_progress
 
 from .conftest import build, picture, tiny_embedder
 
@@ -114,7 +115,7 @@ def test_only_what_is_new_or_changed_is_computed(photos, tmp_path, embedder, com
     shutil.copy(photos / "a" / "2.png", photos / "b" / "copy.png")
     built = build(photos, path)
     assert (built.num_computed, sum(computed)) == (2, 2)
-    assert built.num_removed == 2  # 1.png, and 3.png under its old name
+    assert (built.num_removed, built.num_moved) == (1, 1)  # 1.png; 3.png
     index = open_index(path)
     after = by_name(index)
     assert len(index) == 31
@@ -193,7 +194,20 @@ def test_other_images_do_not_drive_out_those_that_are_there(photos, tmp_path, em
     shutil.copytree(photos, tmp_path / "elsewhere")
     built = build(tmp_path / "elsewhere", path, moved=True)
     assert (built.num_computed, built.state.num_images) == (0, 30)
+    assert (built.num_removed, built.num_moved) == (0, 30)
     assert build(tmp_path / "elsewhere", path).num_computed == 0
+
+
+def test_other_images_are_not_taken_for_moved_ones(photos, tmp_path, embedder):
+    path = tmp_path / "index"
+    build(photos, path, embedder=embedder)
+    for number in range(12):
+        picture(tmp_path / "others" / "c" / f"{number}.png", 500 + number)
+    shutil.copy(photos / "a" / "0.png", tmp_path / "others" / "c")
+    with pytest.raises(ConfigError, match=r"Of the 30 images of the index .* 1 are in"):
+        build(tmp_path / "others", path, moved=True)
+    assert len(open_index(path)) == 30
+    assert build(photos, path).num_computed == 0  # it is still of these
 
 
 def test_a_folder_of_somebody_else_is_left_alone(photos, tmp_path, embedder):
@@ -212,6 +226,34 @@ def test_nothing_but_broken_files(tmp_path, embedder):
     (tmp_path / "flat" / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="None of 1 image can be read"):
         build(tmp_path / "flat", tmp_path / "index", embedder=embedder)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_building_that_failed_early_leaves_nothing(photos, tmp_path, embedder):
+    path = tmp_path / "index"
+    with pytest.raises(ConfigError, match="`whiten` must be at most"):
+        build(photos, path, embedder=embedder, whiten=5000)
+    assert not path.exists()
+    # And nothing that others have put there is touched.
+    (path / "mine").mkdir(parents=True)
+    discard_empty(path)
+    assert (path / "mine").is_dir()
+
+
+def test_what_was_not_completed_may_become_an_index_of_something_else(
+    photos, tmp_path, embedder, monkeypatch
+):
+    path = tmp_path / "index"
+
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(building_module, "_publish", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="what was computed is kept"):
+            build(photos, path, embedder=embedder)
+    built = build(photos / "a", path)
+    assert (built.num_computed, built.num_found, built.state.num_images) == (0, 30, 15)
 
 
 def test_one_image_is_an_index(tmp_path, embedder):

@@ -1,5 +1,6 @@
 """What an index finds is what brute force finds; what is unlike all of it is told."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,56 @@ def test_without_its_library_all_are_looked_at(photos, tmp_path, embedder, monke
     assert built.state.approximate is None
     assert "pip install 'kerastl[search]'" in caplog.text
     assert open_index(tmp_path / "index").graph is None
+
+
+def test_a_graph_of_other_vectors_is_not_gone_on_with(tmp_path):
+    pytest.importorskip("usearch")
+    random = np.random.default_rng(0)
+    options = {"old": None, "generation": 1, "rows": np.arange(60)}
+    for width, count in ((5, 60), (8, 90)):  # whitened otherwise; of more images
+        made = approximate.grow_graph(
+            tmp_path, unit_rows(random.normal(size=(count, width))), **options
+        )
+        os.replace(tmp_path / made.file, tmp_path / "approximate.partial")
+        made = approximate.grow_graph(tmp_path, unit_rows(random.normal(size=(60, 8))), **options)
+        assert (made.num_contents, made.recall_at_10) == (60, 1.0)
+
+
+def test_what_is_whitened_anew_gets_a_new_graph(photos, tmp_path, embedder, monkeypatch):
+    pytest.importorskip("usearch")
+    path = tmp_path / "index"
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(approximate, "_measured", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(photos, path, embedder=embedder, whiten=6, largest_exact=10)
+    os.replace(next(path.glob("approximate-*.usearch")), path / "approximate.partial")
+    for number in range(20):
+        picture(photos / "a" / f"more {number}.png", 300 + number)
+    built = build(photos, path, whiten=6, largest_exact=10)
+    assert built.state.approximate.recall_at_10 > 0.95
+
+
+def test_the_threshold_keeps_its_promise_over_groups():
+    """Bursts of 20 pictures each: beside its siblings everything would look known."""
+    random = np.random.default_rng(0)
+
+    def bursts(count):
+        centres = random.normal(2, 1, (count, 1, 64))
+        return unit_rows((centres + 0.3 * random.normal(size=(count, 20, 64))).reshape(-1, 64))
+
+    units, new = bursts(100), bursts(60)
+    groups = np.repeat(np.arange(100), 20)
+    shares = []
+    for given in (groups, None):
+        unknown = calibrate(units, np.arange(2_000), np.array([2_000]), groups=given)
+        kth = nearest_to(new, units, num_neighbours=unknown.num_neighbours).cosines[:, -1]
+        shares.append(float(np.mean(1 - kth > unknown.threshold)))
+    assert unknown.by_group is False
+    assert shares[0] < 0.15
+    assert shares[1] > 0.5
+    few = calibrate(units[:600], np.arange(600), np.array([600]), groups=groups[:600])
+    assert (few.num_held_out, few.threshold, few.by_group) == (15, None, True)

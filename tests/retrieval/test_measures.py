@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from kerastl.data.nearest import unit_rows
 from kerastl.errors import ConfigError, DataError
 from kerastl.retrieval.ranking_measures import ranking_measures
-from kerastl.retrieval.verification import draw_pairs, verify_pairs
+from kerastl.retrieval.verification import _rounded_up, draw_pairs, verify_pairs
 from kerastl.retrieval.whitening import (
     fit_whitening,
     read_whitening,
@@ -21,6 +21,13 @@ def clusters(count, num_classes, *, width=12, apart=2.0, seed=0):
     labels = np.arange(count) % num_classes
     centres = rng.normal(size=(num_classes, width))
     return unit_rows(apart * centres[labels] + rng.normal(size=(count, width)) * 2), labels
+
+
+def drawn_pairs(units, labels):
+    everything = np.arange(len(units))
+    return draw_pairs(
+        units, labels, everything, same=everything, groups=None, random=np.random.default_rng(0)
+    )
 
 
 def test_recall_and_precision_are_those_of_brute_force():
@@ -93,7 +100,7 @@ def test_the_area_is_that_of_scikit_learn():
     assert curve[0].tolist() == [0, 0]
     assert curve[-1].tolist() == [1, 1]
     assert np.trapezoid(curve[:, 1], curve[:, 0]) == pytest.approx(found.area.value, abs=0.01)
-    pairs = draw_pairs(units, labels, np.arange(120), groups=None, random=np.random.default_rng(0))
+    pairs = drawn_pairs(units, labels)
     assert len(pairs.same) == 120 * 119 // 2
     assert np.array_equal(pairs.same, labels[pairs.images[:, 0]] == labels[pairs.images[:, 1]])
     both = units.astype(np.float64)
@@ -117,7 +124,7 @@ def test_pairs_of_very_many_images_are_drawn(monkeypatch):
     monkeypatch.setattr("kerastl.retrieval.verification._MOST_SAME", 200)
     monkeypatch.setattr("kerastl.retrieval.verification._MOST_DIFFERENT", 300)
     units, labels = clusters(600, 5)
-    pairs = draw_pairs(units, labels, np.arange(600), groups=None, random=np.random.default_rng(0))
+    pairs = drawn_pairs(units, labels)
     assert (np.sum(pairs.same), np.sum(~pairs.same)) == (200, 300)
     assert np.array_equal(pairs.same, labels[pairs.images[:, 0]] == labels[pairs.images[:, 1]])
     assert len(np.unique(pairs.images, axis=0)) == 500
@@ -127,6 +134,9 @@ def test_a_rate_that_so_few_pairs_cannot_show():
     units, labels = clusters(40, 4)
     with pytest.raises(ConfigError, match=r"`false_accept_rate` must be .* or more"):
         verify_pairs(units, labels, false_accept_rate=1e-6)
+    for number in (96, 97, 1_003):
+        assert float(_rounded_up(1 / (number + 1))) >= 1 / (number + 1)
+    assert _rounded_up(1 / 97) == "0.011"
     with pytest.raises(ConfigError, match="above 0 and below 1"):
         verify_pairs(units, labels, false_accept_rate=0)
     with pytest.raises(DataError, match="of different labels"):
@@ -157,3 +167,40 @@ def test_directions_that_are_not_there_cannot_be_whitened():
     units = unit_rows(np.random.default_rng(0).normal(size=(50, 2)) @ np.ones((2, 6)))
     with pytest.raises(ConfigError, match="differ in no more directions"):
         fit_whitening(units, np.arange(50), dimensions=4)
+
+
+def test_copies_of_a_file_prove_nothing():
+    """Features that say nothing, every file twice: copies would be pairs that are told exactly."""
+    random = np.random.default_rng(0)
+    units = unit_rows(random.normal(size=(200, 64)))
+    labels = np.arange(200) % 40
+    twice, both = np.repeat(units, 2, axis=0), np.repeat(labels, 2)
+    pictures = np.repeat(np.arange(200), 2)
+    found = verify_pairs(twice, both, same=pictures, false_accept_rate=0.05)
+    assert found.area.low < 0.5 < found.area.high
+    assert found.true_accepts.low < 0.05 < found.true_accepts.high
+    fooled = verify_pairs(twice, both, false_accept_rate=0.05)
+    assert fooled.area.value > found.area.value + 0.03
+    # A file under two labels is no pair of different ones either.
+    pairs = draw_pairs(
+        twice,
+        np.arange(400) % 2,
+        np.arange(400),
+        same=pictures,
+        groups=None,
+        random=random,
+    )
+    assert pairs.cosines.max() < 0.9
+
+
+def test_pairs_are_drawn_from_all_classes_alike(monkeypatch):
+    monkeypatch.setattr("kerastl.retrieval.verification._MOST_SAME", 3_000)
+    monkeypatch.setattr("kerastl.retrieval.verification._MOST_DIFFERENT", 3_000)
+    labels = np.concatenate(
+        [np.repeat(np.arange(1_000), 2), np.repeat(np.arange(1_000, 1_010), 60)]
+    )
+    units = unit_rows(np.random.default_rng(0).normal(size=(len(labels), 4)))
+    pairs = drawn_pairs(units, labels)
+    small = labels[pairs.images[pairs.same, 0]] < 1_000
+    # 1,000 of 18,700 pairs of one label are of the small classes.
+    assert small.mean() == pytest.approx(1_000 / 18_700, rel=0.25)
