@@ -290,8 +290,9 @@ def _model_summary(record: Record) -> ModelSummary:
     """Return what the page says of the network."""
     network, experiment = record.network, record.experiment
     phase = experiment.phase
+    centroids = experiment.few is not None and experiment.few.are_chosen
     settings = {
-        "Penalty of the probe": f"{experiment.probe.penalty:.3g}",
+        **({} if centroids else {"Penalty of the probe": f"{experiment.probe.penalty:.3g}"}),
         "Temperature": experiment.answers[experiment.kept].temperature.words,
         **_COLOUR_SETTINGS[record.config.colour],
     }

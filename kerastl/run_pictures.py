@@ -78,22 +78,8 @@ def draw_pictures(
                 f"{_dots_note(experiment.phase.history)}{_curve_note(record)}",
             )
         )
-    path = experiment.probe.path
-    figure = probe_path_figure(
-        [penalty for penalty, _ in path],
-        [loss for _, loss in path],
-        None,
-        experiment.probe.penalty,
-    )
-    pictures.append(
-        Picture(
-            "The probe's penalty",
-            figure_data_uri(figure),
-            alt="Cross-validated log-loss over the penalty.",
-            caption="Chosen by cross-validation on the training split alone"
-            f"{', by the class-weighted loss' if experiment.class_weights is not None else ''}.",
-        )
-    )
+    if experiment.few is None or not experiment.few.are_chosen:
+        pictures.append(_penalty_picture(record))
     pictures += embedding_pictures(folder, record)
     for draw in (_augmentation, _mistakes):
         try:
@@ -101,6 +87,25 @@ def draw_pictures(
         except DataError as error:  # a file that is read anew has gone: no reason to lose the run
             logger.warning("A picture of the report is left out: %s", error)
     return tuple(pictures)
+
+
+def _penalty_picture(record: Record) -> Picture:
+    """Return how the penalty of logistic regression was chosen."""
+    experiment = record.experiment
+    path = experiment.probe.path
+    figure = probe_path_figure(
+        [penalty for penalty, _ in path],
+        [loss for _, loss in path],
+        None,
+        experiment.probe.penalty,
+    )
+    return Picture(
+        "The probe's penalty",
+        figure_data_uri(figure),
+        alt="Cross-validated log-loss over the penalty.",
+        caption="Chosen by cross-validation on the training split alone"
+        f"{', by the class-weighted loss' if experiment.class_weights is not None else ''}.",
+    )
 
 
 def _augmentation(record: Record, images: Images) -> list[Picture]:

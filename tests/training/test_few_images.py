@@ -110,6 +110,10 @@ def test_the_head_is_the_one_that_was_chosen(painter, tmp_path, monkeypatch):
             augment="none",
         )  # fmt: skip
         heads[loss] = kerastl.run(config).model.layers[-1].get_weights()[0]
+        page = (tmp_path / str(loss) / "report.html").read_text()
+        # Centroids have no penalty, and nothing was chosen epoch by epoch.
+        assert ("penalty" in page.lower()) == (loss == 9.0)
+        assert "its epoch" not in page
     # Centroids have one length, whatever the class; logistic regression has not.
     lengths = {loss: np.linalg.norm(kernel, axis=0) for loss, kernel in heads.items()}
     assert np.ptp(lengths[0.0]) < 1e-4 * lengths[0.0].max()
