@@ -15,7 +15,13 @@ from kerastl import terminal
 from kerastl.answer_rows import AnswerRows, write_answers
 from kerastl.data.image_files import find_images
 from kerastl.errors import ConfigError
-from kerastl.zero_shot.labels import Label, labels_from_file, labels_from_text, labels_of_classes
+from kerastl.zero_shot.labels import (
+    Label,
+    labels_from_file,
+    labels_from_text,
+    labels_of_classes,
+    require_several,
+)
 from kerastl.zero_shot.presets import DEFAULT_PRESET, SOFTMAX, require_packages
 from kerastl.zero_shot.prompts import TEMPLATES, check_templates
 
@@ -88,6 +94,8 @@ def zeroshot(
         "group_column": group_column,
     }
     _check(images, columns, top=top, output_format=output_format, labelled=labelled)
+    if Path(preset).name.startswith("clip"):  # or after its weights were downloaded
+        require_several(chosen)
     require_packages()
     if labelled:
         from kerastl.data.sources import load_table

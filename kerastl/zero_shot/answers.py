@@ -11,8 +11,8 @@ from scipy.special import expit, softmax
 from kerastl.data.image_reader import read_image
 from kerastl.data.stream import in_threads
 from kerastl.deploy.predictor import Answer, Predictor
-from kerastl.errors import ConfigError, UnreadableImageError
-from kerastl.zero_shot.labels import Label
+from kerastl.errors import UnreadableImageError
+from kerastl.zero_shot.labels import Label, require_several
 from kerastl.zero_shot.presets import SIGMOID, SOFTMAX
 from kerastl.zero_shot.prompts import TEMPLATES, check_templates, prompts_for
 from kerastl.zero_shot.two_towers import TwoTowers
@@ -75,12 +75,8 @@ def zero_shot_predictor(
             scores are shares.
     """
     kind = score_kind or towers.score_kind
-    if kind == SOFTMAX and len(labels) < 2:
-        raise ConfigError(
-            "One label alone would have the score 1 whatever an image shows; received "
-            f'{labels[0].name!r}. Give two or more, such as --labels "{labels[0].name},something '
-            'else".'
-        )
+    if kind == SOFTMAX:
+        require_several(labels)
     names = tuple(label.name for label in labels)
     classes = label_embeddings(towers, labels, templates=templates)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,23 @@ def labels_from_file(path: str | Path) -> tuple[Label, ...]:
             f"read: {reason}."
         ) from error
     return _labels(lines, option="labels_file", received=repr(str(path)))
+
+
+def require_several(labels: Sequence[Label]) -> None:
+    """Refuse one label alone, for networks whose scores are shares.
+
+    Args:
+        labels: What answers are chosen from.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if len(labels) == 1:
+        name = labels[0].name
+        raise ConfigError(
+            f"One label alone would have the score 1 whatever an image shows; received {name!r}. "
+            f'Give two or more, such as --labels "{name},something else".'
+        )
 
 
 def labels_of_classes(class_names: Iterable[str]) -> tuple[Label, ...]:

@@ -152,6 +152,7 @@ def test_no_network_is_one_line(no_network, colour_folder, capsys, caplog):
         (["--labels", "cat", "--labels-file", "x"], "received both"),
         (["--labels-file", "nowhere.txt"], "No such file"),
         ([], "Say what to choose from"),
+        (["--labels", "cat"], "One label alone would have the score 1"),
         (["--labels", "cat,dog", "--top", "0"], "`top` must be 1 or more"),
         (["--labels", "cat,dog", "--label-column", "x"], "--label-column .* add --labelled"),
         (["--labelled", "--format", "csv"], "leave --labelled out"),
