@@ -54,7 +54,7 @@ def make_comparison_page(comparison: Comparison, *, finished: datetime.datetime)
         comparison: What was found.
         finished: When.
     """
-    first, verdict = comparison.first, comparison.verdict
+    first, verdict = comparison.advised, comparison.verdict
     return render_template(
         "compare.html",
         comparison=comparison,

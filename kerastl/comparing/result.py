@@ -70,14 +70,18 @@ class Verdict:
     Attributes:
         ranked: Names of those that were measured, best first.
         tied: Those that are not shown to be worse than the most accurate one, itself included.
+        advised: Name of the one to take: the first that is tied and that no other tied one beats in
+            both accuracy and speed.
         against_best: By name each of the others against the most accurate one; p-values are
             corrected for their number.
         efficient: Names that no other is both as accurate and as fast as: the Pareto front.
-        swift: Name of the fastest that is tied, if it is much faster than the first; else None.
+        swift: Name of the fastest that is tied, if it is much faster than the advised one; else
+            None.
     """
 
     ranked: tuple[str, ...]
     tied: tuple[str, ...]
+    advised: str
     against_best: Mapping[str, PairedComparison] = field(repr=False)
     efficient: tuple[str, ...]
     swift: str | None
@@ -125,6 +129,11 @@ class Comparison:
     def first(self) -> CandidateResult:
         """The one that ranks first."""
         return self.result(self.verdict.ranked[0])
+
+    @property
+    def advised(self) -> CandidateResult:
+        """The one to take."""
+        return self.result(self.verdict.advised)
 
     @property
     def ranked_results(self) -> tuple[CandidateResult, ...]:
@@ -198,6 +207,7 @@ def comparison_values(comparison: Comparison, *, finished: str) -> dict[str, Any
         "num_groups": comparison.num_groups,
         "ranked": list(verdict.ranked),
         "tied": list(verdict.tied),
+        "advised": verdict.advised,
         "efficient": list(verdict.efficient),
         "swift": verdict.swift,
         "candidates": candidate_rows(comparison),

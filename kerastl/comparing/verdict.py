@@ -21,8 +21,8 @@ _MUCH_FASTER = 1.25
 def judge_candidates(results: Sequence[CandidateResult], *, seed: int) -> Verdict:
     """Rank networks by the accuracy of their probes, ties by LogME.
 
-    Of tied networks, one that another of them beats in both accuracy and speed comes behind those
-    that none does: nobody is sent to what is slower and was right less often.
+    Advised is the first of them that no other tied one beats in both accuracy and speed: nobody is
+    sent to what is slower and was right less often.
 
     Tied are those that a paired test on the same images does not show to be worse than the most
     accurate one: McNemar's exact test, p-values corrected by Holm's method; over groups the
@@ -51,23 +51,18 @@ def judge_candidates(results: Sequence[CandidateResult], *, seed: int) -> Verdic
         {name: found for name, found in answers.items() if found is not None}, seed=seed
     )
     tied = [best, *(name for name, one in against.items() if not is_worse(one))]
-    beaten = {
-        name for name in tied if any(_beats(measured[other], measured[name]) for other in tied)
-    }
-    tied.sort(
-        key=lambda name: (
-            name in beaten,
-            -_evidence(measured[name]),
-            -_accuracy(measured[name]),
-        )
+    tied.sort(key=lambda name: (-_evidence(measured[name]), -_accuracy(measured[name])))
+    advised = next(
+        name for name in tied if not any(_beats(measured[other], measured[name]) for other in tied)
     )
     rest = [name for name in measured if name not in tied]
     rest.sort(key=lambda name: (-_accuracy(measured[name]), -_evidence(measured[name])))
     swift = min(tied, key=lambda name: _latency(measured[name]))
-    gain = _latency(measured[tied[0]]) / _latency(measured[swift])
+    gain = _latency(measured[advised]) / _latency(measured[swift])
     return Verdict(
         ranked=(*tied, *rest),
         tied=tuple(tied),
+        advised=advised,
         against_best=against,
         efficient=tuple(
             name

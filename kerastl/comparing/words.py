@@ -76,15 +76,15 @@ def answer_sentences(comparison: Comparison) -> list[str]:
     Args:
         comparison: What was found.
     """
-    verdict, first = comparison.verdict, comparison.first
+    verdict, taken = comparison.verdict, comparison.advised
     sentences = [_first_sentence(comparison)]
     if len(verdict.tied) > 1:
-        sentences.append(f"{_why_it(comparison)}.")
+        sentences.append(_why_it(comparison))
         sentences += _ahead_by_chance(comparison)
     if verdict.swift is not None:
         swift = comparison.result(verdict.swift)
-        if first.speed is not None and swift.speed is not None:
-            times = first.speed.latency_ms / swift.speed.latency_ms
+        if taken.speed is not None and swift.speed is not None:
+            times = taken.speed.latency_ms / swift.speed.latency_ms
             sentences.append(f"{verdict.swift} is {times:.1f} times as fast as it.")
     if len(verdict.tied) < len(verdict.ranked):
         count = len(verdict.ranked) - len(verdict.tied)
@@ -97,8 +97,8 @@ def answer_sentences(comparison: Comparison) -> list[str]:
 
 
 def _first_sentence(comparison: Comparison) -> str:
-    """Return which ranks first, and with what."""
-    first = comparison.first
+    """Return which to take, and what it has right."""
+    first = comparison.advised
     accuracy = first.accuracy
     found = "" if accuracy is None else f"{100 * accuracy.value:.1f} % ({interval_text(accuracy)})"
     if len(comparison.verdict.ranked) == 1:
@@ -112,13 +112,15 @@ def _first_sentence(comparison: Comparison) -> str:
 
 
 def _why_it(comparison: Comparison) -> str:
-    """Return why the first is the first of those that are tied."""
-    evidence = [comparison.result(name).log_evidence for name in comparison.verdict.tied]
-    known = [value for value in evidence if value is not None]
-    words = "Its features fit the labels best (LogME)"
-    if not known or comparison.first.log_evidence == max(known):
-        return words
-    return f"{words} among those that no other one of them beats in both accuracy and speed"
+    """Return why it is this one of those that are tied."""
+    first, taken = comparison.first, comparison.advised
+    if taken is first or taken.speed is None or first.speed is None:
+        return "Its features fit the labels best (LogME)."
+    times = first.speed.latency_ms / taken.speed.latency_ms
+    return (
+        f"The features of {first.candidate.name} fit the labels best (LogME), but "
+        f"{taken.candidate.name} was right as often and is {times:.1f} times as fast."
+    )
 
 
 def _ahead_by_chance(comparison: Comparison) -> list[str]:
@@ -128,7 +130,7 @@ def _ahead_by_chance(comparison: Comparison) -> list[str]:
         for name in comparison.verdict.tied
         if (found := comparison.result(name)).accuracy is not None
     }
-    first = comparison.first.candidate.name
+    first = comparison.verdict.advised
     best = max(right, key=right.__getitem__)
     points = 100 * (right[best] - right[first])
     if points <= 0:
@@ -177,6 +179,6 @@ def summary_lines(comparison: Comparison, page: Path) -> list[str]:
         f"Not measured: {one.candidate.name}: {one.refused}" for one in comparison.refused_results
     ]
     lines += answer_sentences(comparison)
-    lines.append(f"Type: {comparison.options.fit_command(comparison.first.candidate)}")
+    lines.append(f"Type: {comparison.options.fit_command(comparison.advised.candidate)}")
     lines.append(f"Took {comparison.seconds:.0f} s. Open {page}")
     return lines
