@@ -197,6 +197,29 @@ def test_a_table_is_ordered_by_a_column(page):
     assert table.locator("th[aria-sort=descending]").count() == 1
 
 
+@pytest.mark.parametrize("width", [1100, 500])
+def test_names_of_networks_are_not_broken_and_no_column_is_lost(pages, browser, width):
+    said = []
+    with opened(browser, said, width=width) as page:
+        page.goto(pages["compare"].as_uri())
+        lines = """names => names.map((name) => {
+            const text = document.createRange();
+            text.selectNodeContents(name.firstChild);
+            return text.getClientRects().length;
+        })"""
+        counts = page.locator(".names tbody th").evaluate_all(lines)
+        assert counts
+        assert set(counts) == {1}
+        box = page.locator(".scroll").first
+        if width > 1000:
+            assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0
+        else:
+            box.evaluate("box => box.scrollLeft = box.scrollWidth")
+            last = box.locator("thead th").last.bounding_box()
+            assert last["x"] + last["width"] <= width
+    assert said == []
+
+
 def test_a_page_without_scripts_and_on_paper(pages, browser):
     with browser.new_context(java_script_enabled=False) as context:
         plain = context.new_page()

@@ -6,8 +6,13 @@ import datetime
 from pathlib import Path
 
 from kerastl._version import __version__
-from kerastl.comparing.figure import tradeoff_figure
-from kerastl.comparing.result import Comparison, candidate_rows, comparison_values
+from kerastl.comparing.figure import tradeoff_caption, tradeoff_figure
+from kerastl.comparing.result import (
+    CandidateResult,
+    Comparison,
+    candidate_rows,
+    comparison_values,
+)
 from kerastl.comparing.words import (
     HEADER,
     answer_sentences,
@@ -69,9 +74,9 @@ def make_comparison_page(comparison: Comparison, *, finished: datetime.datetime)
         sentences=answer_sentences(comparison),
         images=images_words(comparison),
         fit=comparison.options.fit_command(first.candidate),
-        header=(*HEADER, "against the most accurate"),
+        header=HEADER,
         rows=[
-            (*candidate_cells(one), against_text(comparison, one.candidate.name))
+            (one.candidate.name, candidate_cells(one)[1:], against_texts(comparison, one))
             for one in comparison.ranked_results
         ],
         tied=verdict.tied,
@@ -79,24 +84,25 @@ def make_comparison_page(comparison: Comparison, *, finished: datetime.datetime)
         unreadable=comparison.unreadable,
         refused=[(one.candidate.name, one.refused) for one in comparison.refused_results],
         picture=figure_data_uri(tradeoff_figure(comparison)),
+        caption=tradeoff_caption(comparison),
         spread=max(
             (one.speed.latency_spread for one in comparison.ranked_results if one.speed), default=0
         ),
     )
 
 
-def against_text(comparison: Comparison, name: str) -> str:
-    """Return how a network does against the most accurate one.
+def against_texts(comparison: Comparison, result: CandidateResult) -> tuple[str, str]:
+    """Return how a network does against the most accurate one: in points, and the p-value.
 
     Args:
         comparison: What was found.
-        name: Of the network.
+        result: Of the network.
     """
-    one = comparison.verdict.against_best.get(name)
+    one = comparison.verdict.against_best.get(result.candidate.name)
     if one is None:
-        return ""
+        return "", ""
     found = one.accuracy
-    points = f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}) points"
+    points = f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
     if one.p_value is None:
-        return points
-    return f"{points}, p {'< 0.001' if one.p_value < 0.001 else f'= {one.p_value:.2g}'}"
+        return points, ""
+    return points, f"p {'< 0.001' if one.p_value < 0.001 else f'= {one.p_value:.2g}'}"
