@@ -198,9 +198,9 @@ def query(
             if not json_output:
                 terminal.print_lines(answer_lines(opened, answer))
             if sheets.wanted:
-                from kerastl.retrieval.pictures import answer_figure
+                from kerastl.retrieval.query_sheet import answer_figure, sheet_name
 
-                name = f"sheet-{len(found)}" if len(files) > 1 else "sheet"
+                name = sheet_name(len(found), str(path)) if len(files) > 1 else "sheet"
                 sheets.add(name, answer_figure(opened, answer, content))
         answers = [answer.to_dict() for answer in found]
         result = {"index": str(index), "answers": answers, "unreadable": unreadable}
@@ -239,7 +239,7 @@ def duplicates(
         result = {"index": str(index), **copies_table(opened, found)}
         sheets.write(result)
         if sheets.wanted:
-            from kerastl.retrieval.pictures import copies_figure
+            from kerastl.retrieval.copies_sheet import copies_figure
 
             sheets.add("sheet", copies_figure(opened, found))
     if not json_output:
@@ -306,7 +306,7 @@ def pairs(
         images: Two images, of which it says whether they are of one label.
         false_accept_rate: Part of the pairs of different labels that may be called the same.
         seed: Of the two parts, of the pairs and of the resamples.
-        out: Folder to make, with the ROC curve and all numbers.
+        out: Folder to make, with the two images, the ROC curve and all numbers.
         overwrite: Replace an existing folder of a search, once the new one is complete.
         json_output: Print JSON in place of lines.
     """
@@ -344,9 +344,10 @@ def pairs(
             lines.append(f"{'Same' if same else 'Different'}: cosine {cosine:.4f}")
         sheets.write(result)
         if sheets.wanted:
-            from kerastl.retrieval.pictures import verification_figure
+            from kerastl.retrieval.query_sheet import pair_figures
 
-            sheets.add("roc", verification_figure(found))
+            for name, figure in pair_figures(found, images, result.get("cosine")).items():
+                sheets.add(name, figure)
     if not json_output:
         terminal.print_lines(lines)
     tell(result, sheets, as_json=json_output)

@@ -48,6 +48,15 @@ def test_a_query_finds_its_colour(index, colour_folder, capsys, tmp_path):
     assert "never overwritten by itself" in err
 
 
+def test_each_of_several_queries_has_a_sheet_of_its_name(index, colour_folder, capsys, tmp_path):
+    queries = [colour_folder / name / "picture 3.png" for name in ("1", "10")]
+    code, out, _ = run_main(capsys, "query", index, *queries, "--out", tmp_path / "found")
+    assert code == 0
+    assert "sheet-1-picture-3.png" in out
+    found = sorted(path.name for path in (tmp_path / "found").glob("*.png"))
+    assert found == ["sheet-1-picture-3.png", "sheet-2-picture-3.png"]
+
+
 def test_a_table_for_people_and_unreadable_files(index, colour_folder, capsys, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     good = colour_folder / "2" / "picture 0.png"
@@ -84,6 +93,7 @@ def test_recall_and_pairs(index, colour_folder, capsys, tmp_path):
     assert code == 0
     assert "\nDifferent: cosine " in out
     assert (tmp_path / "pairs" / "roc.png").is_file()
+    assert (tmp_path / "pairs" / "pair.png").is_file()
     code, out, _ = run_main(capsys, "pairs", index, pair[0], pair[0], *rate, "--json")
     found = json.loads(out)
     assert found["same"]
@@ -105,6 +115,7 @@ def test_copies(index, colour_folder, capsys, tmp_path):
     )
     code, out, _ = run_main(capsys, "duplicates", place, "--out", tmp_path / "copies")
     assert "1 pair of near copies" in out
+    assert "pair 1  similarity 0.9" in out
     assert "(labels differ: 1 / 2)" in out
     assert (tmp_path / "copies" / "sheet.png").is_file()
 

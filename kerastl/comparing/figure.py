@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from kerastl.comparing.label_places import Box, nearest_of_box, place_labels
 from kerastl.comparing.result import CandidateResult, Comparison
 from kerastl.comparing.words import milliseconds_text
-from kerastl.evaluation.figures import BLUE, FAINT, GREEN, INK, columns, new_figure, shorten, styled
+from kerastl.evaluation.figures import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    columns,
+    new_figure,
+    shorten,
+    silent_about_glyphs,
+    styled,
+)
 
 _WIDTH, _HEIGHT = 7.6, 4.2
 _LONGEST_NAME = 40
@@ -155,7 +165,8 @@ def _drawn(
             handletextpad=0.2,
             columnspacing=1.2,
         ).set_visible(bool(key))
-        figure.draw_without_rendering()
+        with silent_about_glyphs():
+            figure.draw_without_rendering()
     return figure
 
 
@@ -234,7 +245,7 @@ def _places(
     ]
     sizes = []
     for rank, label in enumerate(labels):
-        with styled():
+        with styled(), silent_about_glyphs():
             text = figure.text(0, 0, label, size=_NAME_SIZE, fontweight=_weight(rank))
             extent = text.get_window_extent()
             text.remove()

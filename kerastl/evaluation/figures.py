@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import io
 import os
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ def styled() -> Any:
             "legend.frameon": False,
         }
     )
+
+
+@contextlib.contextmanager
+def silent_about_glyphs() -> Iterator[None]:
+    """Draw and measure letters that no font has here, without a warning for each.
+
+    A browser finds the letter in another font; a PNG shows the mark for a missing one.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
 
 
 class _NotebookFigure(Figure):
@@ -262,13 +274,11 @@ def _figure_bytes(figure: Figure, image_format: str) -> bytes:
     buffer = io.BytesIO()
     svg = image_format == "svg"
     with (
-        warnings.catch_warnings(),
+        silent_about_glyphs(),
         mpl.rc_context(
             {"svg.fonttype": "none", "svg.hashsalt": "kerastl", "svg.image_inline": True}
         ),
     ):
-        # A browser finds the letter in another font; a PNG shows the mark for a missing one.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         figure.savefig(
             buffer,
             format=image_format,

@@ -1,4 +1,4 @@
-"""What a search looks like: sheets of images with their cosines, and the ROC curve of pairs."""
+"""Images of an index to look at, and the ROC curve of pairs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from kerastl.data.duplicates import Duplicates
 from kerastl.data.image_reader import read_image
 from kerastl.errors import UnreadableImageError
 from kerastl.evaluation.figures import BLUE, FAINT, ORANGE, new_figure, styled
-from kerastl.evaluation.pictures import contact_sheet_figure
-from kerastl.retrieval.answers import Answer
 from kerastl.retrieval.index import Index
 from kerastl.retrieval.verification import Verification
 
 # Longest side of an image on a sheet, at which a JPEG may be read.
-_SIDE = 160
-# Pairs on a sheet: eight rows of three.
-_MOST_PAIRS = 24
+LONGEST_SIDE = 288
 _PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%")
 
 
@@ -40,52 +35,22 @@ def picture_of(index: Index, image: int) -> NDArray[np.uint8]:
     content = index.content(image)
     if content is not None:
         with suppress(UnreadableImageError):
-            return read_image(content, at_least=(_SIDE, _SIDE))
+            return read_image(content, at_least=(LONGEST_SIDE, LONGEST_SIDE))
     return np.asarray(index.thumbnail(image))
 
 
-def answer_figure(index: Index, answer: Answer, content: bytes) -> Figure:
-    """Draw an image and what was found for it.
+def folder_and_name(path: str) -> tuple[str, str]:
+    """Return the folder that an image is in, which often is its class, and its own name.
 
     Args:
-        index: The index.
-        answer: Of it.
-        content: Of the file that was asked for.
+        path: An absolute path, or a name of something that is no file.
+
+    Example:
+        >>> folder_and_name("/photos/cat/3.png"), folder_and_name("arrays[3]")
+        (('cat/', '3.png'), ('', 'arrays[3]'))
     """
-    pictures = [read_image(content, at_least=(_SIDE, _SIDE))]
-    titles = [f"asked for\n{os.path.basename(answer.query)}"]
-    for rank, hit in enumerate(answer.hits, 1):
-        pictures.append(picture_of(index, hit.image))
-        label = f" {hit.label}" if hit.label else ""
-        titles.append(f"{rank}: {hit.cosine:.3f}{label}\n{os.path.basename(hit.id)}")
-    return contact_sheet_figure(pictures, titles)
-
-
-def copies_figure(index: Index, duplicates: Duplicates) -> Figure | None:
-    """Draw pairs of near duplicates side by side, most alike first.
-
-    Args:
-        index: The index.
-        duplicates: Of its images.
-
-    Returns:
-        None where there are none.
-    """
-    pictures, titles = [], []
-    for number, (pair, correlation, mirrored) in enumerate(
-        zip(
-            duplicates.near[:_MOST_PAIRS].tolist(),
-            duplicates.correlations,
-            duplicates.mirrored,
-            strict=False,
-        ),
-        1,
-    ):
-        how = "mirrored" if mirrored else "copy"
-        for image, words in zip(pair, (f"{correlation:.4f}", how), strict=True):
-            pictures.append(picture_of(index, image))
-            titles.append(f"{number}: {words}\n{os.path.basename(index.images.ids[image])}")
-    return contact_sheet_figure(pictures, titles) if pictures else None
+    folder, name = os.path.split(path)
+    return (f"{os.path.basename(folder)}/" if folder else ""), name
 
 
 def verification_figure(verification: Verification) -> Figure:

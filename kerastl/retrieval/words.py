@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from dataclasses import asdict
@@ -133,19 +134,24 @@ def copies_lines(index: Index, duplicates: Duplicates) -> list[str]:
     exact, near = duplicates.exact, duplicates.near.tolist()
     lines = [
         f"{counted(len(index))}: {counted(len(exact), 'group')} of equal bytes, "
-        f"{counted(len(near), 'pair')} of near copies (thumbnails correlate from "
-        f"{duplicates.threshold:.4f} on)."
+        f"{counted(len(near), 'pair')} of near copies."
     ]
-    for group in exact[:_MOST_SHOWN]:
+    if near:
+        lines.append(
+            "Similarity is how much thumbnails correlate: 1 for the same picture, "
+            f"{duplicates.threshold:.4f} or more for near copies (0.97 where a border is cut off)."
+        )
+    for number, group in enumerate(exact[:_MOST_SHOWN], 1):
         names = ", ".join(shown(ids[image]) for image in group)
-        lines.append(f"equal   {names}{_across(index, group)}")
-    for (one, other), correlation, mirrored in list(
-        zip(near, duplicates.correlations, duplicates.mirrored, strict=True)
-    )[:_MOST_SHOWN]:
+        lines.append(f"group {number}  equal bytes  {names}{_across(index, group)}")
+    found = zip(near, duplicates.correlations, duplicates.mirrored, strict=True)
+    for number, ((one, other), correlation, mirrored) in enumerate(
+        itertools.islice(found, _MOST_SHOWN), 1
+    ):
         how = ", mirrored" if mirrored else ""
         lines.append(
-            f"{correlation:.4f}  {shown(ids[one])}, {shown(ids[other])}{how}"
-            f"{_across(index, (one, other))}"
+            f"pair {number}  similarity {correlation:.4f}  {shown(ids[one])}, "
+            f"{shown(ids[other])}{how}{_across(index, (one, other))}"
         )
     more = max(len(exact) - _MOST_SHOWN, 0) + max(len(near) - _MOST_SHOWN, 0)
     lines += [f"{more:,} more: --json, or --out FOLDER."] if more else []
