@@ -19,7 +19,8 @@ _HELP = """Find the backbone that suits these images, before anything is trained
 
 Each candidate's features go to a cross-validated probe: accuracy with its interval, LogME, the time
 that one image takes on this machine, size. A paired test says which differences are real. The test
-split stays unread. What is computed is kept, for a second call and for the fit that follows."""
+split stays unread. All features are stored: a second call and the next fit need not compute them
+again."""
 _EXAMPLES = (
     "python -m kerastl.compare photos/",
     "python -m kerastl.compare photos/ --backbones EfficientNetLite0@224,EfficientNetLite0@300",

@@ -40,7 +40,17 @@ def made_up_comparison(places):
     verdict = judge_candidates(results, seed=0)
     options = CompareOptions("photos", backbones=",".join(one.candidate.name for one in results))
     return Comparison(
-        options, "photos", NUM_IMAGES, 50, 2, None, tuple(results), verdict, describe_machine(), 9.0
+        options=options,
+        name="photos",
+        num_images=NUM_IMAGES,
+        num_held_back=50,
+        unreadable=(),
+        num_classes=2,
+        num_groups=None,
+        results=tuple(results),
+        verdict=verdict,
+        machine=describe_machine(),
+        seconds=9.0,
     )
 
 
