@@ -42,6 +42,12 @@ _ONE_DOT = 5.0
 _COLUMN_INCHES, _BEFORE_NAME_INCHES = 0.078, 0.75
 # Of the latency: room at both sides of the points, and how much the axis shows at least.
 _MARGIN, _LEAST_SPAN = 0.07, math.log(1.6)
+# Ticks by half of what the axis shows, in logarithms: a short one needs more of them.
+_STEPS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (1.0, (1, 1.5, 2, 3, 5, 7)),
+    (0.45, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)),
+    (0.0, (*(1 + 0.1 * step for step in range(10)), *(2 + 0.5 * step for step in range(16)))),
+)
 _FRONT: dict[str, Any] = {"color": GREEN, "lw": 1.1, "ls": (0, (4, 3)), "alpha": 0.8}
 
 
@@ -190,8 +196,7 @@ def _set_axes(axes: Axes, shown: Sequence[CandidateResult]) -> None:
     half = max((high - low) * (1 + 2 * _MARGIN), _LEAST_SPAN) / 2
     middle = (low + high) / 2
     axes.set_xlim(math.exp(middle - half), math.exp(middle + half))
-    # Ticks close enough that some are inside a short axis too.
-    steps = (1, 1.5, 2, 3, 5, 7) if half > 1 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    steps = next(steps for least, steps in _STEPS if half >= least)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_text(value)))
     axes.xaxis.set_minor_locator(NullLocator())

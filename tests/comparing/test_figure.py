@@ -61,6 +61,13 @@ def test_the_axis_is_as_long_as_the_data(compared):
     assert max(latencies) < high < max(latencies) * 1.3
 
 
+@pytest.mark.parametrize("slowest", [9.1, 10.0, 14.0, 40.0, 900.0])
+def test_any_axis_has_a_few_ticks(compared, slowest):
+    axes = tradeoff_figure(compared([(9.0, 0.8), (slowest, 0.8)])).axes[0]
+    low, high = axes.get_xlim()
+    assert 3 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 14
+
+
 def test_the_caption_speaks_of_a_line_where_there_is_one(compared):
     with_line = compared([(5.0, 0.8), (9.0, 0.9)])
     assert "Dashed green line" in tradeoff_caption(with_line)
