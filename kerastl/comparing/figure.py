@@ -63,16 +63,18 @@ def tradeoff_figure(comparison: Comparison) -> Figure:
     names = [shorten(one.candidate.name, _LONGEST_NAME) for one in shown]
     if len(shown) <= _MOST_NAMES:
         figure = _drawn(comparison, shown)
-        places = _places(figure.axes[0], shown, shown, names, farthest=_FARTHEST_NAME)
+        bold = [one is comparison.advised for one in shown]
+        places = _places(figure.axes[0], shown, shown, names, bold, farthest=_FARTHEST_NAME)
         if None not in places:
-            _write_labels(figure.axes[0], shown, names, places)
+            _write_labels(figure.axes[0], shown, names, bold, places)
             return figure
     figure = _drawn(comparison, shown, key=names[:_MOST_NUMBERS])
     together = _together(figure.axes[0], shown[:_MOST_NUMBERS])
     first = [shown[ranks[0] - 1] for ranks in together]
     numbers = [number_words(ranks) for ranks in together]
-    places = _places(figure.axes[0], shown, first, numbers)
-    _write_labels(figure.axes[0], first, numbers, places)
+    bold = [comparison.advised in [shown[rank - 1] for rank in ranks] for ranks in together]
+    places = _places(figure.axes[0], shown, first, numbers, bold)
+    _write_labels(figure.axes[0], first, numbers, bold, places)
     return figure
 
 
@@ -86,6 +88,8 @@ def tradeoff_caption(comparison: Comparison) -> str:
     sentences = ["Blue: not shown to be less accurate than the most accurate network."]
     if any(one.candidate.name not in comparison.verdict.tied for one in shown):
         sentences.append("Grey: shown to be less accurate.")
+    if len(shown) > 1:
+        sentences.append("Large dot: the network to take.")
     if _front(comparison):
         sentences.append(
             "Dashed green line: the best accuracy that can be had at each latency. No network is "
@@ -158,8 +162,8 @@ def _drawn(
         if front:
             axes.step(*zip(*map(_at, front), strict=True), where="post", zorder=1, **_FRONT)
         colours = [BLUE if one.candidate.name in verdict.tied else FAINT for one in shown]
-        for rank, (one, colour) in enumerate(zip(shown, colours, strict=True), 1):
-            _draw_network(axes, one, colour=colour, first=rank == 1)
+        for one, colour in zip(shown, colours, strict=True):
+            _draw_network(axes, one, colour=colour, large=one is comparison.advised)
         _set_axes(axes, shown)
         _explain(figure, colours, with_front=bool(front))
         figure.legend(
@@ -176,13 +180,13 @@ def _drawn(
     return figure
 
 
-def _draw_network(axes: Axes, one: CandidateResult, *, colour: str, first: bool) -> None:
+def _draw_network(axes: Axes, one: CandidateResult, *, colour: str, large: bool) -> None:
     """Draw one network: its accuracy with the interval."""
     x, y = _at(one)
     accuracy = one.accuracy
     assert accuracy is not None
     axes.plot([x, x], [100 * accuracy.low, 100 * accuracy.high], color=colour, lw=1.1, alpha=0.45)
-    axes.plot([x], [y], "o", color=colour, markersize=8 if first else 5.5, zorder=3)
+    axes.plot([x], [y], "o", color=colour, markersize=8 if large else 5.5, zorder=3)
 
 
 def _set_axes(axes: Axes, shown: Sequence[CandidateResult]) -> None:
@@ -233,6 +237,7 @@ def _places(
     shown: Sequence[CandidateResult],
     labelled: Sequence[CandidateResult],
     labels: Sequence[str],
+    bold: Sequence[bool],
     **options: float,
 ) -> list[Box | None]:
     """Find places for labels; all points are in the way, also those without one."""
@@ -249,9 +254,9 @@ def _places(
         (low[0] - 1, low[1], high[0] + 1, high[1]) for low, high in zip(lows, highs, strict=True)
     ]
     sizes = []
-    for rank, label in enumerate(labels):
+    for label, heavy in zip(labels, bold, strict=True):
         with styled(), silent_about_glyphs():
-            text = figure.text(0, 0, label, size=_NAME_SIZE, fontweight=_weight(rank))
+            text = figure.text(0, 0, label, size=_NAME_SIZE, fontweight=_weight(heavy))
             extent = text.get_window_extent()
             text.remove()
         sizes.append((extent.width * per_pixel, extent.height * per_pixel))
@@ -274,13 +279,12 @@ def _write_labels(
     axes: Axes,
     shown: Sequence[CandidateResult],
     labels: Sequence[str],
+    bold: Sequence[bool],
     places: Sequence[Box | None],
 ) -> None:
     """Write labels, with a line to the point of each that is not beside it."""
     points = _in_points(axes, [_at(one) for one in shown])
-    for rank, (one, label, box, (x, y)) in enumerate(
-        zip(shown, labels, places, points, strict=True)
-    ):
+    for one, label, heavy, box, (x, y) in zip(shown, labels, bold, places, points, strict=True):
         if box is None:
             continue
         end = nearest_of_box(box, x, y)
@@ -305,14 +309,14 @@ def _write_labels(
                 va="bottom",
                 size=_NAME_SIZE,
                 color=INK,
-                fontweight=_weight(rank),
+                fontweight=_weight(heavy),
                 arrowprops=line if away else None,
                 zorder=4,
             ).set_in_layout(False)
 
 
-def _weight(rank: int) -> str:
-    return "normal" if rank else "bold"
+def _weight(bold: bool) -> str:
+    return "bold" if bold else "normal"
 
 
 def _at(one: CandidateResult) -> tuple[float, float]:

@@ -61,6 +61,18 @@ def test_the_axis_is_as_long_as_the_data(compared):
     assert max(latencies) < high < max(latencies) * 1.3
 
 
+@pytest.mark.parametrize("count", [3, 20])
+def test_the_one_to_take_is_bold(compared, count):
+    # The last ones fit the labels worse (LogME) but beat the others in both: one is advised.
+    comparison = compared([(9.0 + number, 0.8) for number in range(count - 1)] + [(5.0, 0.81)])
+    name = comparison.advised.candidate.name
+    assert name == comparison.results[-1].candidate.name != comparison.first.candidate.name
+    figure = tradeoff_figure(comparison)
+    bold = [text.get_text() for text in labels_of(figure) if text.get_fontweight() == "bold"]
+    rank = str(comparison.verdict.ranked.index(name) + 1)
+    assert bold == [name if count == 3 else rank]
+
+
 @pytest.mark.parametrize("slowest", [9.1, 10.0, 14.0, 40.0, 900.0])
 def test_any_axis_has_a_few_ticks(compared, slowest):
     axes = tradeoff_figure(compared([(9.0, 0.8), (slowest, 0.8)])).axes[0]
