@@ -296,8 +296,11 @@ def test_thresholds_and_images_without_a_label_are_shown():
     assert "Class Images Threshold Precision" in page.text
     assert "cat 20 0.31" in page.text
     assert "dog 20 0.42" in page.text
-    assert "its epoch and the thresholds" in page.text
+    assert "Validation chose the thresholds, so that" in page.text
     assert "None of them 3 4 7" in page.text
+    tuned = ModelSummary("Own", "none", (9, 9), 10, epochs=8, kept_epoch=3)
+    page = Page(render_report(minimal(data=data, model=tuned, **measures)))
+    assert "its epoch and the thresholds" in page.text
 
 
 def test_uneven_classes_put_balanced_accuracy_first():
