@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,13 +280,14 @@ def _gone_and_moved(
     """Return how many images the index had that it will not have, or under another name."""
     if had is None:
         return 0, 0
-    names, there = names_of(table), {digests[row] for row in rows}
+    names, before = names_of(table), set(had.ids)
     kept = {names[row] for row in rows}
-    missing = {
-        id_: digest for id_, digest in zip(had.ids, had.digests, strict=True) if id_ not in kept
-    }
-    num_moved = sum(digest in there for digest in missing.values())
-    return len(missing) - num_moved, num_moved
+    missing = Counter(
+        digest for id_, digest in zip(had.ids, had.digests, strict=True) if id_ not in kept
+    )
+    arrived = Counter(digests[row] for row in rows if names[row] not in before)
+    num_moved = (missing & arrived).total()
+    return missing.total() - num_moved, num_moved
 
 
 def _publish(

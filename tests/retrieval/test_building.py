@@ -119,6 +119,11 @@ def test_only_what_is_new_or_changed_is_computed(photos, tmp_path, embedder, com
     index = open_index(path)
     after = by_name(index)
     assert len(index) == 31
+    (photos / "b" / "copy.png").unlink()
+    again = build(photos, path)
+    assert (again.num_removed, again.num_moved) == (1, 0)  # what it was a copy of has not moved
+    (photos / "b" / "copy.png").write_bytes((photos / "a" / "2.png").read_bytes())
+    build(photos, path)
     name = str(photos / "a" / "0.png")
     assert not np.allclose(after[name], before[name], atol=1e-3)
     for new, old in (("a/moved.png", "b/3.png"), ("b/copy.png", "a/2.png"), ("a/4.png", "a/4.png")):
