@@ -79,7 +79,7 @@ def _unknown_words(built: Built) -> str:
     unknown = built.state.unknown
     held_out = counted(unknown.num_held_out, "group" if unknown.by_group else "image")
     if unknown.threshold is None:
-        return f"No image is called unknown: {held_out} held out are too few for a threshold."
+        return f"No image is called unknown: with {held_out} held out there is no threshold."
     likely = likely_false_alarms(unknown.num_held_out)
     return (
         f"Called unknown above {unknown.threshold:.3f} from the {_nth(unknown.num_neighbours)} "
