@@ -187,7 +187,7 @@ def test_the_estimate_counts_what_a_fit_does():
         (["--image-size", "8"], "32"),
         (["--weights", "gone.weights.h5"], "gone.weights.h5"),
         (["--rounds", "0"], "from 1 to 1,000"),
-        (["--out", "taken"], "never overwritten by itself"),
+        (["--out", "taken"], "never replaced"),
         (["--out", "taken", "--overwrite"], "is not a benchmark folder"),
         (["--out", "file/below"], "Nothing can be written"),
         (["--quik"], "--help"),

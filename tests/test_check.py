@@ -254,7 +254,7 @@ def test_as_tfds(dirty, capsys, caplog, tmp_path):
         (["DATA", "--show-augmentation", "lihgt"], "Did you mean 'light'?"),
         (["DATA", "--val-fraction", "3"], "from 0.01 to 0.9"),
         (["DATA", "--quik"], "Did you mean --quick?"),
-        (["DATA", "--out", "taken"], "never overwritten by itself"),
+        (["DATA", "--out", "taken"], "never replaced"),
         (["DATA", "--out", "taken", "--overwrite"], "is not a check folder"),
         ([], "--help"),
     ],

@@ -353,7 +353,7 @@ def test_advice(colour_folder, tmp_path, changes, error, advice):
 def test_an_existing_folder_is_never_lost(colour_folder, tmp_path, finished):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years")
-    for overwrite, advice in ((False, "--overwrite"), (True, "is not a run folder")):
+    for overwrite, advice in ((False, "never replaced"), (True, "is not a run folder")):
         config = FitConfig(
             str(colour_folder), **SMALL, out=str(tmp_path / "precious"), overwrite=overwrite
         )
