@@ -1,5 +1,7 @@
 """Recall@k, mAP, ROC and thresholds, against scikit-learn and brute force."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -13,6 +15,7 @@ from kerastl.retrieval.whitening import (
     read_whitening,
     write_whitening,
 )
+from kerastl.retrieval.words import ranking_lines
 
 
 def clusters(count, num_classes, *, width=12, apart=2.0, seed=0):
@@ -204,3 +207,17 @@ def test_pairs_are_drawn_from_all_classes_alike(monkeypatch):
     small = labels[pairs.images[pairs.same, 0]] < 1_000
     # 1,000 of 18,700 pairs of one label are of the small classes.
     assert small.mean() == pytest.approx(1_000 / 18_700, rel=0.25)
+
+
+def test_what_chance_gives_is_not_praised():
+    index = SimpleNamespace(settings=SimpleNamespace(options={"backbone": "any"}))
+    units, labels = clusters(60, 3)
+    one = ranking_measures(units, np.zeros(60, int), same=np.arange(60))
+    assert "these numbers say nothing" in " ".join(ranking_lines(index, one))
+    # Every image beside one of another class, and far from its own.
+    pairs = unit_rows(np.repeat(np.random.default_rng(0).normal(size=(40, 30)), 2, axis=0))
+    found = ranking_measures(pairs, np.arange(80) % 2, same=np.arange(80))
+    assert "less than chance" in " ".join(ranking_lines(index, found))
+    usual = " ".join(ranking_lines(index, ranking_measures(units, labels, same=np.arange(60))))
+    assert "say nothing" not in usual
+    assert "less than chance" not in usual
